@@ -1,0 +1,94 @@
+"""A found network as data: the operation on each edge of a space."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from . import spaces
+from .runtime import write_atomically
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One network of a space: `choices[e]` is the name of the operation on edge e, in network order.
+
+    `space` is None for an architecture derived from a module of your own; it can be printed and saved, not built.
+    """
+
+    space: spaces.Space | None
+    choices: tuple
+
+    def build(self):
+        """The compact network with fresh weights. Raises ValueError for choices that do not fit the space."""
+        return self._space("build").compact(self.choices)
+
+    def params(self):
+        """Number of weights of the compact network, batch norm included."""
+        return sum(p.numel() for p in self._on_meta().parameters())
+
+    def macs(self, input_size=None):
+        """Multiply-adds of convolutions and linear layers for one image of input_size × input_size (the space's by default)."""
+        size = input_size or self._space("count").input_size
+        return count_macs(self._on_meta(), torch.empty(1, 3, size, size, device="meta"))
+
+    def save(self, path):
+        """Write JSON. The file is complete or absent, never half written."""
+        space = self.space and {"name": self.space.name, **self.space.settings}
+        write_atomically(path, json.dumps({"space": space, "choices": self.choices}, indent=1).encode())
+
+    @classmethod
+    def load(cls, path):
+        """Read what `save` wrote. Raises ValueError naming the file and what is wrong in it."""
+        try:
+            content = json.loads(Path(path).read_text())
+            space, choices = content["space"], tuple(content["choices"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is no architecture file: expected JSON with \"space\" and \"choices\" ({error!r})") from None
+        try:
+            found = cls(space and named_space(**space), choices)
+            if space:
+                found.space.check(choices)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path}: {error}") from None
+        return found
+
+    @classmethod
+    def from_released(cls, config):
+        """Read a network configuration (a dict) as the paper's authors released it. Raises ValueError for another kind."""
+        if config.get("name") != "PyramidTreeNet":
+            raise ValueError(f"released configuration {config.get('name')!r} is not known; allowed: PyramidTreeNet")
+        settings, choices = spaces.read_released_tree(config)
+        return cls(spaces.tree(**settings), choices)
+
+    def __str__(self):
+        if self.space is None:
+            return "\n".join(f"edge {i}  {choice}" for i, choice in enumerate(self.choices))
+        remaining = iter(self.choices)
+        return "\n".join(f"{', '.join(next(remaining) for _ in range(edges))}  {shape}" for shape, edges in self.space.rows)
+
+    def _space(self, verb):
+        if self.space is None:
+            raise ValueError(f"cannot {verb}: this architecture comes from a module of your own, not from a space; "
+                             f"SuperNet.prune() gives that module with one path an edge")
+        return self.space
+
+    def _on_meta(self):
+        with torch.device("meta"):
+            return self.build().eval()
+
+
+def named_space(name, **settings):
+    """The space that a file names. Raises ValueError for an unknown name, TypeError for unknown settings."""
+    if name not in spaces.BY_NAME:
+        raise ValueError(f"unknown space {name!r}; allowed: {', '.join(spaces.BY_NAME)}")
+    return spaces.BY_NAME[name](**settings)
+
+
+def count_macs(module, x):
+    """Multiply-adds of convolutions and linear layers in module(x); one multiply-add is two of PyTorch's FLOPs."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(x)
+    return counter.get_total_flops() // 2

@@ -1,0 +1,148 @@
+"""The mixed operation: N paths, architecture parameters α, and the gate that says which paths run (§3.1–3.2, App. D)."""
+
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+
+class MixedOp(nn.Module):
+    """One edge of the over-parameterised network: N candidate paths and α ∈ ℝ^N, with p = softmax(α).
+
+    `candidates` maps a name to any module; all must give the same output shape for the same input.
+    `gate` decides what `forward` computes: `Path`, `Probe`, `Softmax` or `Sum`. It is set per edge.
+    α starts at N(0, 1e-3), so the first probabilities are nearly uniform.
+
+    Raises ValueError without candidates.
+    """
+
+    def __init__(self, candidates):
+        super().__init__()
+        if not candidates:
+            raise ValueError("MixedOp got no candidates; give a dict of at least one name → module")
+        self.names = tuple(candidates)
+        self.candidates = nn.ModuleList(candidates.values())
+        self.alpha = nn.Parameter(1e-3 * torch.randn(len(self.names)))
+        self.gate = Path(0)
+
+    def forward(self, x):
+        return self.gate(self, x)
+
+    def probabilities(self):
+        """p_i = exp(α_i) / Σ_j exp(α_j), shape (N,)."""
+        return self.alpha.softmax(0)
+
+    def extra_repr(self):
+        return f"gate={self.gate}"
+
+
+class Path:
+    """Binary gate, Eq. (3): m(x) = o_i(x) with i the active path. No other path is touched."""
+
+    def __init__(self, active):
+        self.active = active
+
+    def __call__(self, op, x):
+        return op.candidates[self.active](x)
+
+    def paths(self, op):
+        """Indices of the paths that run with gradients."""
+        return (self.active,)
+
+    def __repr__(self):
+        return f"Path({self.active})"
+
+
+class Sum:
+    """One-Shot, Eq. (1) left: m(x) = Σ_i o_i(x). Time and memory grow with N."""
+
+    def __call__(self, op, x):
+        return sum(o(x) for o in op.candidates)
+
+    def paths(self, op):
+        return range(len(op.candidates))
+
+    def __repr__(self):
+        return f"{type(self).__name__}()"
+
+
+class Softmax(Sum):
+    """DARTS, Eq. (1) right: m(x) = Σ_i p_i o_i(x), and autograd gives ∂L/∂α. Time and memory grow with N."""
+
+    def __call__(self, op, x):
+        return sum(p * o(x) for p, o in zip(op.probabilities(), op.candidates))
+
+
+class Probe:
+    """Binary gate that also learns what the paths not taken would have changed, Eq. (4) and (9).
+
+    Forward is `Path(active)`. In backward, when ∇_y L has arrived, each other path is computed without a graph,
+    used for ∂L/∂g_j = Σ ∇_y L ∘ o_j(x) and dropped: memory does not grow with the number of paths probed.
+    Afterwards `grad[j]` holds ∂L/∂g_j, a scalar tensor, for the active and each other path; it adds up when the
+    edge is used more than once. The others leave no trace: no gradient, no batch statistics.
+
+    `others` may be empty; a repeated or active index in it is a ValueError.
+    """
+
+    def __init__(self, active, others):
+        others = tuple(others)
+        if len({active, *others}) != 1 + len(others):
+            raise ValueError(f"Probe(active={active}, others={list(others)}): others must be distinct paths besides the active one")
+        self.active, self.others = active, others
+        self.grad = {}
+
+    def __call__(self, op, x):
+        y = op.candidates[self.active](x)
+        return _Probe.apply(y, x, op.alpha, op, self)  # α only makes sure that backward comes by
+
+    def paths(self, op):
+        return (self.active,)
+
+    def __repr__(self):
+        return f"Probe({self.active}, {list(self.others)})"
+
+
+class _Probe(torch.autograd.Function):
+    """The identity on y, whose backward fills gate.grad."""
+
+    @staticmethod
+    def forward(ctx, y, x, alpha, op, gate):
+        ctx.save_for_backward(y, x)
+        ctx.op, ctx.gate = op, gate
+        return y.view_as(y)
+
+    @staticmethod
+    def backward(ctx, grad_y):
+        (y, x), op, gate = ctx.saved_tensors, ctx.op, ctx.gate
+        record(op, gate, gate.active, grad_y, y)
+        with torch.no_grad():
+            for j in gate.others:
+                with frozen_statistics(normalisations(op.candidates[j])):
+                    record(op, gate, j, grad_y, op.candidates[j](x))
+        return grad_y, None, None, None, None
+
+
+def record(op, gate, j, grad_y, output):
+    """Add Eq. (9), ∂L/∂g_j = reduce_sum(∇_y L ∘ o_j(x)), to gate.grad[j]."""
+    if output.shape != grad_y.shape:
+        raise ValueError(f"candidate {op.names[j]!r} gives {tuple(output.shape)}, but {op.names[gate.active]!r} gives "
+                         f"{tuple(grad_y.shape)}; all candidates of an edge must give one shape")
+    value = (grad_y * output).sum(dtype=torch.promote_types(output.dtype, torch.float32))
+    gate.grad[j] = gate.grad[j] + value if j in gate.grad else value
+
+
+def normalisations(module):
+    """The layers below `module` that keep running statistics."""
+    return [m for m in module.modules() if getattr(m, "track_running_stats", False)]
+
+
+@contextmanager
+def frozen_statistics(layers):
+    """Within it these layers still normalise by the batch in training mode, but do not update their running statistics."""
+    for layer in layers:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.track_running_stats = True

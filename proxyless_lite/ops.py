@@ -1,0 +1,114 @@
+"""Candidate operations: the seven of Appendix A, MBConv of §4.2, and Zero."""
+
+import re
+
+import torch
+from torch import nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+TREE = ("DW 3x3", "DW 5x5", "DW 7x7", "DW 3x3 d2", "avg 3x3", "max 3x3", "identity")  # Appendix A
+MBCONV = ("MB3 3x3", "MB3 5x5", "MB3 7x7", "MB6 3x3", "MB6 5x5", "MB6 7x7")  # §4.2
+
+
+def build(name, in_channels, out_channels, stride=1):
+    """The operation called `name`, from (B, in_channels, H, W) to (B, out_channels, ⌈H/stride⌉, ⌈W/stride⌉).
+
+    Names: "MB6 7x7" (expansion 6, kernel 7), "DW 3x3" and "DW 3x3 d2" (depthwise-separable, dilation 2),
+    "avg 3x3", "max 3x3", "identity", "Zero". Any expansion and odd kernel may be written.
+
+    Raises ValueError for another name, and for an operation that cannot change the shape when it should.
+    """
+    if match := re.fullmatch(r"MB(\d+) (\d)x\2", name):
+        expansion, kernel = map(int, match.groups())
+        return mbconv(in_channels, out_channels, kernel, stride, expansion)
+    if stride != 1 or in_channels != out_channels:
+        raise ValueError(f"operation {name!r} keeps the shape, but {in_channels}→{out_channels} stride {stride} "
+                         f"was asked for; only MB… operations change it")
+    if match := re.fullmatch(r"DW (\d)x\1(?: d(\d))?", name):
+        return depthwise_separable(in_channels, int(match[1]), dilation=int(match[2] or 1))
+    if match := re.fullmatch(r"(avg|max) (\d)x\2", name):
+        kernel = int(match[2])
+        if match[1] == "max":
+            return nn.MaxPool2d(kernel, stride=1, padding=kernel // 2)
+        return nn.AvgPool2d(kernel, stride=1, padding=kernel // 2, count_include_pad=False)
+    if name == "identity":
+        return nn.Identity()
+    if name == "Zero":
+        return Zero()
+    raise ValueError(f"unknown operation {name!r}; allowed: {', '.join(TREE + MBCONV)}, Zero")
+
+
+def depthwise_separable(channels, kernel, dilation=1):
+    """BN – ReLU – depthwise k×k – 1×1, the pre-activation form of Appendix A (no BN between the two)."""
+    return nn.Sequential(
+        nn.BatchNorm2d(channels),
+        nn.ReLU(inplace=True),
+        Conv2d(channels, channels, kernel, dilation=dilation, groups=channels),
+        Conv2d(channels, channels, 1),
+    )
+
+
+def mbconv(in_channels, out_channels, kernel, stride, expansion):
+    """MobileNetV2's inverted bottleneck: 1×1 expand – depthwise k×k – 1×1 project, BN after each, ReLU6 after two.
+
+    The expansion is absent where it would be 1. BN as released: momentum 0.1, ε 1e-3.
+    """
+    middle = round(in_channels * expansion)
+    expand = [] if expansion == 1 else [Conv2d(in_channels, middle, 1), batch_norm(middle), nn.ReLU6()]
+    return nn.Sequential(
+        *expand,
+        Conv2d(middle, middle, kernel, stride=stride, groups=middle), batch_norm(middle), nn.ReLU6(),
+        Conv2d(middle, out_channels, 1), batch_norm(out_channels),
+    )
+
+
+def batch_norm(channels):
+    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.1)
+
+
+class Zero(nn.Module):
+    """Drops the block: its output is 0 and costs nothing, neither time nor memory."""
+
+    def forward(self, x):
+        return x.new_zeros(()).expand(x.shape)
+
+
+class Conv2d(nn.Conv2d):
+    """nn.Conv2d without bias, "same" padding, that keeps no activation while its weight is frozen.
+
+    ∂L/∂x of a convolution needs only the weight; ∂L/∂w needs the input. PyTorch stores the input in either case
+    (2.15 still does). In the α step weights are frozen, so storing it would waste about a third of the memory.
+    Initialised N(0, √(2 / (k²·out))), as the released code does.
+    """
+
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, dilation=1, groups=1):
+        padding = dilation * (kernel_size - 1) // 2
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias=False)
+
+    def reset_parameters(self):
+        nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x):
+        if self.weight.requires_grad or not (torch.is_grad_enabled() and x.requires_grad):
+            return super().forward(x)
+        return _FrozenConv.apply(x, self.weight, self.stride, self.padding, self.dilation, self.groups)
+
+
+class _FrozenConv(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, *geometry):
+        ctx.save_for_backward(weight)
+        ctx.like, ctx.geometry = (x.shape, x.dtype), geometry
+        return F.conv2d(x, weight, None, *geometry)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        (weight,), (shape, dtype) = ctx.saved_tensors, ctx.like
+        stride, padding, dilation, groups = ctx.geometry
+        unread = grad.new_empty(()).expand(shape)  # only its shape is used: ∂L/∂w is not asked for
+        grad_x, _, _ = torch.ops.aten.convolution_backward(
+            grad, unread, weight.to(grad.dtype), None, stride, padding, dilation, False, [0, 0], groups,
+            [True, False, False])
+        return (grad_x.to(dtype), *[None] * 5)

@@ -1,0 +1,90 @@
+"""What a search space is: a network with open edges, written once."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Callable
+
+import torch
+from torch import nn
+
+from .. import ops
+from ..mixed_op import MixedOp
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A place in the network for which an operation is to be chosen: its candidates and its shape."""
+
+    name: str
+    candidates: tuple
+    in_channels: int
+    out_channels: int
+    stride: int = 1
+    make: Callable = ops.build  # (name, in_channels, out_channels, stride) -> nn.Module
+
+    def operation(self, name):
+        """A fresh module for the candidate `name`; raises ValueError like `check`."""
+        self.check(name)
+        return self.make(name, self.in_channels, self.out_channels, self.stride)
+
+    def check(self, name):
+        """Raises ValueError naming the edge if `name` is none of its candidates."""
+        if name not in self.candidates:
+            raise ValueError(f"edge {self.name!r} has no candidate {name!r}; allowed: {', '.join(self.candidates)}")
+
+
+@dataclass(frozen=True)
+class Space:
+    """A family of networks that differ in the operations on their edges.
+
+    `network(fill)` builds the network and calls `fill(edge)` for each edge in network order. Filled with MixedOps it
+    is the supernet, filled with the chosen operations it is the compact network: there is no second definition.
+    `name` and `settings` say which function of `proxyless_lite.spaces` made it; `rows` groups the edges for
+    printing: (shape of the block, number of its edges).
+    """
+
+    name: str
+    settings: dict
+    input_size: int
+    network: Callable[[Callable[[Edge], nn.Module]], nn.Module] = field(repr=False)
+    rows: tuple = field(repr=False)
+
+    def supernet(self):
+        """The network with a MixedOp of all candidates on every edge."""
+        return self.network(lambda edge: MixedOp({name: edge.operation(name) for name in edge.candidates}))
+
+    def compact(self, choices):
+        """The network with one operation on every edge; `choices` lists their names in network order.
+
+        Raises ValueError for choices that do not fit (see `check`).
+        """
+        self.check(choices)
+        remaining = iter(choices)
+        return self.network(lambda edge: edge.operation(next(remaining)))
+
+    def check(self, choices):
+        """Raises ValueError for a wrong number of choices, or naming the edge for one that is no candidate of it."""
+        edges = self.edges()
+        if len(choices) != len(edges):
+            raise ValueError(f"{len(choices)} operations given, but {self} has {len(edges)} edges")
+        for edge, name in zip(edges, choices):
+            edge.check(name)
+
+    def edges(self):
+        """All edges, in network order."""
+        found = []
+        with torch.device("meta"):
+            self.network(lambda edge: found.append(edge) or nn.Identity())
+        return found
+
+    def size(self):
+        """Number of networks in the space, exact."""
+        return math.prod(len(edge.candidates) for edge in self.edges())
+
+    def __str__(self):
+        return f"{self.name}({', '.join(f'{k}={v!r}' for k, v in self.settings.items())})"
+
+
+def settings_of(candidates, usual, **settings):
+    """The settings that tell a space: the candidates only where they are not its usual ones, to keep files short."""
+    return settings if tuple(candidates) == usual else settings | {"candidates": list(candidates)}

@@ -1,0 +1,200 @@
+"""SuperNet: a network whose edges are MixedOps; sample paths, freeze weights, derive the result (§3.1, §3.2)."""
+
+import copy
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pad_sequence
+
+from .architecture import Architecture
+from .mixed_op import MixedOp, Path, Probe, frozen_statistics, normalisations
+from .spaces import Space
+
+
+class SuperNet(nn.Module):
+    """The over-parameterised network of a space, or of any module that holds MixedOps.
+
+    `mixed_ops` maps an edge's name to its MixedOp, in network order. A matrix over edges and paths, (E, N) below, has
+    N the largest number of candidates; where an edge has fewer, the rest of its row has probability 0.
+
+    Raises ValueError if there is no MixedOp in the module.
+    """
+
+    def __init__(self, space):
+        super().__init__()
+        self.space = space if isinstance(space, Space) else None
+        self.network = space.supernet() if self.space else space
+        self.network.to(memory_format=torch.channels_last)
+        found = {name: m for name, m in self.network.named_modules() if isinstance(m, MixedOp)}
+        if not found:
+            raise ValueError(f"{type(space).__name__} holds no MixedOp: there is nothing to search")
+        names = [edge.name for edge in self.space.edges()] if self.space else found
+        self.mixed_ops = dict(zip(names, found.values()))
+        self._list_parts()
+
+    def forward(self, x):
+        return self.network(x)
+
+    def _list_parts(self):
+        """List once what belongs to which path, so that a step costs nothing for inactive paths."""
+        edges = self.mixed_ops.values()
+        self._of_path = [[_Part(o) for o in op.candidates] for op in edges]
+        self._fixed = _Part(self.network, without=edges)
+
+    def _apply(self, fn, recurse=True):  # .to(device) and the like may replace parameters
+        super()._apply(fn, recurse)
+        self._list_parts()
+        return self
+
+    # -- α ----------------------------------------------------------------------------------------------------------
+
+    def architecture_parameters(self):
+        """The α of every edge: a list of parameters, each (N,)."""
+        return [op.alpha for op in self.mixed_ops.values()]
+
+    def alpha_matrix(self):
+        """All α as one detached matrix (E, N), −∞ where an edge has no such path."""
+        return pad_sequence([a.detach() for a in self.architecture_parameters()], batch_first=True, padding_value=-torch.inf)
+
+    def probability_matrix(self):
+        """All p = softmax(α) as one detached matrix (E, N)."""
+        return self.alpha_matrix().softmax(1)
+
+    @torch.no_grad()
+    def set_alpha(self, matrix):
+        """Write a matrix (E, N) back into the α of every edge."""
+        for alpha, row in zip(self.architecture_parameters(), matrix):
+            alpha.copy_(row[:len(alpha)])
+
+    def set_alpha_gradient(self, matrix):
+        """Make the rows of a matrix (E, N) the gradients of every edge's α."""
+        for alpha, row in zip(self.architecture_parameters(), matrix):
+            alpha.grad = row[:len(alpha)].to(alpha)
+
+    def probabilities(self):
+        """Edge name -> p, shape (N,), detached."""
+        return {name: op.probabilities().detach() for name, op in self.mixed_ops.items()}
+
+    def entropy(self):
+        """Mean entropy of p over the edges, in nats: log N when uniform, 0 when decided."""
+        return torch.special.entr(self.probability_matrix()).sum(1).mean().item()
+
+    # -- gates ------------------------------------------------------------------------------------------------------
+
+    def sample(self, generator=None):
+        """Draw one path an edge from p (Eq. 2), one batched draw for all, and make it the active one (Eq. 3).
+
+        Returns the indices, a list of E ints. `generator` is one of the CPU.
+        """
+        paths = torch.multinomial(self.probability_matrix().cpu(), 1, generator=generator)[:, 0].tolist()
+        self.activate(paths)
+        return paths
+
+    def activate(self, paths):
+        """Make path `paths[e]` the only one of edge e; an Architecture may be given instead of indices."""
+        if isinstance(paths, Architecture):
+            paths = [op.names.index(choice) for op, choice in zip(self.mixed_ops.values(), paths.choices, strict=True)]
+        for op, i in zip(self.mixed_ops.values(), paths, strict=True):
+            op.gate = Path(i)
+
+    def probe(self, active, others):
+        """Set a Probe on every edge: path active[e] runs, the paths others[e] are probed in backward."""
+        for op, i, js in zip(self.mixed_ops.values(), active, others, strict=True):
+            op.gate = Probe(i, js)
+
+    def gate_gradients(self):
+        """After backward under Probe: ∂L/∂g as a matrix (E, N), 0 where a path was not probed."""
+        rows, columns, values = [], [], []
+        for e, op in enumerate(self.mixed_ops.values()):
+            rows += [e] * len(op.gate.grad)
+            columns += op.gate.grad.keys()
+            values += op.gate.grad.values()
+        shape = len(self.mixed_ops), max(len(op.names) for op in self.mixed_ops.values())
+        gradient = torch.zeros(shape, device=values[0].device, dtype=values[0].dtype)
+        gradient[rows, columns] = torch.stack(values)
+        return gradient
+
+    # -- weights ----------------------------------------------------------------------------------------------------
+
+    def weight_parameters(self):
+        """All weights: everything but α."""
+        return self._fixed.parameters + [p for edge in self._of_path for path in edge for p in path.parameters]
+
+    def active_parameters(self):
+        """The weights that the present gates use. The cost of listing them does not grow with the number of candidates."""
+        return [p for part in self._active() for p in part.parameters]
+
+    @contextmanager
+    def frozen(self):
+        """For the α step: active weights get no gradient, and no batch statistics are updated by what runs within."""
+        parts = self._active()
+        parameters = [p for part in parts for p in part.parameters if p.requires_grad]
+        for p in parameters:
+            p.requires_grad_(False)
+        try:
+            with frozen_statistics([layer for part in parts for layer in part.normalisations]):
+                yield
+        finally:
+            for p in parameters:
+                p.requires_grad_(True)
+
+    def _active(self):
+        parts = [self._fixed]
+        for op, edge in zip(self.mixed_ops.values(), self._of_path):
+            parts += [edge[i] for i in op.gate.paths(op)]
+        return parts
+
+    # -- result -----------------------------------------------------------------------------------------------------
+
+    def derive(self):
+        """The Architecture of the most probable path of every edge (§3.2.1: prune all others)."""
+        return Architecture(self.space, tuple(op.names[i] for op, i in zip(self.mixed_ops.values(), self.best_paths())))
+
+    def best_paths(self):
+        """argmax of α for every edge, a list of E ints."""
+        return self.alpha_matrix().argmax(1).tolist()
+
+    def prune(self):
+        """A copy of the network with only the most probable path of every edge, weights kept: the supernet's own pruning."""
+        pruned = copy.deepcopy(self.network)
+        chosen = iter(self.best_paths())
+        for name, op in list(pruned.named_modules()):
+            if isinstance(op, MixedOp):
+                path = op.candidates[next(chosen)]
+                if not name:
+                    return path
+                parent, _, attribute = name.rpartition(".")
+                setattr(pruned.get_submodule(parent), attribute, path)
+        return pruned
+
+    def check(self, input_shape):
+        """Raises ValueError, naming the edge and the shapes, unless all candidates of every edge agree on inputs (C, H, W)."""
+        probe = copy.deepcopy(self).to("meta")
+        for name, op in probe.mixed_ops.items():
+            op.gate = _CheckShapes(name)
+        with torch.no_grad():
+            probe(torch.empty(2, *input_shape, device="meta"))
+
+
+class _Part:
+    """The weights and batch norms of one path, or of all that is outside the edges."""
+
+    def __init__(self, module, without=()):
+        inside = {id(m) for op in without for m in op.modules()}
+        outside = [m for m in module.modules() if id(m) not in inside]
+        self.parameters = [p for m in outside for p in m.parameters(recurse=False)]
+        self.normalisations = [m for m in normalisations(module) if id(m) not in inside]
+
+
+class _CheckShapes:
+    def __init__(self, edge):
+        self.edge = edge
+
+    def __call__(self, op, x):
+        outputs = {name: o(x) for name, o in zip(op.names, op.candidates)}
+        shapes = {name: tuple(y.shape[1:]) for name, y in outputs.items()}
+        if len(set(shapes.values())) > 1:
+            told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+            raise ValueError(f"edge {self.edge!r}: candidates give different shapes from {tuple(x.shape[1:])}: {told}")
+        return next(iter(outputs.values()))
