@@ -5,7 +5,7 @@ storage once, parameters and buffers excluded). Every round draws another active
 
   weight     forward, backward, SGD on the weights of the active paths
   two_path   α step of rules.TwoPath        exact  α step of rules.Exact
-  darts      weights and α together through Softmax gates: what storing all paths costs
+  darts      α step through Softmax gates, which stores all paths (weights frozen as in ours)
 
     python benchmarks/step_cost.py [--rounds 15] [--batch 32]
 """
@@ -32,51 +32,109 @@ class Bench:
     """A supernet, a batch, and the steps to be compared."""
 
     def __init__(self, space, batch):
-        self.net = pl.SuperNet(space)
-        self.space = space
-        size = space.input_size
-        self.images = torch.randn(batch, 3, size, size).to(memory_format=torch.channels_last)
+        self.space, self.net = space, pl.SuperNet(space)
+        self.images = torch.randn(batch, 3, space.input_size, space.input_size).to(memory_format=torch.channels_last)
         self.labels = torch.randint(10, (batch,))
         self.sgd = torch.optim.SGD(self.net.weight_parameters(), **SGD)
-        self.adam = torch.optim.Adam(self.net.architecture_parameters(), **ADAM)
+        self.adam = torch.optim.Adam(self.net.architecture_parameters(), foreach=True, **ADAM)
 
-    def train(self, model, optimize):
-        F.cross_entropy(model(self.images), self.labels).backward()
-        optimize()
-
-    def steps(self):
-        """Kind -> function, all on one freshly drawn active network."""
+    def steps(self, active=None):
+        """Kind -> function; all kinds run one active network, the given one (indices) or one freshly drawn."""
         net = self.net
-        paths = net.sample()
-        static = self.space.compact(pl.Architecture(self.space, names(net, paths)).choices).to(memory_format=torch.channels_last)
+        net.set_alpha(torch.zeros_like(net.alpha_matrix()))
+        active = active or net.sample()
+        chosen = tuple(op.names[i] for op, i in zip(net.mixed_ops.values(), active))
+        static = self.space.compact(chosen).to(memory_format=torch.channels_last)
         static_sgd = torch.optim.SGD(static.parameters(), **SGD)
-        pinned = torch.full_like(net.alpha_matrix(), -1e-3)
+        certain = 40 * F.one_hot(torch.tensor(active), net.alpha_matrix().shape[1])  # a draw gives `active`, its partner is uniform
 
         def plain():
-            self.train(static, static_sgd.step)
+            F.cross_entropy(static(self.images), self.labels).backward()
+            static_sgd.step()
             static_sgd.zero_grad()
 
         def weight():
+            net.set_alpha(certain)
             net.sample()
-            net.activate(paths)  # the same network as `plain`, at the full cost of drawing one
-            self.train(net, lambda: runtime.step_only(self.sgd, net.active_parameters()))
+            F.cross_entropy(net(self.images), self.labels).backward()
+            runtime.step_only(self.sgd, net.active_parameters())
 
-        def rule(rule):
-            def step():
-                net.set_alpha(pinned)  # uniform p
-                rule.update(net, self.adam, self.images, self.labels)
-            return step
+        def alpha(rule):
+            net.set_alpha(certain)
+            rule.update(net, self.adam, self.images, self.labels)
 
         def darts():
             for op in net.mixed_ops.values():
                 op.gate = pl.Softmax()
-            self.train(net, lambda: (self.sgd.step(), self.adam.step()))
-            self.sgd.zero_grad()
+            with net.frozen():
+                F.cross_entropy(net(self.images), self.labels).backward()
+            self.adam.step()
             self.adam.zero_grad()
 
-        return {"plain": plain, "weight": weight, "two_path": rule(Fixed(paths, pl.rules.TwoPath())),
-                "exact": rule(Fixed(paths, pl.rules.Exact())), "darts": darts}
+        return {"plain": plain, "weight": weight, "two_path": lambda: alpha(pl.rules.TwoPath()),
+                "exact": lambda: alpha(pl.rules.Exact()), "darts": darts}
+
+    def tensors(self):
+        """Storages that a step needs anyway: they are no activations."""
+        return [*self.net.parameters(), *self.net.buffers(), self.images, self.labels]
 
 
-def names(net, paths):
-    return tuple(op.names[i] for op, i in zip(net.mixed_ops.values(), paths))
+def saved_bytes(step, bench):
+    """Bytes kept for backward by the tensors that autograd saves in one step."""
+    kept, alive = {}, []
+
+    def pack(tensor):
+        alive.append(tensor)  # so that no storage is freed and its address used again
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        step()
+    parameters = {t.untyped_storage().data_ptr() for t in bench.tensors()}
+    small = sum(t.numel() for t in alive if isinstance(t, torch.nn.Parameter))  # of the static network
+    return sum(n for address, n in kept.items() if address not in parameters) - 4 * small
+
+
+def compare(bench, rounds, label):
+    """Ratios to the plain step, medians over `rounds`: {kind: {"time", "bytes"}}, and the seconds of the plain step."""
+    times, bytes_, plain_seconds = {}, {}, []
+    for round_ in tqdm(range(rounds + 1), desc=label, file=sys.stderr):
+        steps = bench.steps()
+        for step in steps.values():  # warm-up: allocator, oneDNN's kernels for these shapes
+            step() if round_ == 0 else None
+        seconds, saved = {}, {}
+        for kind in torch.randperm(len(steps)).tolist():
+            kind, step = list(steps.items())[kind]
+            began = time.perf_counter()
+            step()
+            seconds[kind] = time.perf_counter() - began
+        for kind, step in steps.items():
+            saved[kind] = saved_bytes(step, bench)
+        if round_ == 0:
+            continue
+        plain_seconds.append(seconds["plain"])
+        for kind in steps:
+            times.setdefault(kind, []).append(seconds[kind] / seconds["plain"])
+            bytes_.setdefault(kind, []).append(saved[kind] / saved["plain"])
+    ratios = {kind: {"time": round(statistics.median(times[kind]), 3), "bytes": round(statistics.median(bytes_[kind]), 3)}
+              for kind in times if kind != "plain"}
+    return ratios | {"plain_seconds": round(statistics.median(plain_seconds), 4)}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--batch", type=int, default=32)
+    args = parser.parse_args()
+    torch.manual_seed(0)
+    runtime.device("cpu")
+    result = {
+        "tree": compare(Bench(pl.spaces.tree(2, 96, input_size=32), args.batch), args.rounds, "tree"),
+        "chain": compare(Bench(pl.spaces.chain(12, 24, input_size=64, candidates=pl.ops.MBCONV), args.batch), args.rounds, "chain"),
+        "machine": runtime.describe(),
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

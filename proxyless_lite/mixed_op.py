@@ -23,6 +23,7 @@ class MixedOp(nn.Module):
         self.names = tuple(candidates)
         self.candidates = nn.ModuleList(candidates.values())
         self.alpha = nn.Parameter(1e-3 * torch.randn(len(self.names)))
+        self.normalisations = [normalisations(o) for o in self.candidates]  # listed once: probing must be cheap
         self.gate = Path(0)
 
     def forward(self, x):
@@ -117,7 +118,7 @@ class _Probe(torch.autograd.Function):
         record(op, gate, gate.active, grad_y, y)
         with torch.no_grad():
             for j in gate.others:
-                with frozen_statistics(normalisations(op.candidates[j])):
+                with frozen_statistics(op.normalisations[j]):
                     record(op, gate, j, grad_y, op.candidates[j](x))
         return grad_y, None, None, None, None
 
@@ -127,8 +128,16 @@ def record(op, gate, j, grad_y, output):
     if output.shape != grad_y.shape:
         raise ValueError(f"candidate {op.names[j]!r} gives {tuple(output.shape)}, but {op.names[gate.active]!r} gives "
                          f"{tuple(grad_y.shape)}; all candidates of an edge must give one shape")
-    value = (grad_y * output).sum(dtype=torch.promote_types(output.dtype, torch.float32))
+    value = inner(grad_y, output)
     gate.grad[j] = gate.grad[j] + value if j in gate.grad else value
+
+
+def inner(a, b):
+    """⟨a, b⟩ over all elements: one pass and no temporary where both lie densely in memory in the same order."""
+    order = sorted(range(a.dim()), key=a.stride, reverse=True)            # channels_last: (0, 2, 3, 1)
+    a, b = a.permute(order).flatten(), b.permute(order).flatten()
+    wide = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
+    return torch.dot(a.to(wide), b.to(wide))
 
 
 def normalisations(module):
@@ -139,10 +148,11 @@ def normalisations(module):
 @contextmanager
 def frozen_statistics(layers):
     """Within it these layers still normalise by the batch in training mode, but do not update their running statistics."""
-    for layer in layers:
+    tracking = [layer for layer in layers if layer.track_running_stats]
+    for layer in tracking:
         layer.track_running_stats = False
     try:
         yield
     finally:
-        for layer in layers:
+        for layer in tracking:
             layer.track_running_stats = True

@@ -99,15 +99,15 @@ class _FrozenConv(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, *geometry):
         ctx.save_for_backward(weight)
-        ctx.like, ctx.geometry = (x.shape, x.dtype), geometry
+        ctx.like, ctx.geometry = (x.shape, x.stride(), x.dtype), geometry
         return F.conv2d(x, weight, None, *geometry)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        (weight,), (shape, dtype) = ctx.saved_tensors, ctx.like
+        (weight,), (shape, stride_x, dtype) = ctx.saved_tensors, ctx.like
         stride, padding, dilation, groups = ctx.geometry
-        unread = grad.new_empty(()).expand(shape)  # only its shape is used: ∂L/∂w is not asked for
+        unread = grad.new_empty_strided(shape, stride_x)  # stands for x: without ∂L/∂w only its shape and layout matter
         grad_x, _, _ = torch.ops.aten.convolution_backward(
             grad, unread, weight.to(grad.dtype), None, stride, padding, dilation, False, [0, 0], groups,
             [True, False, False])
