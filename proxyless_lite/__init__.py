@@ -1,8 +1,11 @@
-"""proxyless_lite: ProxylessNAS (Cai, Zhu, Han, ICLR 2019) to read, teach and run. Read the files in the order below."""
+"""proxyless_lite: ProxylessNAS (Cai, Zhu, Han, ICLR 2019) to read, teach and run.
 
-from . import ops
-from .mixed_op import MixedOp, Path, Probe, Softmax, Sum
-from . import spaces
+The modules read like the paper, in this order: ops, mixed_op, spaces, architecture, supernet, rules, search, training.
+"""
+
+from . import baselines, data, ops, presets, rules, runtime, search, spaces
 from .architecture import Architecture
+from .mixed_op import MixedOp, Path, Probe, Softmax, Sum
+from .search import Search
 from .supernet import SuperNet
-from . import data, rules
+from .training import train

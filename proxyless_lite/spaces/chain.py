@@ -21,7 +21,7 @@ def chain(edges=4, width=16, classes=10, input_size=8, candidates=CANDIDATES, ma
         input_size=input_size,
         network=lambda fill: nn.Sequential(
             nn.Sequential(ops.Conv2d(3, width, 3), ops.batch_norm(width), nn.ReLU6()),
-            *(Residual(fill(Edge(f"edge{i}", names, width, width, make=make))) for i in range(edges)),
+            *(Residual(fill(Edge(f"edge{i}", names, width, width, input_size, make=make))) for i in range(edges)),
             nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes))),
         rows=tuple((f"{width}→{width} s1 {input_size}x{input_size}", 1) for _ in range(edges)),
     )

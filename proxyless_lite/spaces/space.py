@@ -13,12 +13,16 @@ from ..mixed_op import MixedOp
 
 @dataclass(frozen=True)
 class Edge:
-    """A place in the network for which an operation is to be chosen: its candidates and its shape."""
+    """A place in the network for which an operation is to be chosen: its candidates and its shape.
+
+    The operation gets (B, in_channels, input_size, input_size) and gives (B, out_channels, ⌈input_size / stride⌉, …).
+    """
 
     name: str
     candidates: tuple
     in_channels: int
     out_channels: int
+    input_size: int
     stride: int = 1
     make: Callable = ops.build  # (name, in_channels, out_channels, stride) -> nn.Module
 

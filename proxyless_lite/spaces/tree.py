@@ -52,8 +52,9 @@ class TreeNet(nn.Module):
         super().__init__()
         self.stem = nn.Sequential(ops.Conv2d(3, 16, 3), nn.BatchNorm2d(16))
         self.blocks = nn.Sequential(*(
-            TreeBlock(in_channels, cell, stride, lambda name: fill(Edge(f"block{k}.{name}", tuple(candidates), cell, cell)))
-            for k, (in_channels, cell, stride, _) in enumerate(layout)))
+            TreeBlock(in_channels, cell, stride,
+                      lambda name: fill(Edge(f"block{k}.{name}", tuple(candidates), cell, cell, size)))
+            for k, (in_channels, cell, stride, size) in enumerate(layout)))
         width = 4 * layout[-1][1]
         self.head = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
                                   nn.Linear(width, classes))

@@ -1,0 +1,154 @@
+"""A long run of steps that loses nothing: meters, checkpoints, SIGTERM, a stop at the first loss that is not finite."""
+
+import math
+import time
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import nn
+
+from . import runtime
+
+CHECK_EVERY = 10  # steps between two looks at the losses; a look waits for the device
+
+
+class Loop:
+    """`epochs` × `per_epoch` steps, resumable from folder `out` (None: nothing is written).
+
+    A subclass gives `step(epoch, index)`, which does one step and calls `record`; `end_epoch(epoch)`, which returns the
+    rest of the epoch's row of history; and `state()` and `load_state(state)`, which hold all that steps change.
+    `identity` is what a folder must agree on to be resumed.
+    """
+
+    def __init__(self, label, epochs, per_epoch, out, device, identity):
+        self.label, self.epochs, self.per_epoch, self.device = label, epochs, per_epoch, device
+        self.out = Path(out) if out is not None else None
+        self.identity = {"run": label, "epochs": epochs, "steps an epoch": per_epoch, **identity}
+        self.done, self.seconds, self.rows, self.meters = 0, 0.0, [], {}
+
+    @property
+    def checkpoint(self):
+        return self.out / "checkpoint.pt"
+
+    def record(self, **values):
+        """Note scalar tensors of this step; their means become the epoch's row. Does not wait for the device."""
+        for name, value in values.items():
+            self.meters.setdefault(name, []).append((self.done, value.detach()))
+
+    def mean(self, name):
+        """Mean of a meter in this epoch so far; NaN if nothing was recorded."""
+        values = [value for _, value in self.meters.get(name, ())]
+        return torch.stack(values).double().mean().item() if values else math.nan
+
+    def loop(self):
+        """Run all steps that are not done yet.
+
+        Raises runtime.Stopped after SIGTERM, FloatingPointError for a loss that is not finite, ValueError for a folder
+        of another configuration.
+        """
+        self.resume()
+        total, began = self.epochs * self.per_epoch, time.monotonic() - self.seconds
+        progress = runtime.Progress(total, self.done, self.label)
+        with runtime.sigterm_flag() as stopping:
+            while self.done < total:
+                epoch, index = divmod(self.done, self.per_epoch)
+                self.step(epoch, index)
+                last = index + 1 == self.per_epoch
+                stop = stopping()
+                if last or stop or index % CHECK_EVERY == 0:
+                    self.check_finite(epoch)
+                self.seconds = time.monotonic() - began
+                if last:
+                    self.rows.append({"epoch": epoch, **self.end_epoch(epoch), "seconds": self.seconds,
+                                      "memory": runtime.peak_memory(self.device)})
+                    self.meters = {}
+                self.done += 1
+                if last or stop:
+                    self.save()
+                if stop and self.done < total:
+                    raise runtime.Stopped(f"{self.label} stopped by SIGTERM in epoch {epoch} after step {index}; "
+                                          f"{'run again to go on' if self.out else 'nothing was saved: no folder was given'}")
+                progress.step(epoch=epoch, loss=lambda: self.mean("train_loss") if self.meters else self.rows[-1]["train_loss"])
+        progress.close()
+
+    def check_finite(self, epoch):
+        for name, values in self.meters.items():
+            finite = torch.stack([value for _, value in values[-2 * CHECK_EVERY:]]).isfinite().tolist()
+            if not all(finite):
+                step = values[-2 * CHECK_EVERY:][finite.index(False)][0]
+                kept = f"the last checkpoint, {self.checkpoint}, is kept" if self.out else "no folder was given, so none is kept"
+                raise FloatingPointError(f"{name} is not finite at epoch {epoch}, step {step - epoch * self.per_epoch} "
+                                         f"({kept}); a smaller learning rate may help")
+
+    def history(self):
+        """One row an epoch."""
+        return pd.DataFrame(self.rows)
+
+    # -- what survives the process ------------------------------------------------------------------------------------
+
+    def state(self):
+        raise TypeError(f"{type(self).__name__} has no state()")
+
+    def save(self):
+        if self.out is None:
+            return
+        meters = {name: {"steps": [step for step, _ in values], "values": torch.stack([value for _, value in values])}
+                  for name, values in self.meters.items()}
+        runtime.save_checkpoint(self.checkpoint, {
+            "identity": self.identity, "done": self.done, "seconds": self.seconds, "rows": self.rows, "meters": meters,
+            "random": torch.get_rng_state(), "state": self.state()})
+
+    def resume(self):
+        """Take up the newest good checkpoint in the folder, if there is one."""
+        saved = runtime.load_checkpoint(self.checkpoint) if self.out is not None else None
+        if saved is None:
+            return
+        runtime.check_same(self.out, saved["identity"], self.identity)
+        self.done, self.seconds, self.rows = saved["done"], saved["seconds"], saved["rows"]
+        self.meters = {name: list(zip(m["steps"], m["values"].to(self.device).unbind())) for name, m in saved["meters"].items()}
+        torch.set_rng_state(saved["random"])
+        self.load_state(saved["state"])
+
+
+class Batches:
+    """Batches of a split in a fresh order every pass, as a function of (seed, pass): there is nothing to save."""
+
+    def __init__(self, data, split, size, seed, purpose, augment):
+        if len(split) < size:
+            raise ValueError(f"a batch of {size} images asked for, but {data.name} has only {len(split)} to draw from; "
+                             f"give a smaller batch size")
+        self.data, self.split, self.size, self.key, self.augment = data, split, size, (seed, purpose), augment
+        self.per_pass = len(split) // size
+        self._pass = self._order = None
+
+    def __getitem__(self, i):
+        """Images (size, C, H, W) and labels (size,) of batch i, counted over all passes."""
+        number, index = divmod(i, self.per_pass)
+        if number != self._pass:
+            self._pass = number
+            self._order = torch.randperm(len(self.split), generator=runtime.generator("cpu", *self.key, 0, number))
+        device = self.split.images.device
+        generator = runtime.generator(device, *self.key, 1, i) if self.augment else None
+        return self.data.batch(self.split, self._order[index * self.size:(index + 1) * self.size], generator)
+
+
+def cosine(lr, done, total):
+    """Learning rate after `done` of `total` steps: from lr down to 0 along half a cosine."""
+    return 0.5 * lr * (1 + math.cos(math.pi * done / total))
+
+
+def sgd(parameters, config):
+    """SGD with Nesterov momentum, as the paper trains all weights."""
+    return torch.optim.SGD(parameters, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0,
+                           weight_decay=config.weight_decay)
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, data, split, batch_size=250):
+    """Top-1 accuracy of model on a split, without augmentation, in the model's present mode; a float in [0, 1]."""
+    correct = torch.zeros((), device=split.images.device)
+    for indices in torch.arange(len(split)).split(batch_size):
+        images, labels = data.batch(split, indices)
+        correct += (model(images).argmax(1) == labels).sum()
+    return correct.item() / len(split)

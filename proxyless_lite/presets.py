@@ -1,0 +1,79 @@
+"""Settings: quick (seconds, no network), lesson (minutes), paper (the paper's values). Plain data, no flags elsewhere."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """How a search runs. Comments give the paper's CIFAR-10 value and its source."""
+
+    epochs: int = 200              # §4.1: 200 epochs of training the over-parameterised network
+    warmup_epochs: int = 0         # not named for CIFAR-10 (ImageNet as released: 40)
+    alpha_delay: int = 0           # epochs after the warm-up without α updates (ImageNet as released: 1)
+    batch_size: int = 64           # tree-cell paper (Cai et al., 2018b), whose training settings are used
+    alpha_batch_size: int = 64     # not named; the same
+    alpha_every: int = 5           # not named (ImageNet as released: one α step every 5 weight steps)
+    lr: float = 0.1                # tree-cell paper, cosine to 0
+    warmup_lr: float = 0.1         # not named
+    momentum: float = 0.9          # tree-cell paper, Nesterov
+    weight_decay: float = 1e-4     # tree-cell paper
+    label_smoothing: float = 0.0   # none for CIFAR-10 (ImageNet: 0.1)
+    alpha_lr: float = 0.006        # §4.1: Adam, 0.006 for the gradient rule, 0.01 for REINFORCE
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a found network is trained. Comments give the paper's CIFAR-10 value and its source."""
+
+    epochs: int = 600              # §4.1: 300 epochs, 600 with DropPath
+    batch_size: int = 64           # tree-cell paper
+    lr: float = 0.1                # tree-cell paper, cosine to 0
+    momentum: float = 0.9          # tree-cell paper, Nesterov
+    weight_decay: float = 1e-4     # tree-cell paper
+    label_smoothing: float = 0.0   # none for CIFAR-10
+    cutout: int = 16               # Table 1, "c/o"; pixels of 32
+    drop_path: float = 0.2         # §4.1 uses DropPath without its rate; 0.2 as in DARTS
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What notebook 03 does: the tree space, the search, the retraining, and the random networks it is compared with."""
+
+    blocks: int                    # B, the paper: 18
+    width: int                     # F, the paper: 400
+    search: SearchConfig
+    train: TrainConfig
+    images: int | None = None      # training images used, None for all; the paper: all 50,000
+    random_networks: int = 5       # trained like the found one; the paper has no such baseline
+
+
+PRESETS = {
+    "quick": Experiment(
+        blocks=1, width=72,
+        search=SearchConfig(epochs=30, warmup_epochs=5, alpha_every=1, alpha_lr=0.03, lr=0.05, warmup_lr=0.05),
+        train=TrainConfig(epochs=15, cutout=0, drop_path=0.0)),
+    "lesson": Experiment(
+        blocks=1, width=96, images=10_000,
+        search=SearchConfig(epochs=12, warmup_epochs=3, alpha_every=2, alpha_lr=0.02),
+        train=TrainConfig(epochs=8, cutout=8, drop_path=0.0)),
+    "paper": Experiment(blocks=18, width=400, search=SearchConfig(), train=TrainConfig()),
+}
+
+
+def experiment(name):
+    """The whole preset: "quick", "lesson" or "paper". Raises ValueError for another name."""
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}; allowed: {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def search(name):
+    """The SearchConfig of a preset."""
+    return experiment(name).search
+
+
+def train(name):
+    """The TrainConfig of a preset."""
+    return experiment(name).train

@@ -1,0 +1,146 @@
+"""The alternating search of §3.2.1: weight steps on training images, α steps on validation images."""
+
+import copy
+import time
+from dataclasses import asdict, dataclass
+
+import pandas as pd
+import torch
+from torch.nn import functional as F
+
+from .. import presets, rules, runtime
+from ..architecture import Architecture
+from ..loop import Batches, Loop, cosine, evaluate, sgd
+
+WEIGHT, ALPHA, PATHS = range(3)  # what random numbers are for
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a search found: the Architecture, one row of history an epoch, seconds in all, over all resumptions."""
+
+    architecture: Architecture
+    history: pd.DataFrame
+    seconds: float
+
+
+class Search(Loop):
+    """Search the architecture of `net` on `data`, with α moved by `rule`.
+
+    A weight step samples one path an edge (Eq. 2) and trains its weights; every `config.alpha_every`-th is followed by
+    one update of α on a validation batch, weights frozen. Before that `config.warmup_epochs` train weights only.
+
+    `config` is a presets.SearchConfig (default: "quick"); with a folder `out` the run is resumable, bit for bit on the
+    CPU. `device` is "cpu" or "cuda", by default CUDA if there is. Raises ValueError for input of another size than the
+    space's, candidates of different shapes, or fewer images than a batch.
+    """
+
+    def __init__(self, net, data, rule=None, config=None, out=None, device=None):
+        self.config = config = config or presets.search("quick")
+        device = runtime.device(device)
+        self.net, self.data, self.rule = net.to(device), data.to(device), rule or rules.TwoPath()
+        if net.space and data.shape[1:] != (net.space.input_size,) * 2:
+            raise ValueError(f"{net.space} takes images of {net.space.input_size}×{net.space.input_size}, but "
+                             f"{data.name} has {data.shape[1]}×{data.shape[2]}; give the space input_size={data.shape[1]}")
+        net.check(data.shape)
+        self.weight_batches = Batches(self.data, self.data.train, config.batch_size, config.seed, WEIGHT, augment=True)
+        self.alpha_batches = Batches(self.data, self.data.valid, config.alpha_batch_size, config.seed, ALPHA, augment=False)
+        self.optimizer = sgd(net.weight_parameters(), config)
+        # β₁ = 0 and no decay: with either, the α of paths that were not sampled would move (see rules.TwoPath).
+        self.alpha_optimizer = torch.optim.Adam(net.architecture_parameters(), lr=config.alpha_lr, betas=(0.0, 0.999),
+                                                foreach=True)
+        self.alpha_steps = 0
+        self.probabilities = []  # p after each epoch, (E, N)
+        super().__init__("search", config.warmup_epochs + config.epochs, self.weight_batches.per_pass, out, device,
+                         {**asdict(config), "rule": repr(self.rule), "space": str(net.space), "data": str(data)})
+
+    def run(self):
+        """Search to the end, from where the folder left off. Returns a Result. Seeds PyTorch's global generator."""
+        torch.manual_seed(self.config.seed)
+        self.loop()
+        return Result(self.net.derive(), self.history(), self.seconds)
+
+    def step(self, epoch, index):
+        self.weight_step(epoch, self.weight_batches[self.done])
+        searching = epoch >= self.config.warmup_epochs + self.config.alpha_delay
+        if searching and (self.done + 1) % self.config.alpha_every == 0:
+            self.alpha_step(self.alpha_batches[self.alpha_steps])
+
+    def weight_step(self, epoch, batch):
+        """Train the weights of one sampled network on a batch (images, labels)."""
+        images, labels = batch
+        self.optimizer.param_groups[0]["lr"] = self.learning_rate(epoch)
+        self.net.sample(runtime.generator("cpu", self.config.seed, PATHS, 0, self.done))
+        logits = self.net(images)
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
+        loss.backward()
+        runtime.step_only(self.optimizer, self.net.active_parameters())
+        self.record(train_loss=loss, train_accuracy=rules.accuracy(logits.detach(), labels))
+
+    def alpha_step(self, batch):
+        """One update of α by the rule on a validation batch (images, labels)."""
+        generator = runtime.generator("cpu", self.config.seed, PATHS, 1, self.alpha_steps)
+        metrics = self.rule.update(self.net, self.alpha_optimizer, *batch, generator)
+        self.alpha_steps += 1
+        self.record(valid_loss=metrics["loss"], valid_accuracy=metrics["accuracy"])
+
+    def learning_rate(self, epoch):
+        """Cosine over the warm-up, then again over the search."""
+        warmup = self.config.warmup_epochs * self.per_epoch
+        if epoch < self.config.warmup_epochs:
+            return cosine(self.config.warmup_lr, self.done, warmup)
+        return cosine(self.config.lr, self.done - warmup, self.config.epochs * self.per_epoch)
+
+    def end_epoch(self, epoch):
+        p = self.net.probability_matrix().cpu()
+        self.probabilities.append(p)
+        means = {name: self.mean(name) for name in ("train_loss", "train_accuracy", "valid_loss", "valid_accuracy")}
+        return {"phase": "warm-up" if epoch < self.config.warmup_epochs else "search", "lr": self.learning_rate(epoch),
+                **means, "derived_accuracy": self.derived_accuracy(), "entropy": self.net.entropy()}
+
+    def derived_accuracy(self):
+        """Validation accuracy of the network that `derive` would give now, with the supernet's weights and batch statistics."""
+        self.net.activate(self.net.best_paths())
+        with self.net.frozen():
+            return evaluate(self.net, self.data, self.data.valid)
+
+    def history(self):
+        """One row an epoch: losses and accuracies (means over its steps), mean entropy in nats, p (E, N), seconds and
+        peak memory in MB so far."""
+        return super().history().assign(probabilities=[p.numpy() for p in self.probabilities])
+
+    def forecast(self, steps=3):
+        """Time a few steps on a copy of the network. Returns a dict: seconds a weight step and an α step, hours and
+        peak memory in MB of the whole search. The search itself is not touched."""
+        with torch.random.fork_rng():
+            trial = Search(copy.deepcopy(self.net), self.data, copy.deepcopy(self.rule), self.config, None, self.device.type)
+            trial.weight_step(0, trial.weight_batches[0])  # the first of each kind is slower
+            trial.alpha_step(trial.alpha_batches[0])
+            weight = timed(self.device, lambda: [trial.weight_step(0, trial.weight_batches[i]) for i in range(steps)]) / steps
+            alpha = timed(self.device, lambda: [trial.alpha_step(trial.alpha_batches[i]) for i in range(steps)]) / steps
+        weight_steps = self.epochs * self.per_epoch
+        alpha_steps = (self.config.epochs - self.config.alpha_delay) * self.per_epoch // self.config.alpha_every
+        return {"weight_step_seconds": weight, "alpha_step_seconds": alpha, "weight_steps": weight_steps,
+                "alpha_steps": alpha_steps, "hours": (weight * weight_steps + alpha * alpha_steps) / 3600,
+                "memory": runtime.peak_memory(self.device)}
+
+    def state(self):
+        return {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(),
+                "alpha_optimizer": self.alpha_optimizer.state_dict(), "rule": self.rule.state_dict(),
+                "alpha_steps": self.alpha_steps, "probabilities": self.probabilities}
+
+    def load_state(self, state):
+        self.net.load_state_dict(state["net"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
+        self.rule.load_state_dict(state["rule"])
+        self.alpha_steps, self.probabilities = state["alpha_steps"], state["probabilities"]
+
+
+def timed(device, run):
+    """Seconds that `run()` takes on the device."""
+    began = time.perf_counter()
+    run()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began

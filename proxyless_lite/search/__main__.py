@@ -1,0 +1,63 @@
+"""Command line: python -m proxyless_lite.search --preset quick --data digits --out runs/x"""
+
+import argparse
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+
+import torch
+
+from .. import data, presets, rules, runtime, spaces
+from ..supernet import SuperNet
+from . import Search
+
+
+def parser():
+    cli = argparse.ArgumentParser(
+        prog="python -m proxyless_lite.search", formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description="Search the tree space of §4.1 and write the found network. Run again with the same --out to resume.")
+    cli.add_argument("--preset", default="quick", help=f"one of {', '.join(presets.PRESETS)}")
+    cli.add_argument("--data", default="digits", help="digits, cifar10, or a folder with train/ and test/")
+    cli.add_argument("--out", required=True, help="run folder: checkpoint, history.csv, architecture.json")
+    cli.add_argument("--rule", default="two_path", choices=rules.BY_NAME, help="how α moves")
+    cli.add_argument("--device", help="cpu or cuda; default: CUDA if there is")
+    cli.add_argument("--forecast", action="store_true", help="only say how long it would take and how much memory")
+    settings = cli.add_argument_group("override a setting of the preset")
+    for name in ("blocks", "width", "images"):
+        settings.add_argument(f"--{name}", type=int, default=argparse.SUPPRESS, help=" ")
+    for field in fields(presets.SearchConfig):
+        settings.add_argument(f"--{field.name.replace('_', '-')}", type=field.type, default=argparse.SUPPRESS, help=" ")
+    return cli
+
+
+def main(arguments=None):
+    args = vars(parser().parse_args(arguments))
+    experiment = presets.experiment(args["preset"])
+    experiment = replace(experiment, **{k: args[k] for k in ("blocks", "width", "images") if k in args})
+    config = replace(experiment.search, **{f.name: args[f.name] for f in fields(presets.SearchConfig) if f.name in args})
+    device = runtime.device(args["device"])
+    sets = data.load(args["data"], limit=experiment.images if args["data"] != "digits" else None, seed=config.seed)
+    torch.manual_seed(config.seed)
+    space = spaces.tree(experiment.blocks, experiment.width, len(sets.classes), sets.shape[1])
+    search = Search(SuperNet(space), sets, rules.BY_NAME[args["rule"]](), config, args["out"], device.type)
+    print(f"{sets}\n{space}: {len(space.edges())} decisions")
+    forecast = search.forecast()
+    print(f"forecast: {runtime.clock(3600 * forecast['hours'])}, {forecast['memory']:,.0f} MB on {device}")
+    if args["forecast"]:
+        return
+    result = search.run()
+    out = Path(args["out"])
+    result.architecture.save(out / "architecture.json")
+    result.history.drop(columns="probabilities").to_csv(out / "history.csv", index=False)
+    print(f"\n{result.architecture}\n{result.architecture.params():,} params, {result.architecture.macs():,} MACs, "
+          f"searched in {runtime.clock(result.seconds)}; written to {out / 'architecture.json'}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, FileNotFoundError, FloatingPointError) as error:
+        sys.exit(f"error: {error}")
+    except runtime.Stopped as stop:
+        print(stop, file=sys.stderr)
+        raise
