@@ -71,28 +71,10 @@ class Bench:
             self.adam.step()
             self.adam.zero_grad()
 
+        needed = [*net.parameters(), *net.buffers(), *static.parameters(), *static.buffers(), self.images, self.labels]
+        self.bytes = lambda step: runtime.saved_bytes(step, exclude=needed)
         return {"plain": plain, "weight": weight, "two_path": lambda: alpha(pl.rules.TwoPath()),
                 "exact": lambda: alpha(pl.rules.Exact()), "darts": darts}
-
-    def tensors(self):
-        """Storages that a step needs anyway: they are no activations."""
-        return [*self.net.parameters(), *self.net.buffers(), self.images, self.labels]
-
-
-def saved_bytes(step, bench):
-    """Bytes kept for backward by the tensors that autograd saves in one step."""
-    kept, alive = {}, []
-
-    def pack(tensor):
-        alive.append(tensor)  # so that no storage is freed and its address used again
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        step()
-    parameters = {t.untyped_storage().data_ptr() for t in bench.tensors()}
-    small = sum(t.numel() for t in alive if isinstance(t, torch.nn.Parameter))  # of the static network
-    return sum(n for address, n in kept.items() if address not in parameters) - 4 * small
 
 
 def compare(bench, rounds, label):
@@ -109,7 +91,7 @@ def compare(bench, rounds, label):
             step()
             seconds[kind] = time.perf_counter() - began
         for kind, step in steps.items():
-            saved[kind] = saved_bytes(step, bench)
+            saved[kind] = bench.bytes(step)
         if round_ == 0:
             continue
         plain_seconds.append(seconds["plain"])

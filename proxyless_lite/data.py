@@ -106,41 +106,51 @@ def load(name, root=None, valid=None, limit=None, image_size=None, seed=0, downl
     Raises ValueError in one line for an unknown name, and for a folder without images, with one class or with an image
     that cannot be read; FileNotFoundError when CIFAR-10 is neither there nor to be had.
     """
-    root = Path(root or os.environ.get("PROXYLESS_DATA") or "data")
+    root = Path(root) if root else default_root()
     if name == "digits":
         train, test, classes = digits()
         style = dict(shift=1, flip=False)                                 # a mirrored 2 is no digit
     elif name == "cifar10":
-        train, test, classes = cifar10(root, download)
+        train, test, classes = cifar10(root, download, limit, seed)
         style = dict(shift=4, flip=True, mean=CIFAR10_MEAN, std=CIFAR10_STD)
     elif Path(name).is_dir():
-        train, test, classes = image_folder(Path(name), image_size)
+        train, test, classes = image_folder(Path(name), image_size, limit, seed)
         style = dict(shift=train.images.shape[1] // 8, flip=True)
     else:
         raise ValueError(f"unknown data set {name!r}; allowed: digits, cifar10, or the path of a folder with train/ and test/")
     if limit is not None:
-        train = balanced(train, limit, len(classes), seed)[0]
+        train = train[balanced(train.labels, limit, seed)[0]]             # a folder has kept to it already
     fraction = valid if valid is not None else 0.25 if name == "digits" else 0.1
     if not 0 < fraction < 1:
         raise ValueError(f"valid={valid!r} must be a fraction of the training images between 0 and 1")
-    kept, learned = balanced(train, len(train) - round(len(train) * fraction), len(classes), seed)
+    weights, alpha = balanced(train.labels, len(train) - round(len(train) * fraction), seed)
     if "mean" not in style:
-        pixels = kept.images.float().flatten(0, 2)
+        pixels = train.images[weights].float().flatten(0, 2)
         style |= dict(mean=tuple(pixels.mean(0).tolist()), std=tuple(pixels.std(0).clamp_min(1).tolist()))
-    return Data(Path(name).name, tuple(classes), kept, learned, test, **style)
+    return Data(Path(name).name, tuple(classes), train[weights], train[alpha], test, **style)
 
 
-def balanced(split, count, classes, seed):
-    """`count` images with equal shares of every class, and the rest. Raises ValueError when a part would lack a class."""
-    if not classes <= count <= len(split):
-        raise ValueError(f"{count} images asked for, of {len(split)} in {classes} classes; allowed: {classes} to {len(split)}")
-    if count == len(split):
-        return split, split[:0]
+def default_root():
+    """Where named data sets lie: $PROXYLESS_DATA, else ./data."""
+    return Path(os.environ.get("PROXYLESS_DATA") or "data")
+
+
+def balanced(labels, count, seed):
+    """Indices of `count` images with equal shares of every class, and those of the rest, each in order.
+
+    Raises ValueError when a part would lack a class.
+    """
+    classes = len(set(labels.tolist()))
+    if not classes <= count <= len(labels):
+        raise ValueError(f"{count} images asked for, of {len(labels)} in {classes} classes; allowed: {classes} to {len(labels)}")
+    everything = np.arange(len(labels))
+    if count == len(labels):
+        return everything, everything[:0]
     try:
-        kept, rest = train_test_split(np.arange(len(split)), train_size=count, stratify=split.labels.numpy(), random_state=seed)
+        kept, rest = train_test_split(everything, train_size=count, stratify=labels.numpy(), random_state=seed)
     except ValueError as error:
-        raise ValueError(f"{len(split)} images of {classes} classes cannot be split into {count} and the rest: {error}") from None
-    return split[np.sort(kept)], split[np.sort(rest)]
+        raise ValueError(f"{len(labels)} images of {classes} classes cannot be split into {count} and the rest: {error}") from None
+    return np.sort(kept), np.sort(rest)
 
 
 def digits():
@@ -148,14 +158,14 @@ def digits():
     raw = load_digits()
     grey = torch.from_numpy(raw.images * (255 / 16)).round().to(torch.uint8)
     everything = Split(grey[..., None].repeat(1, 1, 1, 3), torch.from_numpy(raw.target).long())
-    train, test = balanced(everything, 1437, 10, seed=0)
-    return train, test, [str(d) for d in range(10)]
+    train, test = balanced(everything.labels, 1437, seed=0)
+    return everything[train], everything[test], [str(d) for d in range(10)]
 
 
-def cifar10(root, download=True):
+def cifar10(root, download=True, limit=None, seed=0):
     """CIFAR-10: the image folder root/cifar10 if it exists, else torchvision's files below root."""
     if (root / "cifar10").is_dir():
-        return image_folder(root / "cifar10")
+        return image_folder(root / "cifar10", limit=limit, seed=seed)
     try:
         sets = [datasets.CIFAR10(str(root), train=train, download=download) for train in (True, False)]
     except (OSError, RuntimeError) as error:
@@ -166,8 +176,11 @@ def cifar10(root, download=True):
     return train, test, sets[0].classes
 
 
-def image_folder(root, size=None):
-    """Splits train/ and test/ (or val/) of a folder of images, decoded once to uint8; all get the size of the first one."""
+def image_folder(root, size=None, limit=None, seed=0):
+    """Splits train/ and test/ (or val/) of a folder of images, decoded once to uint8; all get the size of the first one.
+
+    Of the training images only `limit` are decoded, per class alike.
+    """
     held_out = next((root / d for d in ("test", "val") if (root / d).is_dir()), None)
     if not (root / "train").is_dir() or held_out is None:
         raise ValueError(f"{root} is no image folder: it must hold train/ and test/ (or val/)")
@@ -183,9 +196,11 @@ def image_folder(root, size=None):
     if train.classes != test.classes:
         differing = sorted({*train.classes} ^ {*test.classes})
         raise ValueError(f"{root}: classes differ between train/ and {held_out.name}/: {', '.join(differing[:5])}")
-    if size is None:
-        size = decode(train.samples[0][0]).shape[0]
-    return *(decode_all(f.samples, size) for f in found), train.classes
+    samples = train.samples
+    if limit is not None:
+        samples = [samples[i] for i in balanced(torch.tensor(train.targets), limit, seed)[0]]
+    size = size or decode(samples[0][0]).shape[0]
+    return decode_all(samples, size), decode_all(test.samples, size), train.classes
 
 
 def decode_all(samples, size):

@@ -24,7 +24,7 @@ class Loop:
     def __init__(self, label, epochs, per_epoch, out, device, identity):
         self.label, self.epochs, self.per_epoch, self.device = label, epochs, per_epoch, device
         self.out = Path(out) if out is not None else None
-        self.identity = {"run": label, "epochs": epochs, "steps an epoch": per_epoch, **identity}
+        self.identity = {"run": type(self).__name__, "epochs": epochs, "steps an epoch": per_epoch, **identity}
         self.done, self.seconds, self.rows, self.meters = 0, 0.0, [], {}
 
     @property

@@ -78,6 +78,24 @@ def peak_memory(device):
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6  # bytes there, KiB here
 
 
+def saved_bytes(run, exclude=()):
+    """Bytes of the tensors that autograd saves for backward during `run()`: each storage once, those of `exclude` not.
+
+    Pass parameters and inputs as `exclude` to count activations.
+    """
+    kept, alive = {}, []
+
+    def pack(tensor):
+        alive.append(tensor)  # so that no storage is freed and its address used again
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        run()
+    excluded = {tensor.untyped_storage().data_ptr() for tensor in exclude}
+    return sum(size for address, size in kept.items() if address not in excluded)
+
+
 def write_atomically(path, content):
     """Write bytes so that `path` is complete or unchanged whenever the process dies."""
     path = Path(path)

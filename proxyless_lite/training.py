@@ -24,30 +24,32 @@ class Report:
     model: nn.Module
 
 
-def train(architecture, data, config=None, out=None, device=None):
+def train(architecture, data, config=None, out=None, device=None, label="train"):
     """Train `architecture` (an Architecture, or any module) from scratch on train and validation images; test it once.
 
-    `config` is a presets.TrainConfig (default: "quick"); `out` a folder that makes the run resumable. Returns a Report.
+    `config` is a presets.TrainConfig (default: "quick"); `out` a folder that makes the run resumable; `label`
+    names the run in its progress. Returns a Report.
     Seeds PyTorch's global generator, so that one seed gives one network.
     """
     config = config or presets.train("quick")
     torch.manual_seed(config.seed)
     model = architecture if isinstance(architecture, nn.Module) else architecture.build()
-    return Training(model, data, config, out, device, name=str(getattr(architecture, "choices", type(model).__name__))).run()
+    network = type(model).__name__ if model is architecture else f"{architecture.space}: {', '.join(architecture.choices)}"
+    return Training(model, data, config, out, device, network, label).run()
 
 
 class Training(Loop):
     """The run behind `train`."""
 
-    def __init__(self, model, data, config, out, device, name):
+    def __init__(self, model, data, config, out, device, network, label):
         device = runtime.device(device)
         self.config, self.data = config, data.to(device)
         self.model = model.to(device, memory_format=torch.channels_last).train()
         self.batches = Batches(self.data, self.data.full_train, config.batch_size, config.seed, TRAIN, augment=True)
         self.optimizer = sgd(self.model.parameters(), config)
         self.drops = [m for m in self.model.modules() if isinstance(m, StochasticDepth)]
-        super().__init__("train", config.epochs, self.batches.per_pass, out, device,
-                         {**asdict(config), "network": name, "data": str(data)})
+        super().__init__(label, config.epochs, self.batches.per_pass, out, device,
+                         {**asdict(config), "network": network, "data": str(data)})
 
     def run(self):
         self.loop()

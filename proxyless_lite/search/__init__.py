@@ -65,6 +65,7 @@ class Search(Loop):
         searching = epoch >= self.config.warmup_epochs + self.config.alpha_delay
         if searching and (self.done + 1) % self.config.alpha_every == 0:
             self.alpha_step(self.alpha_batches[self.alpha_steps])
+            self.check_finite(epoch)  # before the next draw from an α that may be NaN
 
     def weight_step(self, epoch, batch):
         """Train the weights of one sampled network on a batch (images, labels)."""

@@ -1,0 +1,47 @@
+# Every target sets up .venv by itself when it is missing or pyproject.toml has changed, and never twice.
+PYTHON ?= python3
+DATASET ?= digits
+PRESET ?= quick
+SEED ?= 0
+OUT ?= runs/search-$(DATASET)-$(PRESET)-$(SEED)
+NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+VENV := .venv/bin
+export PROXYLESS_DATA ?= $(CURDIR)/data
+
+.PHONY: help setup search test lab notebooks refresh bench clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@echo "  settings: DATASET=$(DATASET) PRESET=$(PRESET) SEED=$(SEED) OUT=$(OUT) PROXYLESS_DATA=$(PROXYLESS_DATA)"
+
+setup: .venv/installed  ## create .venv and install everything (once)
+
+.venv/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "proxyless_lite needs Python 3.10 or newer, this is " + sys.version.split()[0] + "; say make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv .venv
+	$(VENV)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+search: setup  ## notebook 03: search, retrain, compare with random networks; DATASET=cifar10 PRESET=lesson SEED=0
+	@$(VENV)/python -m proxyless_lite.notebook notebooks/03_cifar10_search.ipynb --out '$(OUT)' \
+	  -p dataset '$(DATASET)' -p preset '$(PRESET)' -p seed '$(SEED)'
+
+test: setup  ## all tests, and every notebook against its stored outputs
+	$(VENV)/python -m pytest tests
+	$(VENV)/python -m pytest --nbval --nbval-current-env -p no:cacheprovider notebooks
+
+lab: setup  ## open the course in JupyterLab
+	$(VENV)/jupyter lab notebooks/00_start_here.ipynb
+
+notebooks: setup  ## execute all notebooks with papermill into runs/notebooks
+	@mkdir -p runs/notebooks
+	@for n in $(NOTEBOOKS); do $(VENV)/papermill --cwd notebooks $$n runs/notebooks/$$(basename $$n) || exit 1; done
+
+refresh: setup  ## execute all notebooks and store their outputs
+	@for n in $(NOTEBOOKS); do $(VENV)/python -m jupyter nbconvert --to notebook --execute --inplace $$n || exit 1; done
+
+bench: setup  ## what the steps of the search cost; prints one JSON object
+	$(VENV)/python benchmarks/step_cost.py
+
+clean:  ## remove .venv and all runs
+	rm -rf .venv runs

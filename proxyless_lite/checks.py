@@ -1,0 +1,49 @@
+"""Answers to the exercises: each check prints what is right, or a hint that names the likely mistake, and never raises."""
+
+import math
+
+
+def report(name, answer, wanted, hints, tolerance=1e-3):
+    """Print whether the number `answer` is `wanted`, or the hint beside the wrong number it equals."""
+    if answer is None:
+        return print(f"{name}: no answer yet")
+    try:
+        value = float(answer)
+    except (TypeError, ValueError):
+        return print(f"{name}: {answer!r} is no number")
+    close = lambda other: math.isclose(value, other, rel_tol=tolerance, abs_tol=tolerance)  # noqa: E731
+    if close(wanted):
+        return print(f"{name}: right")
+    hint = next((hint for wrong, hint in hints.items() if close(wrong)), "not yet; read the text above once more")
+    print(f"{name}: {hint}")
+
+
+def tree_space(decisions, alphas):
+    """Notebook 03, exercise 1."""
+    report("decisions", decisions, 648, {216: "that is one stage; there are three", 54: "that counts blocks; each has 12 edges",
+                                        4536: "that counts α; a decision is one edge"})
+    report("α", alphas, 4536, {648: "every decision has one α for each of its 7 candidates",
+                                      1512: "that is one stage; there are three"})
+
+
+def rescale(shift):
+    """Notebook 03, exercise 2: log((e^0.3 + e^−0.1) / 2)."""
+    wanted = math.log((math.exp(0.3) + math.exp(-0.1)) / 2)
+    report("shift", shift, wanted, {
+        -wanted: "the sign: α ← α − log(Σ exp α_new / Σ exp α_old)", 0.1: "that is the mean of the changes; take the sums of exp α",
+        math.exp(wanted): "that is the ratio itself; α changes by its logarithm",
+        math.log((math.exp(0.3) + math.exp(-0.1) + 1) / 3): "only the two updated paths belong in the sums"})
+
+
+def zero_gradient(gradient):
+    """Notebook 02, exercise 1: Eq. (4) for p = (0.2, 0.3, 0.5), ∂L/∂g = (1, 0, 2); ∂L/∂α of path 2."""
+    report("∂L/∂α", gradient, 0.5 * (2 - 1.2), {
+        2.0: "that is ∂L/∂g; Eq. (4) needs p and the mean over paths too", 1.0: "p · ∂L/∂g alone: subtract the mean Σ p_j ∂L/∂g_j",
+        -0.4: "the sign: δ_ij − p_i", 0.8: "still to be multiplied by p of the path itself"})
+
+
+def two_path_scale(factor):
+    """Notebook 02, exercise 2: N / (2 (N − 1)) for N = 7."""
+    report("factor", factor, 7 / 12, {
+        7 / 6: "each pair has p = ½, ½: the factor ½ · ½ stands in Eq. (4)", 2 / 7: "that is how often a path is drawn at all",
+        0.5: "that is the limit for many candidates", 12 / 7: "the other way round"})

@@ -1,0 +1,123 @@
+"""What the notebooks need: a checked start, the package's own source on the page, a doctor, and the run under papermill.
+
+    python -m proxyless_lite.notebook notebooks/03_cifar10_search.ipynb --out runs/x -p preset lesson
+"""
+
+import argparse
+import ast
+import importlib.metadata
+import inspect
+import json
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import torch
+from IPython import get_ipython
+from IPython.display import Markdown
+
+from . import data, plots, presets, runtime
+
+
+def setup(*names):
+    """Start a notebook: refuse unknown parameters and presets, set the figure style. Returns the folder to write to.
+
+    `names` are the notebook's parameters. papermill only warns of a misspelt -p and runs on with the default; here it
+    is a ValueError. The folder is the parameter `out`, or a temporary one where that is empty.
+    """
+    scope = get_ipython().user_ns
+    for cell in scope["In"]:
+        if cell.startswith("# Parameters"):  # papermill's own first line
+            check_parameters(cell, names)
+    if "preset" in scope:
+        presets.experiment(scope["preset"])
+    plt.rcParams.update(plots.STYLE)
+    out = Path(scope.get("out") or tempfile.mkdtemp(prefix="proxyless_lite-"))
+    out.mkdir(parents=True, exist_ok=True)
+    return out
+
+
+def check_parameters(cell, names):
+    """Raises ValueError for a name assigned in papermill's parameter cell that is not one of `names`."""
+    given = [target.id for line in ast.parse(cell).body if isinstance(line, ast.Assign) for target in line.targets]
+    unknown = sorted(set(given) - set(names))
+    if unknown:
+        raise ValueError(f"unknown parameter {', '.join(unknown)}; allowed: {', '.join(names)}")
+
+
+def source(*objects):
+    """The package's own code of functions, methods or classes, to be the last value of a cell."""
+    return Markdown("\n".join(f"```python\n{inspect.cleandoc(inspect.getsource(o))}\n```" for o in objects))
+
+
+def doctor():
+    """Print what this machine offers and what is missing, in words. Returns True if the notebooks can run."""
+    good = True
+    for name, least in (("torch", "2.6"), ("torchvision", "0.21"), ("papermill", "2.6"), ("jupyterlab", "4.2")):
+        try:
+            print(f"  ok    {name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            good = False
+            print(f"  MISS  {name}: install {name}>={least}, or run make setup")
+    try:
+        import torchvision  # noqa: F401
+    except (ImportError, RuntimeError) as error:
+        good = False
+        print(f"  MISS  torch and torchvision do not fit together ({error}); install both from the same index")
+    print(f"  ok    {runtime.processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads used")
+    gpu = torch.cuda.is_available()
+    print(f"  {'ok   ' if gpu else 'note '} {torch.cuda.get_device_name() if gpu else 'no CUDA GPU: quick and lesson run on the CPU, paper needs one'}")
+    root = data.default_root()
+    found = [name for name in ("cifar10", "cifar-10-batches-py") if (root / name).is_dir()]
+    print(f"  {'ok   ' if found else 'note '} CIFAR-10 {'in' if found else 'not yet in'} {root} (quick does not need it)")
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    print(f"  {'ok   ' if free > 2 else 'note '} {free:.0f} GB of disk free")
+    return good
+
+
+def run(notebook, out, parameters):
+    """Execute a notebook with papermill into folder `out`, printing its output as it comes. Returns the executed file."""
+    import papermill
+
+    out = Path(out).resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    executed = out / Path(notebook).name
+    papermill.execute_notebook(str(notebook), str(executed), parameters={**parameters, "out": str(out)}, kernel_name="python3",
+                               log_output=True, progress_bar=False, stdout_file=sys.stdout, stderr_file=sys.stderr)
+    return executed
+
+
+def summary(result):
+    """The lines that end `make search`, from the content of result.json."""
+    accuracies = [100 * a for a in result["random_accuracies"]]
+    return "\n".join([
+        f"found network ({result['params']:,} params, {result['macs']:,} MACs):", result["network"],
+        f"test accuracy   {100 * result['test_accuracy']:.2f} %",
+        f"random networks {statistics.mean(accuracies):.2f} ± {statistics.stdev(accuracies):.2f} % "
+        f"({len(accuracies)} of equal cost, mean ± sd, trained alike)",
+        f"search {runtime.clock(result['search_seconds'])}, training {runtime.clock(result['train_seconds'])} "
+        f"({result['dataset']}, preset {result['preset']}, seed {result['seed']})"])
+
+
+def main():
+    cli = argparse.ArgumentParser(prog="python -m proxyless_lite.notebook", description="Execute a notebook and report its result.")
+    cli.add_argument("notebook")
+    cli.add_argument("--out", required=True, help="run folder; run again with the same one to resume")
+    cli.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a parameter of the notebook")
+    args = cli.parse_args()
+    parameters = {name: int(value) if value.lstrip("-").isdigit() else value for name, value in args.p}
+    executed = run(args.notebook, args.out, parameters)
+    result = Path(args.out) / "result.json"
+    print()
+    if result.exists():
+        print(summary(json.loads(result.read_text())))
+        print(f"result   {result}")
+    print(f"notebook {executed}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""Figures from data frames and tensors; every function returns a figure.
+
+Colours are Okabe and Ito's, safe for colour-blind readers; markers, line styles and hatches tell the same in grey.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn
+
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, BLACK = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
+
+STYLE = {"figure.dpi": 100, "savefig.dpi": 150, "font.size": 10, "axes.titlesize": 10, "axes.labelsize": 10,
+         "legend.fontsize": 9, "xtick.labelsize": 9, "ytick.labelsize": 9, "axes.spines.top": False,
+         "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3, "legend.frameon": False}
+
+# One colour and one hatch an operation, in every figure of the course.
+OPERATIONS = {
+    "DW 3x3": (BLUE, ""), "DW 5x5": (SKY, "//"), "DW 7x7": (GREEN, "\\\\"), "DW 3x3 d2": (PURPLE, "xx"),
+    "avg 3x3": (YELLOW, ".."), "max 3x3": (ORANGE, "++"), "identity": ("#999999", ""), "Zero": ("#FFFFFF", ""),
+}
+
+
+def new_figure(*args, **settings):
+    """plt.subplots, but closed at once: a notebook then shows the figure as a cell's value, and only once."""
+    figure, axes = plt.subplots(*args, layout="constrained", **settings)
+    plt.close(figure)
+    return figure, axes
+
+
+def search_history(history):
+    """Three panels over epochs: loss, accuracy, mean entropy of p."""
+    figure, axes = new_figure(1, 3, figsize=(9, 2.8))
+    warm = (history.phase == "warm-up").sum()
+    for ax, columns, label in zip(axes, (("train_loss", "valid_loss"), ("train_accuracy", "valid_accuracy", "derived_accuracy"),
+                                         ("entropy",)), ("cross-entropy (nats)", "top-1 accuracy", "mean entropy of p (nats)")):
+        for column, colour, marker in zip(columns, (BLUE, ORANGE, GREEN), "os^"):
+            ax.plot(history.epoch, history[column], color=colour, marker=marker, markersize=3, label=column.replace("_", " "))
+        if warm:
+            ax.axvspan(-0.5, warm - 0.5, color="0.9", zorder=0)
+        ax.set(xlabel="epoch", ylabel=label)
+        if len(columns) > 1:
+            ax.legend()
+    if warm:
+        axes[0].text(warm / 2 - 0.5, axes[0].get_ylim()[1], "warm-up", ha="center", va="top", fontsize=9)
+    return figure
+
+
+def probabilities(p, names, title=""):
+    """Heat map of p (E, N): one row an edge, one column a candidate; darker is more probable. The largest is marked."""
+    figure, ax = new_figure(figsize=(4.6, 0.6 + 0.13 * max(12, len(p))))
+    seaborn.heatmap(p, ax=ax, cmap="Greys", vmin=0, vmax=1, xticklabels=names, yticklabels=max(1, len(p) // 12),
+                    cbar_kws={"label": "probability p", "shrink": 0.7})
+    ax.plot(np.argmax(p, 1) + 0.5, np.arange(len(p)) + 0.5, ".", color=RED, markersize=4)
+    ax.set(xlabel="candidate", ylabel="edge, in network order", title=title)
+    ax.tick_params(axis="x", rotation=40)
+    ax.tick_params(axis="y", rotation=0)
+    return figure
+
+
+def operation_counts(found, random_mean, names):
+    """How often each operation was chosen: the found network beside the mean of random ones."""
+    figure, ax = new_figure(figsize=(6, 2.8))
+    places = np.arange(len(names))
+    ax.bar(places - 0.2, found, 0.4, color=BLUE, label="found")
+    ax.bar(places + 0.2, random_mean, 0.4, color="white", edgecolor=BLACK, hatch="///", label="random, mean")
+    ax.set_xticks(places, names, rotation=20)
+    ax.set(ylabel="edges")
+    ax.legend()
+    return figure
+
+
+def against_random(found, random_accuracies, unit="test accuracy (%)"):
+    """The found network's accuracy among random networks of equal cost, with their mean and standard deviation."""
+    figure, ax = new_figure(figsize=(6, 1.9))
+    values = 100 * np.asarray(random_accuracies)
+    mean, sd = values.mean(), values.std(ddof=1)
+    ax.axvspan(mean - sd, mean + sd, color="0.9", label="random, mean ± sd")
+    ax.axvline(mean, color="0.5", linestyle="--")
+    ax.plot(values, np.zeros_like(values), "o", color="white", markeredgecolor=BLACK, label="random, each")
+    ax.plot([100 * found], [0], "D", color=BLUE, markersize=9, label="found")
+    ax.set(xlabel=unit, yticks=[], ylim=(-1, 1))
+    ax.grid(False)
+    ax.legend(loc="upper center", ncols=3, bbox_to_anchor=(0.5, 1.35))
+    return figure
+
+
+def images(data, count=10):
+    """The first validation images of `count` classes in turn, with their class below."""
+    figure, axes = new_figure(1, count, figsize=(9, 1.4))
+    for label, ax in enumerate(axes):
+        label %= len(data.classes)
+        ax.imshow(data.valid.images[(data.valid.labels == label).nonzero()[0, 0]].cpu())
+        ax.set_title(data.classes[label], fontsize=9)
+        ax.axis("off")
+    return figure
+
+
+def gate_gradients(exact, others):
+    """Points of estimated against stored ∂L/∂g, one series a key of `others`, with y = x."""
+    figure, ax = new_figure(figsize=(3.6, 3.2))
+    for (label, values), colour, marker in zip(others.items(), (BLUE, ORANGE, GREEN), "o^s"):
+        ax.plot(exact, values, marker, color=colour, label=label, alpha=0.8)
+    ends = [min(exact), max(exact)]
+    ax.plot(ends, ends, "-", color="0.5", linewidth=1, label="y = x")
+    ax.set(xlabel="∂L/∂g, all outputs stored", ylabel="∂L/∂g, recomputed")
+    ax.legend()
+    return figure
+
+
+def memory_by_candidates(counts, series, unit="saved for backward (MB)"):
+    """Memory against the number of candidates N, one line a kind of gate."""
+    figure, ax = new_figure(figsize=(5.2, 3))
+    for (label, values), colour, marker, line in zip(series.items(), (BLUE, GREEN, ORANGE, PURPLE), "os^D", ("-", "--", ":", "-.")):
+        ax.plot(counts, values, marker=marker, linestyle=line, color=colour, label=label)
+    ax.set(xlabel="candidates N on every edge", ylabel=unit, ylim=(0, None))
+    ax.legend()
+    return figure
+
+
+def estimators(true, means, standard_errors=None):
+    """Bars of ∂J/∂α_k: the true gradient beside the mean of each estimator."""
+    figure, ax = new_figure(figsize=(6, 2.8))
+    kinds = {"true ∂J/∂α": true, **means}
+    width, hatches = 0.8 / len(kinds), ("", "//", "..", "xx", "\\\\")
+    for i, ((label, values), colour) in enumerate(zip(kinds.items(), (BLACK, BLUE, ORANGE, GREEN, PURPLE))):
+        error = (standard_errors or {}).get(label)
+        ax.bar(np.arange(len(true)) + (i - len(kinds) / 2 + 0.5) * width, values, width, yerr=error, label=label,
+               color=colour if i == 0 else "white", edgecolor=colour, hatch=hatches[i])
+    ax.axhline(0, color=BLACK, linewidth=0.8)
+    ax.set_xticks(range(len(true)), [f"path {k}" for k in range(len(true))])
+    ax.set(ylabel="gradient")
+    ax.legend(ncols=2)
+    return figure

@@ -1,0 +1,187 @@
+"""Architecture: files, printing, counting, the released network."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import proxyless_lite as pl
+import toy
+from proxyless_lite.spaces.tree import released_name
+
+RELEASED = Path(__file__).resolve().parents[1].parent / "shared/data/released"
+
+
+def chain(**settings):
+    return pl.spaces.chain(edges=2, width=4, **settings)
+
+
+def some():
+    return pl.Architecture(chain(), ("MB6 5x5", "Zero"))
+
+
+# -- counting ---------------------------------------------------------------------------------------------------------
+
+def test_params_and_macs_of_a_chain_by_hand():
+    # Stem 3→4 3×3, MB6 5×5 on 4 channels, Zero, head 4→10, on 8×8 images.
+    convs = {"stem": 3 * 4 * 9, "expand": 4 * 24, "depthwise": 24 * 25, "project": 24 * 4}
+    norms = 2 * (4 + 24 + 24 + 4)
+    assert some().params() == sum(convs.values()) + norms + 4 * 10 + 10
+    assert some().macs() == 64 * sum(convs.values()) + 40
+    assert some().macs(16) == 256 * sum(convs.values()) + 40
+
+
+@pytest.fixture(scope="module")
+def released():
+    file = RELEASED / "proxyless_cifar.config"
+    if not file.exists():
+        pytest.skip(f"{file.name} is not in shared/data/released beside this checkout")
+    return pl.Architecture.from_released(json.loads(file.read_text()))
+
+
+def test_the_released_cifar_network_has_its_counts(released):
+    assert released.params() == 5_731_530
+    assert released.macs() == 1_213_155_872
+
+
+def test_the_released_cifar_network_has_its_operations(released):
+    assert released.space.settings == dict(blocks=18, width=400, classes=10, input_size=32)
+    assert Counter(released.choices) == {"DW 7x7": 116, "identity": 96, "DW 3x3 d2": 90, "max 3x3": 89, "avg 3x3": 89,
+                                         "DW 5x5": 85, "DW 3x3": 83}
+    assert len(str(released).splitlines()) == 54
+
+
+def test_the_released_cifar_network_survives_a_file(released, tmp_path):
+    released.save(tmp_path / "a.json")
+    assert pl.Architecture.load(tmp_path / "a.json").choices == released.choices
+
+
+# -- from a search ----------------------------------------------------------------------------------------------------
+
+def test_derive_takes_the_argmax_of_every_edge():
+    net = pl.SuperNet(chain())
+    net.set_alpha(torch.tensor([[0, 0, 0, 1., 0, 0, 0], [0, -1., 0, 0, 0, 0, .1]]))
+    assert net.derive() == pl.Architecture(net.space, ("MB6 3x3", "Zero"))
+    assert net.derive().space is net.space
+
+
+@pytest.mark.parametrize("space", [chain(), pl.spaces.tree(1, 72, input_size=8)], ids=str)
+def test_build_trains(space):
+    torch.manual_seed(0)
+    net = pl.SuperNet(space)
+    toy.spread(net)
+    model = net.derive().build()
+    x, labels = torch.randn(8, 3, 8, 8), torch.arange(8)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    losses = []
+    for _ in range(10):
+        loss = F.cross_entropy(model(x), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        assert all(p.grad is not None for p in model.parameters())
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+
+
+def test_build_gives_fresh_weights_each_time():
+    a, b = some().build(), some().build()
+    assert not torch.equal(a[0][0].weight, b[0][0].weight)
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("architecture", [
+    some(),
+    pl.Architecture(chain(candidates=("max 3x3", "DW 3x3 d2")), ("DW 3x3 d2", "max 3x3")),
+    pl.Architecture(pl.spaces.tree(1, 80, classes=3, input_size=16), tuple(pl.ops.TREE * 6)[:36]),
+    pl.Architecture(None, ("mine", "yours")),
+], ids=lambda a: str(a.space)[:30])
+def test_save_and_load(architecture, tmp_path):
+    architecture.save(tmp_path / "a.json")
+    loaded = pl.Architecture.load(tmp_path / "a.json")
+    assert loaded.choices == architecture.choices and str(loaded) == str(architecture)
+    assert (loaded.space and loaded.space.settings) == (architecture.space and architecture.space.settings)
+    if architecture.space:
+        assert loaded.params() == architecture.params()
+    assert [f.name for f in tmp_path.iterdir()] == ["a.json"], "no half-written file stays behind"
+    json.loads((tmp_path / "a.json").read_text())
+
+
+def content(space=None, choices=("Zero", "Zero")):
+    return json.dumps({"space": dict(name="chain", edges=2) if space is None else space, "choices": choices})
+
+
+@pytest.mark.parametrize("text, told", [
+    (content(choices=["Zero", "MB9 3x3"]), "edge 'edge1' has no candidate 'MB9 3x3'; allowed: MB3 3x3"),
+    (content(choices=["Zero"]), r"1 operations given, but chain\(.*\) has 2 edges"),
+    (content(space=dict(name="imagenet")), "unknown space 'imagenet'; allowed: .*chain.*tree"),
+    (content(space=dict(name="chain", edgse=2)), "edgse"),
+    (content(space=dict(edges=2)), "name"),
+    (content(space=dict(name="tree", input_size=30)), "input size 30"),
+    ("once upon a time", "no architecture file"),
+    ("", "no architecture file"),
+    ("[1, 2]", "no architecture file"),
+    ("{}", "no architecture file.*'space'"),
+    ('{"space": null}', "no architecture file.*'choices'"),
+    ('{"space": null, "choices": 5}', "no architecture file"),
+    (content()[:-20], "no architecture file"),
+])
+def test_a_bad_file_is_told_in_one_line(text, told, tmp_path):
+    path = tmp_path / "bad.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=told) as error:
+        pl.Architecture.load(path)
+    assert "bad.json" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_binary_file_is_no_architecture(tmp_path):
+    (tmp_path / "bad.json").write_bytes(b"\x80\x02\xff\x00")
+    with pytest.raises(ValueError, match="no architecture file"):
+        pl.Architecture.load(tmp_path / "bad.json")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="absent.json"):
+        pl.Architecture.load(tmp_path / "absent.json")
+
+
+@pytest.mark.parametrize("config", [{}, {"name": "ResNet"}])
+def test_another_kind_of_released_configuration(config):
+    with pytest.raises(ValueError, match="is not known; allowed: .*PyramidTreeNet"):
+        pl.Architecture.from_released(config)
+
+
+def test_a_released_layer_outside_the_space_is_named():
+    with pytest.raises(ValueError, match="'ConvLayer'"):
+        released_name({"name": "ConvLayer"})
+
+
+# -- printing ---------------------------------------------------------------------------------------------------------
+
+def test_one_line_a_block():
+    assert str(some()) == "MB6 5x5  4→4 s1 8x8\nZero  4→4 s1 8x8"
+    space = pl.spaces.tree(1, 72, input_size=8)
+    choices = tuple(pl.ops.TREE * 6)[:36]
+    lines = str(pl.Architecture(space, choices)).splitlines()
+    assert len(lines) == 3
+    assert [line.count(",") for line in lines] == [11, 11, 11]
+    assert lines[0].startswith(", ".join(choices[:12]) + "  16→") and lines[0].endswith("s1 8x8")
+    assert lines[1].startswith(", ".join(choices[12:24])) and lines[1].endswith("s2 4x4") and lines[2].endswith("s2 2x2")
+
+
+def test_an_architecture_of_a_module_of_ones_own_prints_but_does_not_build():
+    architecture = pl.SuperNet(nn.Sequential(toy.edge("Zero", "linear"))).derive()
+    assert architecture.space is None and str(architecture).startswith("edge 0  ")
+    for call in (architecture.build, architecture.params, architecture.macs):
+        with pytest.raises(ValueError, match="not from a space"):
+            call()
+
+
+def test_a_wrong_choice_does_not_build():
+    with pytest.raises(ValueError, match="edge 'edge0' has no candidate 'identity'"):
+        pl.Architecture(chain(), ("identity", "Zero")).build()

@@ -1,0 +1,272 @@
+"""The alternating search: it learns, it survives, it refuses."""
+
+import json
+import math
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from torch import nn
+
+import proxyless_lite as pl
+import small_runs as runs
+
+
+def assert_same(a, b, where="end"):
+    """Equal to the last bit, through dicts and lists."""
+    assert type(a) is type(b), where
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), where
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        for key in a:
+            assert_same(a[key], b[key], f"{where}/{key}")
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b), where
+        for i, (x, y) in enumerate(zip(a, b)):
+            assert_same(x, y, f"{where}/{i}")
+    else:
+        assert a == b or (a != a and b != b), f"{where}: {a} and {b}"
+
+
+@pytest.fixture(scope="module")
+def processes():
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["proxyless_lite", "small_runs"])
+    return context
+
+
+def finish(processes, out):
+    process = processes.Process(target=runs.run_to_the_end, args=(out,))
+    process.start()
+    process.join(120)
+    assert process.exitcode == 0
+    return torch.load(out / "end.pt", weights_only=True)
+
+
+def test_killed_at_twenty_random_moments_ends_with_the_same_bits(processes, tmp_path):
+    whole = finish(processes, tmp_path / "whole")
+    moments = random.Random(0)
+    progress = set()
+    for kill in range(20):
+        out = tmp_path / f"killed{kill % 4}"  # four runs, each killed five times
+        started = processes.Event()
+        process = processes.Process(target=runs.run_to_the_end, args=(out, started, 0.02))
+        process.start()
+        assert started.wait(60)
+        time.sleep(moments.uniform(0.0, 0.8))
+        process.kill()
+        process.join()
+        if (out / "checkpoint.pt").exists():
+            progress.add((kill % 4, pl.runtime.load_checkpoint(out / "checkpoint.pt")["done"]))
+    assert len(progress) > 5, "the kills came too early to mean anything"
+    for i in range(4):
+        assert_same(finish(processes, tmp_path / f"killed{i}"), whole)
+
+
+def test_sigterm_writes_a_checkpoint_within_a_step_and_the_run_goes_on(tmp_path):
+    whole, stopped = runs.small_search(tmp_path / "a"), runs.small_search(tmp_path / "b")
+    result = whole.run()
+    step = stopped.step
+    stopped.step = lambda epoch, index: (step(epoch, index), os.kill(os.getpid(), signal.SIGTERM) if stopped.done == 6 else None)
+    with pytest.raises(pl.runtime.Stopped, match="SIGTERM.*run again") as caught:
+        stopped.run()
+    assert caught.value.code == 143
+    resumed = runs.small_search(tmp_path / "b")
+    assert pl.runtime.load_checkpoint(tmp_path / "b/checkpoint.pt")["done"] == 7  # in the middle of an epoch of four steps
+    result_resumed = resumed.run()
+    assert_same(runs.everything(resumed, result_resumed) | {"random": 0}, runs.everything(whole, result) | {"random": 0})
+
+
+def test_a_damaged_checkpoint_is_named_and_the_previous_one_used(tmp_path, capsys):
+    whole = runs.small_search(tmp_path / "a")
+    result = whole.run()
+    runs.small_search(tmp_path / "b").run()
+    checkpoint = tmp_path / "b/checkpoint.pt"
+    content = checkpoint.read_bytes()
+    checkpoint.write_bytes(content[:len(content) // 2])
+    resumed = runs.small_search(tmp_path / "b")
+    result_resumed = resumed.run()  # repeats the last epoch
+    assert f"{checkpoint} is truncated" in capsys.readouterr().out
+    assert_same(resumed.state(), whole.state())
+    assert result_resumed.architecture == result.architecture or result_resumed.architecture.choices == result.architecture.choices
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip", None], ids=["empty", "text", "another checkpoint"])
+def test_without_any_good_checkpoint_the_file_is_refused_by_name(tmp_path, content):
+    path = tmp_path / "checkpoint.pt"
+    torch.save({"weights": torch.ones(1)}, path) if content is None else path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{path}.*delete the folder"):
+        runs.small_search(tmp_path).run()
+
+
+def test_a_checkpoint_cannot_run_code(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path / 'owned'}",)
+    torch.save({"format": pl.runtime.FORMAT, "x": Evil()}, tmp_path / "checkpoint.pt")
+    with pytest.raises(ValueError, match="no good checkpoint"):
+        pl.runtime.load_checkpoint(tmp_path / "checkpoint.pt")
+    assert not (tmp_path / "owned").exists()
+
+
+def test_a_flipped_bit_is_noticed(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    pl.runtime.save_checkpoint(path, {"x": torch.zeros(10_000)})
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="truncated or no checkpoint"):
+        pl.runtime.load_checkpoint(path)
+
+
+def test_a_failed_write_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint.pt"
+    pl.runtime.save_checkpoint(path, {"x": 1})
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError):
+        pl.runtime.save_checkpoint(path, {"x": 2})
+    assert pl.runtime.load_checkpoint(path)["x"] == 1
+
+
+def test_a_folder_of_another_configuration_is_refused(tmp_path):
+    runs.small_search(tmp_path, epochs=1).run()
+    with pytest.raises(ValueError, match=r"another configuration: alpha_lr is 0\.05 there and 0\.01 here"):
+        runs.small_search(tmp_path, epochs=1, alpha_lr=0.01).run()
+
+
+def test_a_finished_run_is_only_read(tmp_path):
+    first = runs.small_search(tmp_path, epochs=1).run()
+    again = runs.small_search(tmp_path, epochs=1)
+    again.step = None  # any step would fail
+    result = again.run()
+    assert result.architecture.choices == first.architecture.choices and len(result.history) == 2
+
+
+def test_loss_that_is_not_finite_stops_with_epoch_step_and_the_kept_checkpoint(tmp_path):
+    search = runs.small_search(tmp_path)
+    step = search.step
+
+    def poisoned(epoch, index):
+        if search.done == 9:  # epoch 2, step 1
+            with torch.no_grad():
+                search.net.network[0][0].weight.fill_(math.nan)
+        step(epoch, index)
+
+    search.step = poisoned
+    with pytest.raises(FloatingPointError, match=r"train_loss is not finite at epoch 2, step 1 \(the last checkpoint, .*checkpoint.pt, is kept"):
+        search.run()
+    assert pl.runtime.load_checkpoint(tmp_path / "checkpoint.pt")["done"] == 8
+
+
+def test_history_has_what_was_promised(tmp_path):
+    search = runs.small_search(tmp_path, epochs=3)
+    history = search.run().history
+    assert list(history.phase) == ["warm-up", "search", "search", "search"]
+    assert history.valid_loss.isna().tolist() == [True, False, False, False]  # no α step in the warm-up
+    assert history[["train_loss", "train_accuracy", "derived_accuracy", "entropy", "lr"]].notna().all().all()
+    assert history.seconds.is_monotonic_increasing and (history.memory > 10).all()
+    assert history.probabilities[0].shape == (2, 3) and history.probabilities[3].sum(1) == pytest.approx([1, 1])
+    assert history.entropy[0] == pytest.approx(math.log(3), abs=1e-4) and history.entropy[3] < history.entropy[0]
+    assert search.alpha_steps == 12
+
+
+def test_cadence_and_delay():
+    search = runs.small_search(None, epochs=4, alpha_every=2, alpha_delay=1)
+    assert search.forecast()["alpha_steps"] == 6
+    search.run()
+    assert search.alpha_steps == 6  # 4 steps an epoch; warm-up and one more epoch rest, then every second step
+
+
+def test_forecast_touches_nothing():
+    search, untouched = runs.small_search(None), runs.small_search(None)
+    torch.manual_seed(3)
+    forecast = search.forecast()
+    assert forecast["hours"] > 0 and forecast["weight_steps"] == 36
+    assert torch.initial_seed() == 3
+    assert_same(search.state(), untouched.state())
+
+
+@pytest.mark.parametrize("rule", [pl.rules.TwoPath(), pl.rules.Exact(), pl.rules.Trapezoid(), pl.rules.Reinforce(), pl.rules.Combined()], ids=repr)
+def test_every_rule_finds_the_path_that_works(rule):
+    """A candidate that sees the image against two that destroy it: every rule must find it on both edges."""
+    torch.manual_seed(0)
+    class Nothing(nn.Module):
+        def __init__(self, channels):
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(1, channels, 1, 1))
+
+        def forward(self, x):
+            return 0 * x + self.weight
+
+    edge = lambda channels: pl.MixedOp({"blind": Nothing(channels), "sees": nn.Identity(), "blind too": Nothing(channels)})  # noqa: E731
+    net = pl.SuperNet(nn.Sequential(edge(3), nn.Conv2d(3, 16, 3), nn.ReLU(), edge(16), nn.Flatten(), nn.Linear(16 * 36, 10)))
+    config = pl.presets.SearchConfig(epochs=10, warmup_epochs=2, batch_size=64, alpha_every=1, alpha_lr=0.05, lr=0.02, warmup_lr=0.02)
+    result = pl.Search(net, pl.data.load("digits"), rule, config, device="cpu").run()
+    assert result.architecture.choices == ("sees", "sees")
+
+
+def test_inactive_candidates_cost_nothing():
+    """Doubling and quadrupling the candidates leaves the number of Python calls of a weight step as it is."""
+    def calls(candidates):
+        torch.manual_seed(0)
+        net = pl.SuperNet(pl.spaces.chain(edges=3, width=4, candidates=candidates))
+        search = pl.Search(net, pl.data.load("digits"), config=pl.presets.SearchConfig(batch_size=32), device="cpu")
+        with torch.no_grad():
+            for alpha in net.architecture_parameters():
+                alpha[0] = 30.0  # always the same active path
+        batch = search.weight_batches[0]
+        search.weight_step(0, batch)
+        count = 0
+        def tick(frame, event, argument):
+            nonlocal count
+            count += event in ("call", "c_call")
+        sys.setprofile(tick)
+        try:
+            search.weight_step(0, batch)
+        finally:
+            sys.setprofile(None)
+        return count
+    few, many = calls(pl.ops.MBCONV[:2]), calls(pl.ops.MBCONV * 1 + ("MB1 3x3", "MB2 3x3", "MB4 3x3", "MB5 3x3", "MB1 5x5", "MB2 5x5"))
+    assert abs(many - few) < 0.01 * few
+
+
+def test_wrong_input_is_refused_in_one_line():
+    data = pl.data.load("digits")
+    for make, message in (
+        (lambda: pl.Search(pl.SuperNet(pl.spaces.tree(1, 72)), data), "takes images of 32×32, but digits has 8×8"),
+        (lambda: runs.small_search(None, batch_size=5000), "a batch of 5000 images asked for, but digits has only 1078"),
+        (lambda: pl.Search(pl.SuperNet(pl.spaces.chain()), data, device="tpu"), "unknown device 'tpu'; allowed: cpu, cuda"),
+        (lambda: pl.presets.search("fast"), "unknown preset 'fast'; allowed: quick, lesson, paper"),
+        (lambda: pl.presets.SearchConfig(epoch=3), "epoch"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=message) as caught:
+            make()
+        assert "\n" not in str(caught.value)
+
+
+def command(*arguments, **settings):
+    return subprocess.run([sys.executable, "-m", "proxyless_lite.search", *arguments], capture_output=True, text=True, timeout=300, **settings)
+
+
+def test_command_line(tmp_path):
+    out = tmp_path / "run"
+    small = ["--preset", "quick", "--data", "digits", "--epochs", "1", "--warmup-epochs", "1", "--out", str(out)]
+    done = command(*small)
+    assert done.returncode == 0 and "params" in done.stdout and "left" in done.stdout, done.stderr
+    assert len(json.loads((out / "architecture.json").read_text())["choices"]) == 36
+    assert pl.Architecture.load(out / "architecture.json").macs() > 0
+    assert (out / "history.csv").read_text().count("\n") == 3
+    other = command(*small, "--seed", "1")
+    assert other.returncode == 1 and other.stderr.startswith("error: ") and "another configuration" in other.stderr
+    assert other.stderr.count("\n") == 1
+    assert "--alpha-every" in command("--help").stdout
+    for wrong, message in ((["--preset", "fast"], "unknown preset"), (["--data", "mnist"], "unknown data set 'mnist'")):
+        refused = command(*wrong, "--out", str(tmp_path / "x"))
+        assert refused.returncode == 1 and message in refused.stderr and refused.stderr.count("\n") == 1

@@ -1,0 +1,194 @@
+"""The spaces: the paper's counts exactly, and one definition for supernet and compact network."""
+
+from itertools import product
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+import proxyless_lite as pl
+from proxyless_lite.spaces.tree import block_layout
+
+
+def count(parameters):
+    return sum(p.numel() for p in parameters)
+
+
+def image(space, n=2):
+    return torch.randn(n, 3, space.input_size, space.input_size, generator=torch.Generator().manual_seed(0))
+
+
+SMALL = {
+    "chain": lambda: pl.spaces.chain(edges=2, width=4, classes=5, candidates=("MB3 3x3", "DW 3x3", "MB6 5x5", "Zero")),
+    "tree": lambda: pl.spaces.tree(blocks=1, width=96, classes=5, input_size=8),
+}
+
+
+@pytest.fixture(params=SMALL, ids=str)
+def space(request):
+    return SMALL[request.param]()
+
+
+def randomised(space):
+    """A supernet whose batch norms, statistics included, and α are all different, in evaluation mode."""
+    torch.manual_seed(0)
+    net = pl.SuperNet(space).double().eval()
+    with torch.no_grad():
+        for p in [*net.parameters(), *net.buffers()]:
+            if p.dim() == 1:
+                p.uniform_(.5, 1.5)
+    return net
+
+
+# -- the tree space of the paper --------------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def paper_tree():
+    with torch.device("meta"):
+        return pl.SuperNet(pl.spaces.tree(blocks=18, width=400))
+
+
+def test_the_papers_tree_space_has_its_counts(paper_tree):
+    net = paper_tree
+    assert len(net.mixed_ops) == 648
+    assert count(net.architecture_parameters()) == 4536
+    assert count(net.weight_parameters()) == 17_845_878
+    inside = sum(count(op.candidates.parameters()) for op in net.mixed_ops.values())
+    assert count(net.weight_parameters()) - inside == 3_722_646
+    assert {op.names for op in net.mixed_ops.values()} == {pl.ops.TREE}
+
+
+def test_the_papers_tree_space_has_7_to_the_648_networks(paper_tree):
+    assert paper_tree.space.size() == 7 ** 648
+
+
+def test_widths_grow_linearly_from_72_to_400():
+    layout = list(block_layout(18, 400, 32))
+    cells = [cell for _, cell, _, _ in layout]
+    assert (4 * cells[0], 4 * cells[-1]) == (72, 400)
+    assert cells == [int((16 + 84 * k / 54 + .5) // 2) * 2 for k in range(1, 55)]
+    assert [k for k, (_, _, stride, _) in enumerate(layout) if stride == 2] == [18, 36]
+    assert [layout[k][3] for k in (0, 17, 18, 35, 36, 53)] == [32, 32, 16, 16, 8, 8]
+    assert all(layout[k][0] == 4 * cells[k - 1] for k in range(1, 54)) and layout[0][0] == 16
+
+
+def test_a_tree_computes_what_its_docstring_says():
+    net = randomised(SMALL["tree"]())
+    tree = net.network.blocks[0].left
+    net.sample(torch.Generator().manual_seed(3))
+    x = torch.randn(2, tree.norm.num_features, 8, 8, dtype=torch.float64)
+    e1, e2, e11, e12, e21, e22 = tree.edges
+    with torch.no_grad():
+        a, b = e1(x), e2(x)
+        assert_close(tree(x), tree.norm(e11(a) + e12(a) + e21(b) + e22(b)) + x)
+
+
+def test_a_tree_block_shuffles_splits_and_pads():
+    net = randomised(SMALL["tree"]())
+    net.sample(torch.Generator().manual_seed(3))
+    block = net.network.blocks[1]  # the first of stage 2: halves the size
+    x = torch.randn(2, block.in_bottle[0].num_features, 8, 8, dtype=torch.float64)
+    with torch.no_grad():
+        grown = block.grow[:3](block.in_bottle(x))
+        left = grown.unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2)  # channel c of either group side by side
+        cell = grown.shape[1] // 2
+        y = block.out_bottle(block.left(left[:, :cell]) + block.right(left[:, cell:]))
+        y[:, :x.shape[1]] += nn.functional.avg_pool2d(x, 2)
+        assert_close(block(x), y)
+        assert y.shape[2] == 4 and y.shape[1] > x.shape[1]
+
+
+# -- every space ------------------------------------------------------------------------------------------------------
+
+def test_names_sizes_and_rows_of_edges(space):
+    edges = space.edges()
+    assert len({edge.name for edge in edges}) == len(edges) == sum(n for _, n in space.rows)
+    net = pl.SuperNet(space)
+    assert list(net.mixed_ops) == [edge.name for edge in edges]
+    assert [op.names for op in net.mixed_ops.values()] == [edge.candidates for edge in edges]
+    assert space.size() == {"chain": 4 ** 2, "tree": 7 ** 36}[space.name]
+    net.check((3, space.input_size, space.input_size))
+
+
+def test_edges_are_named_in_the_order_they_run(space):
+    net = pl.SuperNet(space)
+    ran = []
+    for name, op in net.mixed_ops.items():
+        op.register_forward_pre_hook(lambda *_, name=name: ran.append(name))
+    net(image(space))
+    assert ran == list(net.mixed_ops)
+
+
+def test_compact_network_is_the_supernet_with_its_paths(space):
+    # Same weights under the same names, same output: checked on every network of the chain, on four of the tree.
+    net = randomised(space)
+    x = image(space).double()
+    sizes = [len(op.names) for op in net.mixed_ops.values()]
+    if space.name == "chain":
+        every = list(product(*map(range, sizes)))
+    else:
+        every = [net.sample(torch.Generator().manual_seed(seed)) for seed in range(4)]
+    fixed = count(net.parameters()) - sum(count(op.parameters()) for op in net.mixed_ops.values())
+    outputs = []
+    for paths in every:
+        net.set_alpha(nn.functional.one_hot(torch.tensor(paths), max(sizes)).double())
+        net.activate(paths)
+        with torch.no_grad():
+            y = net(x)
+            pruned = net.prune()
+            assert_close(pruned(x), y, rtol=0, atol=1e-10)
+            compact = net.derive().build().double().eval()
+            compact.load_state_dict(pruned.state_dict())  # strict: the same names
+            assert_close(compact(x), y, rtol=0, atol=1e-10)
+        chosen = sum(count(op.candidates[i].parameters()) for op, i in zip(net.mixed_ops.values(), paths))
+        assert net.derive().params() == count(compact.parameters()) == fixed + chosen
+        outputs.append(y.flatten())
+    assert torch.pdist(torch.stack(outputs)).min() > 1e-6, "different choices, different networks"
+
+
+def test_outputs_have_the_shape_promised(space):
+    net = pl.SuperNet(space)
+    net.sample(torch.Generator().manual_seed(0))
+    assert net(image(space, 3)).shape == (3, 5)
+    assert space.compact([op.names[0] for op in net.mixed_ops.values()])(image(space, 3)).shape == (3, 5)
+
+
+def test_settings_rebuild_the_space(space):
+    again = pl.spaces.BY_NAME[space.name](**space.settings)
+    assert again.settings == space.settings and again.edges() == space.edges() and str(again) == str(space)
+
+
+def test_an_operation_of_ones_own_can_be_a_candidate():
+    def make(name, in_channels, out_channels, stride):
+        return nn.Conv2d(in_channels, out_channels, 1, stride) if name == "mine" else pl.ops.build(name, in_channels, out_channels, stride)
+
+    space = pl.spaces.chain(edges=2, width=4, candidates=("mine", "Zero"), make=make)
+    net = pl.SuperNet(space)
+    assert isinstance(net.mixed_ops["edge0"].candidates[0], nn.Conv2d) and space.size() == 4
+    assert net(image(space)).shape == (2, 10)
+
+
+# -- errors -----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("settings, told", [
+    (dict(input_size=30), "input size 30: it is halved twice"),
+    (dict(blocks=0), "blocks must be at least 1"),
+    (dict(width=60), "width at least 72"),
+])
+def test_a_tree_that_cannot_be_built(settings, told):
+    with pytest.raises(ValueError, match=told):
+        pl.spaces.tree(**settings)
+
+
+def test_an_unknown_candidate_is_named():
+    with pytest.raises(ValueError, match="unknown operation 'zap'"):
+        pl.SuperNet(pl.spaces.chain(edges=1, candidates=("zap", "Zero")))
+
+
+def test_choices_that_do_not_fit():
+    space = SMALL["chain"]()
+    with pytest.raises(ValueError, match="edge 'edge1' has no candidate 'max 3x3'; allowed: MB3 3x3, DW 3x3, MB6 5x5, Zero"):
+        space.compact(("Zero", "max 3x3"))
+    with pytest.raises(ValueError, match=r"1 operations given, but chain\(.*\) has 2 edges"):
+        space.compact(("Zero",))

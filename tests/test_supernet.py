@@ -1,0 +1,211 @@
+"""SuperNet: sampling, which weights a step touches, pruning, and the checks of a network of one's own."""
+
+import pytest
+import torch
+from scipy.stats import chisquare
+from torch import nn
+from torch.nn import functional as F
+from torch.testing import assert_close
+
+import proxyless_lite as pl
+import toy
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+# -- α and its matrices -----------------------------------------------------------------------------------------------
+
+def test_edges_are_found_in_network_order_anywhere_in_a_module():
+    a, b, c = toy.edge("linear"), toy.edge("Zero", "identity"), toy.edge("normed")
+    net = pl.SuperNet(nn.ModuleDict({"first": toy.Residual(a), "second": nn.Sequential(nn.ReLU(), b), "third": c}))
+    assert net.mixed_ops == {"first.operation": a, "second.1": b, "third": c}
+    assert [id(alpha) for alpha in net.architecture_parameters()] == [id(op.alpha) for op in (a, b, c)]
+
+
+def test_a_mixed_op_alone_is_a_network():
+    net = pl.SuperNet(toy.edge("linear", "identity"))
+    net.set_alpha(torch.tensor([[0., 1.]]))
+    assert isinstance(net.prune(), nn.Identity)
+
+
+def test_weights_and_alphas_are_all_parameters_and_disjoint():
+    net = toy.network()
+    weights, alphas = map(set, (net.weight_parameters(), net.architecture_parameters()))
+    assert weights | alphas == set(net.parameters()) and not weights & alphas
+    assert len(net.weight_parameters()) == len(weights)
+
+
+def test_probabilities_matrix_and_entropy():
+    net = toy.network()
+    rows = [op.alpha.detach().softmax(0) for op in net.mixed_ops.values()]
+    assert_close(net.probability_matrix(), toy.padded(net, rows))
+    assert_close(net.probabilities(), dict(zip(net.mixed_ops, rows)))
+    assert net.entropy() == pytest.approx(sum(-(p * p.log()).sum().item() for p in rows) / 2)
+    net.set_alpha(torch.zeros(2, 4))
+    assert net.entropy() == pytest.approx((torch.tensor([4., 3.]).log().mean()).item())
+
+
+def test_set_alpha_writes_back_what_alpha_matrix_gave():
+    net, other = toy.network(0), toy.network(1)
+    assert not torch.equal(net.alpha_matrix(), other.alpha_matrix())
+    other.set_alpha(net.alpha_matrix())
+    assert torch.equal(net.alpha_matrix(), other.alpha_matrix())
+    assert net.alpha_matrix()[1, 3] == -torch.inf
+
+
+# -- sampling ---------------------------------------------------------------------------------------------------------
+
+def test_sampled_frequencies_are_p_on_edges_of_different_size():
+    net = pl.SuperNet(toy.Parallel(toy.edge("linear"), toy.edge("linear", "Zero", "identity", "other"), toy.edge("Zero", "other")))
+    toy.spread(net)
+    g, draws = seeded(0), 4000
+    counts = torch.zeros(3, 4)
+    for _ in range(draws):
+        paths = net.sample(g)
+        counts[range(3), paths] += 1
+    assert [op.gate.active for op in net.mixed_ops.values()] == paths
+    p = net.probability_matrix()
+    for row, chances, size in zip(counts, p, [1, 4, 2]):
+        assert row[size:].sum() == 0
+        assert row.sum() == draws
+        assert size == 1 or chisquare(row[:size], draws * chances[:size].double() / chances.double().sum()).pvalue > 0.001
+
+
+def test_edges_are_sampled_independently():
+    net = pl.SuperNet(toy.Parallel(*(toy.edge("linear", "Zero") for _ in range(2))))
+    net.set_alpha(torch.zeros(2, 2))
+    g = seeded(0)
+    counts = torch.zeros(2, 2)
+    for _ in range(2000):
+        counts[tuple(net.sample(g))] += 1
+    assert chisquare(counts.flatten()).pvalue > 0.001
+
+
+def test_the_generator_decides_the_sample():
+    net = toy.network()
+    a = [net.sample(seeded(s)) for s in range(20)]
+    torch.rand(7)
+    assert a == [net.sample(seeded(s)) for s in range(20)]
+    assert len(set(map(tuple, a))) > 3
+
+
+def test_activate_takes_indices_or_an_architecture():
+    net = pl.SuperNet(pl.spaces.chain(edges=3, width=4))
+    net.activate([6, 0, 2])
+    assert [op.gate.active for op in net.mixed_ops.values()] == [6, 0, 2]
+    net.activate(pl.Architecture(net.space, ("MB6 3x3", "Zero", "MB3 5x5")))
+    assert [op.gate.active for op in net.mixed_ops.values()] == [3, 6, 1]
+    with pytest.raises(ValueError):
+        net.activate([0, 1])
+
+
+# -- the weight step --------------------------------------------------------------------------------------------------
+
+def test_a_weight_step_leaves_no_trace_on_inactive_paths():
+    net = toy.network()
+    x, labels = toy.batch()
+    for paths in toy.all_paths(net):
+        net.zero_grad(set_to_none=True)
+        before = {k: v.clone() for k, v in net.named_buffers()}
+        net.activate(paths)
+        F.cross_entropy(net(x), labels).backward()
+        active = {id(w) for w in net.active_parameters()}
+        for w in net.weight_parameters():
+            assert (w.grad is not None) == (id(w) in active)
+        assert all(a.grad is None for a in net.architecture_parameters())
+        inactive = [f"{name}.candidates.{i}." for (name, op), chosen in zip(net.mixed_ops.items(), paths)
+                    for i in range(len(op.names)) if i != chosen]
+        for name, buffer in net.named_buffers():
+            untouched = any(part in name for part in inactive)
+            assert torch.equal(buffer, before[name]) == untouched, name
+
+
+def test_active_parameters_are_the_fixed_ones_and_those_of_the_chosen_path():
+    net = toy.network()
+    net.activate((3, 2))
+    expected = set(net.network[1].parameters()) | set(net.network[2].parameters()) | set(net.network[-1].parameters())
+    for op, i in zip(net.mixed_ops.values(), (3, 2)):
+        expected |= set(op.candidates[i].parameters())
+    assert set(net.active_parameters()) == expected
+    for op in net.mixed_ops.values():
+        op.gate = pl.Softmax()
+    assert set(net.active_parameters()) == set(net.weight_parameters())
+
+
+def test_frozen_keeps_batch_normalisation_but_not_its_statistics():
+    net = toy.network()
+    x, _ = toy.batch()
+    net.activate((0, 2))
+    with torch.no_grad():
+        expected = net(x)  # normalised by the batch
+        before = {k: v.clone() for k, v in net.named_buffers()}
+        with net.frozen():
+            assert_close(net(x), expected, rtol=0, atol=0)
+            assert not any(w.requires_grad for w in net.active_parameters())
+    assert all(torch.equal(b, before[name]) for name, b in net.named_buffers())
+    assert all(w.requires_grad for w in net.weight_parameters())
+
+
+def test_frozen_in_evaluation_mode_uses_the_running_statistics():
+    net = toy.network().eval()
+    x, _ = toy.batch()
+    net.activate((0, 2))
+    with net.frozen():  # then an image's output does not depend on the rest of its batch
+        assert_close(net(x), torch.cat([net(x[:1]), net(x[1:])]))
+
+
+def test_the_parts_follow_a_conversion():
+    net = toy.network(dtype=torch.float32).to(torch.float64)
+    assert set(net.weight_parameters()) | set(net.architecture_parameters()) == set(net.parameters())
+    meta = pl.SuperNet(pl.spaces.chain(edges=1, width=4)).to("meta")
+    assert {w.device.type for w in meta.weight_parameters()} == {"meta"}
+    assert set(meta.weight_parameters()) | set(meta.architecture_parameters()) == set(meta.parameters())
+
+
+# -- the result -------------------------------------------------------------------------------------------------------
+
+def test_derive_and_prune_take_the_most_probable_path():
+    net = toy.network()
+    x, _ = toy.batch()
+    for paths in toy.all_paths(net):
+        net.set_alpha(F.one_hot(torch.tensor(paths), 4).double())
+        assert net.best_paths() == list(paths)
+        assert net.derive().choices == tuple(op.names[i] for op, i in zip(net.mixed_ops.values(), paths))
+        pruned = net.prune()
+        assert not any(isinstance(m, pl.MixedOp) for m in pruned.modules())
+        net.activate(paths)
+        with torch.no_grad():
+            assert_close(pruned(x), net(x), rtol=0, atol=0)
+
+
+def test_prune_is_a_copy():
+    net = toy.network()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    pruned = net.prune()
+    with torch.no_grad():
+        for p in pruned.parameters():
+            p.add_(1)
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    assert len(net.mixed_ops) == sum(isinstance(m, pl.MixedOp) for m in net.modules())
+
+
+# -- errors -----------------------------------------------------------------------------------------------------------
+
+def test_check_names_the_edge_and_the_shapes():
+    net = pl.SuperNet(nn.Sequential(
+        toy.edge("linear", "identity"), pl.MixedOp({"same": nn.Identity(), "wide": nn.Linear(5, 7)})))
+    with pytest.raises(ValueError, match=r"edge '1'.*from \(5,\): same \(5,\), wide \(7,\)"):
+        net.check((5,))
+    assert [str(op.gate) for op in net.mixed_ops.values()] == ["Path(0)", "Path(0)"], "the network itself is untouched"
+
+
+def test_check_passes_what_fits():
+    toy.network().check((5,))
+    pl.SuperNet(pl.spaces.chain(edges=2, width=4)).check((3, 8, 8))
+
+
+def test_a_network_without_mixed_op():
+    with pytest.raises(ValueError, match="Sequential holds no MixedOp"):
+        pl.SuperNet(nn.Sequential(nn.Linear(2, 2)))

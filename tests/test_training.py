@@ -1,0 +1,142 @@
+"""Training of compact networks, the random baseline, exercise checks and small helpers."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torchvision.ops import StochasticDepth
+
+import proxyless_lite as pl
+from proxyless_lite import checks, notebook
+from proxyless_lite.training import Training, cutout
+
+FEW = dict(epochs=3, batch_size=128, lr=0.05, cutout=2, drop_path=0.1)
+
+
+@pytest.fixture(scope="module")
+def architecture():
+    torch.manual_seed(0)
+    return pl.SuperNet(pl.spaces.tree(1, 72, input_size=8)).derive()
+
+
+def test_training_learns_and_is_a_function_of_its_seed(architecture):
+    data = pl.data.load("digits")
+    first, again = (pl.train(architecture, data, pl.presets.TrainConfig(**FEW), device="cpu") for _ in range(2))
+    assert first.test_accuracy == again.test_accuracy > 0.5
+    assert first.history.train_loss.iloc[-1] < first.history.train_loss.iloc[0]
+    other = pl.train(architecture, data, pl.presets.TrainConfig(**FEW, seed=1), device="cpu")
+    assert other.history.train_loss.tolist() != first.history.train_loss.tolist()
+
+
+def test_interrupted_training_ends_with_the_same_bits(architecture, tmp_path):
+    data, config = pl.data.load("digits"), pl.presets.TrainConfig(**FEW)
+    whole = pl.train(architecture, data, config, tmp_path / "a", "cpu")
+    stopped = Training(architecture.build(), data, config, tmp_path / "b", "cpu", "x", "train")
+    pl.train(architecture, data, config, tmp_path / "b", "cpu")
+    state = pl.runtime.load_checkpoint(tmp_path / "b/checkpoint.pt.previous")
+    assert state["done"] == 2 * stopped.per_epoch
+    (tmp_path / "b/checkpoint.pt").unlink()
+    resumed = pl.train(architecture, data, config, tmp_path / "b", "cpu")
+    for a, b in zip(whole.model.state_dict().values(), resumed.model.state_dict().values()):
+        assert torch.equal(a, b)
+    assert resumed.history.train_loss.tolist() == whole.history.train_loss.tolist()
+
+
+def test_droppath_is_scheduled_and_off_in_evaluation(architecture):
+    data = pl.data.load("digits")
+    training = Training(architecture.build(), data, pl.presets.TrainConfig(**FEW), None, "cpu", "x", "train")
+    drops = [m for m in training.model.modules() if isinstance(m, StochasticDepth)]
+    seen = []
+    step = training.step
+    training.step = lambda *where: (step(*where), seen.append(drops[0].p))
+    report = training.run()
+    assert len(drops) == 6 and seen[0] == 0 and seen == sorted(seen) and 0.09 < seen[-1] < 0.1
+    images, _ = data.batch(data.test, torch.arange(8))
+    assert torch.equal(report.model(images), report.model(images))
+
+
+def test_cutout_blanks_a_square_of_the_right_size():
+    images = torch.ones(2000, 1, 16, 16)
+    blank = (cutout(images, 4, torch.Generator().manual_seed(0)) == 0).sum((1, 2, 3))
+    assert blank.max() == 16 and blank.min() >= 4  # cut at the border at most to a quarter
+    full = cutout(images, 4, torch.Generator().manual_seed(0))[blank == 16][0, 0] == 0
+    rows, columns = full.any(1).nonzero()[:, 0], full.any(0).nonzero()[:, 0]
+    assert rows.tolist() == list(range(rows[0], rows[0] + 4)) and columns.tolist() == list(range(columns[0], columns[0] + 4))
+
+
+def test_cosine_goes_from_lr_to_zero():
+    from proxyless_lite.loop import cosine
+    parameter = nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=0.1)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 20)
+    for step in range(21):
+        assert cosine(0.1, step, 20) == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-12)
+        optimizer.step()
+        theirs.step()
+
+
+def test_paper_preset_is_the_papers():
+    paper = pl.presets.experiment("paper")
+    assert (paper.blocks, paper.width, paper.images) == (18, 400, None)
+    assert (paper.search.epochs, paper.search.alpha_lr) == (200, 0.006) and paper.train.epochs == 600 and paper.train.cutout == 16
+
+
+def test_random_networks_of_equal_cost(architecture):
+    found = pl.baselines.random_of_equal_cost(architecture, 6, tolerance=0.03)
+    assert len({a.choices for a in found} | {architecture.choices}) == 7
+    for a in found:
+        assert abs(a.macs() / architecture.macs() - 1) <= 0.03  # counted on the whole network, not as a sum over edges
+    with pytest.raises(ValueError, match="found . of 5 random networks"):
+        one = pl.Architecture(pl.spaces.chain(edges=1, candidates=("MB3 3x3", "Zero")), ("Zero",))
+        pl.baselines.random_of_equal_cost(one, 5)
+
+
+def test_edge_costs_add_up_to_the_network(architecture):
+    space = architecture.space
+    edges = space.edges()
+    total = pl.Architecture(space, ("identity",) * 36).macs() + sum(map(pl.baselines.candidate_macs, edges, architecture.choices))
+    assert total == architecture.macs()
+
+
+@pytest.mark.parametrize("check, right, wrong", [
+    (checks.tree_space, (648, 4536), [((216, 4536), "one stage"), ((648, 648), "7 candidates"), ((54, 1), "12 edges")]),
+    (checks.rescale, (math.log((math.exp(0.3) + math.exp(-0.1)) / 2),), [((0.1,), "mean of the changes"), (("x",), "no number")]),
+    (checks.zero_gradient, (0.4,), [((2,), "∂L/∂g"), ((-0.4,), "sign")]),
+    (checks.two_path_scale, (7 / 12,), [((2 / 7,), "drawn"), ((0.5,), "limit")]),
+])
+def test_exercise_checks_accept_the_answer_and_name_the_mistake(check, right, wrong, capsys):
+    check(*right)
+    assert all(line.endswith("right") for line in capsys.readouterr().out.splitlines())
+    for answer, hint in wrong:
+        check(*answer)
+        assert hint in capsys.readouterr().out
+    check(*[None] * len(right))
+    assert "no answer yet" in capsys.readouterr().out
+
+
+def test_misspelt_notebook_parameter_is_refused():
+    notebook.check_parameters("# Parameters\npreset = 'lesson'\nout = 'x'\n", ["preset", "out"])
+    with pytest.raises(ValueError, match="unknown parameter presett; allowed: preset, out"):
+        notebook.check_parameters("# Parameters\npresett = 'lesson'\n", ["preset", "out"])
+
+
+def test_doctor_says_what_is_missing(monkeypatch, capsys):
+    assert notebook.doctor()
+    version = notebook.importlib.metadata.version
+    def without(name):
+        if name == "papermill":
+            raise notebook.importlib.metadata.PackageNotFoundError
+        return version(name)
+    monkeypatch.setattr(notebook.importlib.metadata, "version", without)
+    assert not notebook.doctor()
+    assert "MISS  papermill" in capsys.readouterr().out
+
+
+def test_step_only_leaves_the_others_alone():
+    a, b = nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([a, b], lr=0.1, momentum=0.9, weight_decay=0.1)
+    a.grad, b.grad = torch.ones(1), torch.ones(1)
+    pl.runtime.step_only(optimizer, [a])
+    assert a.item() != 1 and b.item() == 1 and a.grad is None and b not in optimizer.state
+    assert optimizer.param_groups[0]["params"] == [a, b]
