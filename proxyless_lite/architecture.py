@@ -44,12 +44,14 @@ class Architecture:
         """Read what `save` wrote. Raises ValueError naming the file and what is wrong in it."""
         try:
             content = json.loads(Path(path).read_text())
-            space, choices = content["space"], tuple(content["choices"])
+            space, choices = content["space"], content["choices"]
+            if not isinstance(choices, list) or not all(isinstance(c, str) for c in choices):
+                raise ValueError("choices must be a list of names")
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is no architecture file: expected JSON with \"space\" and \"choices\" ({error!r})") from None
         try:
-            found = cls(space and named_space(**space), choices)
-            if space:
+            found = cls(None if space is None else named_space(**space), tuple(choices))
+            if space is not None:
                 found.space.check(choices)
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path}: {error}") from None

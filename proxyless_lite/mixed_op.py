@@ -1,6 +1,6 @@
 """The mixed operation: N paths, architecture parameters α, and the gate that says which paths run (§3.1–3.2, App. D)."""
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import nn
@@ -10,7 +10,8 @@ class MixedOp(nn.Module):
     """One edge of the over-parameterised network: N candidate paths and α ∈ ℝ^N, with p = softmax(α).
 
     `candidates` maps a name to any module; all must give the same output shape for the same input.
-    `gate` decides what `forward` computes: `Path`, `Probe`, `Softmax` or `Sum`. It is set per edge.
+    `gate` decides what `forward` computes: `Path`, `Probe`, `Softmax` or `Sum`. It is set per edge. A candidate must not
+    change its input in place, nor the layer after an edge the edge's output: a `Probe` needs both again in backward.
     α starts at N(0, 1e-3), so the first probabilities are nearly uniform.
 
     Raises ValueError without candidates.
@@ -93,7 +94,7 @@ class Probe:
         self.grad = {}
 
     def __call__(self, op, x):
-        y = op.candidates[self.active](x)
+        y = untouched(op, self.active, x)
         return _Probe.apply(y, x, op.alpha, op, self)  # α only makes sure that backward comes by
 
     def paths(self, op):
@@ -109,18 +110,34 @@ class _Probe(torch.autograd.Function):
     @staticmethod
     def forward(ctx, y, x, alpha, op, gate):
         ctx.save_for_backward(y, x)
-        ctx.op, ctx.gate = op, gate
+        ctx.op, ctx.gate, ctx.autocast = op, gate, autocast_like_now(x.device.type)
         return y.view_as(y)
 
     @staticmethod
     def backward(ctx, grad_y):
         (y, x), op, gate = ctx.saved_tensors, ctx.op, ctx.gate
         record(op, gate, gate.active, grad_y, y)
-        with torch.no_grad():
+        with torch.no_grad(), ctx.autocast:
             for j in gate.others:
                 with frozen_statistics(op.normalisations[j]):
-                    record(op, gate, j, grad_y, op.candidates[j](x))
+                    record(op, gate, j, grad_y, untouched(op, j, x))
         return grad_y, None, None, None, None
+
+
+def untouched(op, j, x):
+    """o_j(x). Raises ValueError naming the candidate if it changes x in place: the next one would see another x."""
+    version = x._version
+    y = op.candidates[j](x)
+    if x._version != version:
+        raise ValueError(f"candidate {op.names[j]!r} changes its input in place; give it a layer that does not (inplace=False)")
+    return y
+
+
+def autocast_like_now(device_type):
+    """A context for backward that computes in the precision forward runs in: backward may come outside of autocast."""
+    if not torch.is_autocast_enabled(device_type):
+        return nullcontext()
+    return torch.autocast(device_type, torch.get_autocast_dtype(device_type))
 
 
 def record(op, gate, j, grad_y, output):
@@ -148,7 +165,7 @@ def normalisations(module):
 @contextmanager
 def frozen_statistics(layers):
     """Within it these layers still normalise by the batch in training mode, but do not update their running statistics."""
-    tracking = [layer for layer in layers if layer.track_running_stats]
+    tracking = [layer for layer in layers if layer.training and layer.track_running_stats]
     for layer in tracking:
         layer.track_running_stats = False
     try:

@@ -15,19 +15,20 @@ def build(name, in_channels, out_channels, stride=1):
     """The operation called `name`, from (B, in_channels, H, W) to (B, out_channels, ⌈H/stride⌉, ⌈W/stride⌉).
 
     Names: "MB6 7x7" (expansion 6, kernel 7), "DW 3x3" and "DW 3x3 d2" (depthwise-separable, dilation 2),
-    "avg 3x3", "max 3x3", "identity", "Zero". Any expansion and odd kernel may be written.
+    "avg 3x3", "max 3x3", "identity", "Zero". Any expansion, dilation and odd kernel may be written.
 
     Raises ValueError for another name, and for an operation that cannot change the shape when it should.
     """
-    if match := re.fullmatch(r"MB(\d+) (\d)x\2", name):
+    odd = r"(\d*[13579])"
+    if match := re.fullmatch(rf"MB([1-9]\d*) {odd}x\2", name):
         expansion, kernel = map(int, match.groups())
         return mbconv(in_channels, out_channels, kernel, stride, expansion)
     if stride != 1 or in_channels != out_channels:
         raise ValueError(f"operation {name!r} keeps the shape, but {in_channels}→{out_channels} stride {stride} "
                          f"was asked for; only MB… operations change it")
-    if match := re.fullmatch(r"DW (\d)x\1(?: d(\d))?", name):
+    if match := re.fullmatch(rf"DW {odd}x\1(?: d([1-9]))?", name):
         return depthwise_separable(in_channels, int(match[1]), dilation=int(match[2] or 1))
-    if match := re.fullmatch(r"(avg|max) (\d)x\2", name):
+    if match := re.fullmatch(rf"(avg|max) {odd}x\2", name):
         kernel = int(match[2])
         if match[1] == "max":
             return nn.MaxPool2d(kernel, stride=1, padding=kernel // 2)

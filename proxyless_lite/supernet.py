@@ -18,19 +18,24 @@ class SuperNet(nn.Module):
     `mixed_ops` maps an edge's name to its MixedOp, in network order. A matrix over edges and paths, (E, N) below, has
     N the largest number of candidates; where an edge has fewer, the rest of its row has probability 0.
 
-    Raises ValueError if there is no MixedOp in the module.
+    Raises ValueError if there is no MixedOp in the module, or one within another.
     """
 
     def __init__(self, space):
         super().__init__()
         self.space = space if isinstance(space, Space) else None
         self.network = space.supernet() if self.space else space
-        self.network.to(memory_format=torch.channels_last)
+        for convolution in self.network.modules():
+            if isinstance(convolution, nn.Conv2d):
+                convolution.to(memory_format=torch.channels_last)
         found = {name: m for name, m in self.network.named_modules() if isinstance(m, MixedOp)}
         if not found:
             raise ValueError(f"{type(space).__name__} holds no MixedOp: there is nothing to search")
+        for name, op in found.items():
+            if any(isinstance(m, MixedOp) for m in op.candidates.modules()):
+                raise ValueError(f"edge {name!r} holds another MixedOp among its candidates; an edge's candidates must be plain")
         names = [edge.name for edge in self.space.edges()] if self.space else found
-        self.mixed_ops = dict(zip(names, found.values()))
+        self.mixed_ops = dict(zip(names, found.values(), strict=True))
         self._list_parts()
 
     def forward(self, x):
@@ -158,11 +163,10 @@ class SuperNet(nn.Module):
     def prune(self):
         """A copy of the network with only the most probable path of every edge, weights kept: the supernet's own pruning."""
         pruned = copy.deepcopy(self.network)
-        chosen = iter(self.best_paths())
-        for name, op in list(pruned.named_modules()):
+        for name, op in list(pruned.named_modules(remove_duplicate=False)):
             if isinstance(op, MixedOp):
-                path = op.candidates[next(chosen)]
-                if not name:
+                path = op.candidates[op.alpha.argmax()]
+                if not name:  # the network is one MixedOp
                     return path
                 parent, _, attribute = name.rpartition(".")
                 setattr(pruned.get_submodule(parent), attribute, path)

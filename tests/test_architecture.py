@@ -185,3 +185,17 @@ def test_an_architecture_of_a_module_of_ones_own_prints_but_does_not_build():
 def test_a_wrong_choice_does_not_build():
     with pytest.raises(ValueError, match="edge 'edge0' has no candidate 'identity'"):
         pl.Architecture(chain(), ("identity", "Zero")).build()
+
+
+@pytest.mark.parametrize("content, message", [
+    ({"space": {}, "choices": ["x"]}, "name"),
+    ({"space": None, "choices": "abc"}, "list of names"),
+    ({"space": {"name": "chain", "width": -3}, "choices": []}, "width=-3"),
+    ({"space": {"name": "chain of mine"}, "choices": []}, "unknown space"),
+])
+def test_strange_files_are_refused_by_name(tmp_path, content, message):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=message) as caught:
+        pl.Architecture.load(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)

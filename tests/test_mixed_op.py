@@ -216,3 +216,46 @@ def test_probe_names_the_candidate_of_another_shape():
 def test_no_candidates():
     with pytest.raises(ValueError, match="no candidates"):
         pl.MixedOp({})
+
+
+def edge_with(**candidates):
+    return pl.MixedOp({"linear": nn.Linear(6, 6), **candidates})
+
+
+def test_a_candidate_that_works_in_place_is_named():
+    x = torch.randn(4, 6)
+    op = edge_with(relu=nn.ReLU(inplace=True), identity=nn.Identity())
+    for active, others in ((0, [1, 2]), (1, [2])):
+        op.gate = pl.Probe(active, others)
+        with pytest.raises(ValueError, match="'relu' changes its input in place"):
+            op(x.clone()).sum().backward()
+
+
+@pytest.mark.parametrize("backward_inside", [True, False])
+def test_probe_runs_under_autocast_wherever_backward_is_called(backward_inside):
+    torch.manual_seed(0)
+    op = pl.MixedOp({"a": pl.ops.Conv2d(4, 4, 3), "b": pl.ops.Conv2d(4, 4, 5), "c": nn.Identity()})
+    x = torch.randn(2, 4, 6, 6, requires_grad=True)
+    net = pl.SuperNet(nn.Sequential(op))
+    net.probe([0], [[1, 2]])
+    with net.frozen():
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = net(x).float().square().mean()
+            if backward_inside:
+                loss.backward()
+        if not backward_inside:
+            loss.backward()
+    half = {j: value.item() for j, value in op.gate.grad.items()}
+    net.probe([0], [[1, 2]])
+    with net.frozen():
+        net(x).square().mean().backward()
+    for j, value in op.gate.grad.items():
+        assert half[j] == pytest.approx(value.item(), rel=0.05, abs=0.02)
+
+
+def test_instance_norm_in_evaluation_is_left_as_it_is():
+    norm = nn.InstanceNorm1d(6, track_running_stats=True).eval()
+    x = torch.randn(4, 6, 5)
+    with pl.mixed_op.frozen_statistics([norm]):
+        inside = norm(x)
+    assert torch.equal(inside, norm(x))

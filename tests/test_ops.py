@@ -167,3 +167,13 @@ def test_an_unknown_operation_is_named_with_the_allowed_ones(name):
 def test_operations_that_keep_the_shape_say_so(name, shape):
     with pytest.raises(ValueError, match=f"'{name}' keeps the shape, but {shape[0]}→{shape[1]} stride {shape[2]}"):
         build(name, *shape)
+
+
+@pytest.mark.parametrize("name", ["DW 4x4", "MB3 4x4", "max 2x2", "MB0 3x3", "DW 3x3 d0", "DW 3x5"])
+def test_kernels_that_cannot_keep_the_size_are_refused(name):
+    with pytest.raises(ValueError, match="unknown operation"):
+        build(name, 8, 8)
+
+
+def test_large_odd_kernels_are_welcome():
+    assert build("MB6 11x11", 4, 6, 2)(torch.randn(1, 4, 12, 12)).shape == (1, 6, 6, 6)

@@ -209,3 +209,22 @@ def test_check_passes_what_fits():
 def test_a_network_without_mixed_op():
     with pytest.raises(ValueError, match="Sequential holds no MixedOp"):
         pl.SuperNet(nn.Sequential(nn.Linear(2, 2)))
+
+
+def test_a_shared_edge_is_pruned_wherever_it_stands():
+    op = pl.MixedOp({"double": nn.Linear(3, 3), "identity": nn.Identity()})
+    net = pl.SuperNet(nn.Sequential(op, nn.Tanh(), op))
+    net.set_alpha(torch.tensor([[0.0, 1.0]]))
+    x = torch.randn(2, 3)
+    assert torch.equal(net.prune()(x), x.tanh())
+
+
+def test_an_edge_within_an_edge_is_refused():
+    inner = pl.MixedOp({"a": nn.Identity(), "b": nn.ReLU()})
+    with pytest.raises(ValueError, match="holds another MixedOp"):
+        pl.SuperNet(nn.Sequential(pl.MixedOp({"inner": inner, "c": nn.Identity()})))
+
+
+def test_networks_of_other_dimensions_are_welcome():
+    net = pl.SuperNet(nn.Sequential(pl.MixedOp({"conv": nn.Conv3d(2, 2, 3, padding=1), "identity": nn.Identity()})))
+    assert net(torch.randn(1, 2, 4, 4, 4)).shape == (1, 2, 4, 4, 4)
