@@ -2,10 +2,9 @@
 
 import re
 
-import torch
 from torch import nn
-from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
+
+from .frozen import BatchNorm2d, Conv2d
 
 TREE = ("DW 3x3", "DW 5x5", "DW 7x7", "DW 3x3 d2", "avg 3x3", "max 3x3", "identity")  # Appendix A
 MBCONV = ("MB3 3x3", "MB3 5x5", "MB3 7x7", "MB6 3x3", "MB6 5x5", "MB6 7x7")  # §4.2
@@ -43,7 +42,7 @@ def build(name, in_channels, out_channels, stride=1):
 def depthwise_separable(channels, kernel, dilation=1):
     """BN – ReLU – depthwise k×k – 1×1, the pre-activation form of Appendix A (no BN between the two)."""
     return nn.Sequential(
-        nn.BatchNorm2d(channels),
+        BatchNorm2d(channels),
         nn.ReLU(inplace=True),
         Conv2d(channels, channels, kernel, dilation=dilation, groups=channels),
         Conv2d(channels, channels, 1),
@@ -65,7 +64,7 @@ def mbconv(in_channels, out_channels, kernel, stride, expansion):
 
 
 def batch_norm(channels):
-    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.1)
+    return BatchNorm2d(channels, eps=1e-3, momentum=0.1)
 
 
 class Zero(nn.Module):
@@ -73,43 +72,3 @@ class Zero(nn.Module):
 
     def forward(self, x):
         return x.new_zeros(()).expand(x.shape)
-
-
-class Conv2d(nn.Conv2d):
-    """nn.Conv2d without bias, "same" padding, that keeps no activation while its weight is frozen.
-
-    ∂L/∂x of a convolution needs only the weight; ∂L/∂w needs the input. PyTorch stores the input in either case
-    (2.15 still does). In the α step weights are frozen, so storing it would waste about a third of the memory.
-    Initialised N(0, √(2 / (k²·out))), as the released code does.
-    """
-
-    def __init__(self, in_channels, out_channels, kernel_size, stride=1, dilation=1, groups=1):
-        padding = dilation * (kernel_size - 1) // 2
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias=False)
-
-    def reset_parameters(self):
-        nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
-
-    def forward(self, x):
-        if self.weight.requires_grad or not (torch.is_grad_enabled() and x.requires_grad):
-            return super().forward(x)
-        return _FrozenConv.apply(x, self.weight, self.stride, self.padding, self.dilation, self.groups)
-
-
-class _FrozenConv(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, weight, *geometry):
-        ctx.save_for_backward(weight)
-        ctx.like, ctx.geometry = (x.shape, x.stride(), x.dtype), geometry
-        return F.conv2d(x, weight, None, *geometry)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):
-        (weight,), (shape, stride_x, dtype) = ctx.saved_tensors, ctx.like
-        stride, padding, dilation, groups = ctx.geometry
-        unread = grad.new_empty_strided(shape, stride_x)  # stands for x: without ∂L/∂w only its shape and layout matter
-        grad_x, _, _ = torch.ops.aten.convolution_backward(
-            grad, unread, weight.to(grad.dtype), None, stride, padding, dilation, False, [0, 0], groups,
-            [True, False, False])
-        return (grad_x.to(dtype), *[None] * 5)

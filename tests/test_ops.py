@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 from torchvision.models.mobilenetv2 import InvertedResidual
 
-from proxyless_lite.ops import MBCONV, TREE, Conv2d, build
+from proxyless_lite.ops import MBCONV, TREE, BatchNorm2d, Conv2d, build
 
 
 def images(channels=4, size=7):
@@ -177,3 +177,31 @@ def test_kernels_that_cannot_keep_the_size_are_refused(name):
 
 def test_large_odd_kernels_are_welcome():
     assert build("MB6 11x11", 4, 6, 2)(torch.randn(1, 4, 12, 12)).shape == (1, 6, 6, 6)
+
+
+@pytest.mark.parametrize("channels, offset", [(18, 0.0), (18, 100.0), (20, 3.0), (22, -5.0)])
+def test_frozen_batch_norm_is_batch_norm(channels, offset):
+    """The folded form against PyTorch's own layer: output, ∂L/∂x, and no trace in the running statistics."""
+    torch.manual_seed(0)
+    ours, theirs = BatchNorm2d(channels).double(), nn.BatchNorm2d(channels).double()
+    x = (torch.randn(32, channels, 32, 32, dtype=torch.float64) + offset).to(memory_format=torch.channels_last)
+    weights = torch.randn_like(x)
+    with torch.no_grad():
+        ours.weight.uniform_(-1, 1)
+        ours.bias.uniform_(-1, 1)
+    theirs.load_state_dict(ours.state_dict())
+    gradients = []
+    for layer in (ours, theirs):
+        layer.requires_grad_(False).track_running_stats = False
+        z = x.clone().requires_grad_()
+        y = layer(z)
+        (y * weights).sum().backward()
+        gradients.append((y.detach(), z.grad))
+    assert "_FoldedBatchNorm" in type(ours(x.clone().requires_grad_()).grad_fn).__name__
+    assert_close(gradients[0], gradients[1], rtol=1e-9, atol=1e-9)
+    assert ours.num_batches_tracked == 0 and ours(x).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_batch_norm_is_pytorchs_own_unless_frozen():
+    layer, x = BatchNorm2d(18), torch.randn(32, 18, 32, 32).to(memory_format=torch.channels_last)
+    assert "NativeBatchNorm" in type(layer(x).grad_fn).__name__ and layer.num_batches_tracked == 1

@@ -50,13 +50,13 @@ class TreeNet(nn.Module):
 
     def __init__(self, layout, classes, candidates, fill):
         super().__init__()
-        self.stem = nn.Sequential(ops.Conv2d(3, 16, 3), nn.BatchNorm2d(16))
+        self.stem = nn.Sequential(ops.Conv2d(3, 16, 3), ops.BatchNorm2d(16))
         self.blocks = nn.Sequential(*(
             TreeBlock(in_channels, cell, stride,
                       lambda name: fill(Edge(f"block{k}.{name}", tuple(candidates), cell, cell, size)))
             for k, (in_channels, cell, stride, size) in enumerate(layout)))
         width = 4 * layout[-1][1]
-        self.head = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        self.head = nn.Sequential(ops.BatchNorm2d(width), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
                                   nn.Linear(width, classes))
 
     def forward(self, x):  # (B, 3, H, W) -> (B, classes)
@@ -68,13 +68,13 @@ class TreeBlock(nn.Module):
 
     def __init__(self, in_channels, cell, stride, fill):
         super().__init__()
-        self.in_bottle = nn.Sequential(nn.BatchNorm2d(in_channels), ops.Conv2d(in_channels, cell, 1))
-        self.grow = nn.Sequential(nn.BatchNorm2d(cell), nn.ReLU(inplace=True),
+        self.in_bottle = nn.Sequential(ops.BatchNorm2d(in_channels), ops.Conv2d(in_channels, cell, 1))
+        self.grow = nn.Sequential(ops.BatchNorm2d(cell), nn.ReLU(inplace=True),
                                   ops.Conv2d(cell, 2 * cell, 3, stride=stride, groups=2), nn.ChannelShuffle(2))
         self.left = Tree(cell, lambda name: fill(f"left.{name}"))
         self.right = Tree(cell, lambda name: fill(f"right.{name}"))
-        self.out_bottle = nn.Sequential(nn.BatchNorm2d(cell), nn.ReLU(inplace=True), ops.Conv2d(cell, 4 * cell, 1),
-                                        nn.BatchNorm2d(4 * cell))
+        self.out_bottle = nn.Sequential(ops.BatchNorm2d(cell), nn.ReLU(inplace=True), ops.Conv2d(cell, 4 * cell, 1),
+                                        ops.BatchNorm2d(4 * cell))
         self.stride = stride
         self.extra_channels = 4 * cell - in_channels
 
@@ -94,7 +94,7 @@ class Tree(nn.Module):
     def __init__(self, channels, fill):
         super().__init__()
         self.edges = nn.ModuleList(fill(name) for name in ("1", "2", "1.1", "1.2", "2.1", "2.2"))
-        self.norm = nn.BatchNorm2d(channels)
+        self.norm = ops.BatchNorm2d(channels)
         self.drop = StochasticDepth(p=0.0, mode="row")
 
     def forward(self, x):  # (B, C, H, W) -> (B, C, H, W)
