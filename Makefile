@@ -1,7 +1,7 @@
 # Every target sets up .venv by itself when it is missing or pyproject.toml has changed, and never twice.
 PYTHON ?= python3
 DATASET ?= digits
-PRESET ?= quick
+PRESET ?= $(if $(filter digits,$(DATASET)),quick,lesson)
 SEED ?= 0
 OUT ?= runs/search-$(DATASET)-$(PRESET)-$(SEED)
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)

@@ -1,13 +1,17 @@
 """What a step of the search costs, as ratio to a plain training step of the same active network built as a static module.
 
-Prints one JSON object: medians over interleaved rounds of time, and bytes saved for backward (saved-tensor hooks, each
-storage once, parameters and buffers excluded). Every round draws another active network. Kinds of step:
+Prints one JSON object. Times are medians over rounds; every round draws another active network, warms it up, and times
+the kinds of step in random order. Bytes are what autograd saves for backward (each storage once; parameters, buffers
+and the batch excluded). Kinds of step:
 
   weight     forward, backward, SGD on the weights of the active paths
   two_path   α step of rules.TwoPath        exact  α step of rules.Exact
   darts      α step through Softmax gates, which stores all paths (weights frozen as in ours)
 
-    python benchmarks/step_cost.py [--rounds 15] [--batch 32]
+"bytes_by_candidates" has the saved bytes of an α step (the larger of two_path and exact) for N = 2 … 8 candidates, one
+active network for all; "darts_bytes_by_candidates" the same through Softmax gates.
+
+    python benchmarks/step_cost.py [--rounds 15]
 """
 
 import argparse
@@ -79,43 +83,50 @@ class Bench:
 
 def compare(bench, rounds, label):
     """Ratios to the plain step, medians over `rounds`: {kind: {"time", "bytes"}}, and the seconds of the plain step."""
-    times, bytes_, plain_seconds = {}, {}, []
-    for round_ in tqdm(range(rounds + 1), desc=label, file=sys.stderr):
+    times, sizes, plain_seconds = {}, {}, []
+    for round_ in tqdm(range(rounds), desc=label, file=sys.stderr):
         steps = bench.steps()
-        for step in steps.values():  # warm-up: allocator, oneDNN's kernels for these shapes
-            step() if round_ == 0 else None
-        seconds, saved = {}, {}
-        for kind in torch.randperm(len(steps)).tolist():
-            kind, step = list(steps.items())[kind]
+        fresh = steps if round_ < 3 else {"plain", "weight", "two_path"}  # what the new active network must warm up
+        saved = {kind: bench.bytes(step) for kind, step in steps.items() if kind in fresh}
+        seconds = {}
+        for i in torch.randperm(len(steps)).tolist():
+            kind = list(steps)[i]
             began = time.perf_counter()
-            step()
+            steps[kind]()
             seconds[kind] = time.perf_counter() - began
-        for kind, step in steps.items():
-            saved[kind] = bench.bytes(step)
-        if round_ == 0:
-            continue
         plain_seconds.append(seconds["plain"])
         for kind in steps:
             times.setdefault(kind, []).append(seconds[kind] / seconds["plain"])
-            bytes_.setdefault(kind, []).append(saved[kind] / saved["plain"])
-    ratios = {kind: {"time": round(statistics.median(times[kind]), 3), "bytes": round(statistics.median(bytes_[kind]), 3)}
-              for kind in times if kind != "plain"}
-    return ratios | {"plain_seconds": round(statistics.median(plain_seconds), 4)}
+        for kind in saved:
+            sizes.setdefault(kind, []).append(saved[kind] / saved["plain"])
+    median = lambda values: round(statistics.median(values), 3)  # noqa: E731
+    ratios = {kind: {"time": median(times[kind]), "bytes": median(sizes[kind])} for kind in times if kind != "plain"}
+    return ratios | {"plain_seconds": median(plain_seconds), "batch": len(bench.labels)}
+
+
+def bytes_by_candidates():
+    """Saved bytes of an α step, and of DARTS's, for N = 2 … 8 candidates; the active path is the first one."""
+    ours, darts = {}, {}
+    for n in range(2, len(EIGHT) + 1):
+        bench = Bench(pl.spaces.chain(12, 24, input_size=64, candidates=EIGHT[:n]), batch=2)
+        steps = bench.steps(active=[0] * 12)
+        ours[str(n)] = max(bench.bytes(steps["two_path"]), bench.bytes(steps["exact"]))
+        darts[str(n)] = bench.bytes(steps["darts"])
+    return ours, darts
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--batch", type=int, default=32)
     args = parser.parse_args()
     torch.manual_seed(0)
     runtime.device("cpu")
-    result = {
-        "tree": compare(Bench(pl.spaces.tree(2, 96, input_size=32), args.batch), args.rounds, "tree"),
-        "chain": compare(Bench(pl.spaces.chain(12, 24, input_size=64, candidates=pl.ops.MBCONV), args.batch), args.rounds, "chain"),
-        "machine": runtime.describe(),
-    }
-    print(json.dumps(result))
+    tree = compare(Bench(pl.spaces.tree(2, 96), batch=64), args.rounds, "tree, B = 2, F = 96, 32 px")
+    chain = compare(Bench(pl.spaces.chain(12, 24, input_size=64, candidates=pl.ops.MBCONV), batch=8), args.rounds,
+                    "chain, 12 MBConv edges, 64 px")
+    ours, darts = bytes_by_candidates()
+    print(json.dumps({"tree": tree, "chain": chain, "bytes_by_candidates": ours, "darts_bytes_by_candidates": darts,
+                      "rounds": args.rounds, "machine": runtime.describe()}))
 
 
 if __name__ == "__main__":

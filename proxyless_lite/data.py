@@ -100,7 +100,7 @@ def load(name, root=None, valid=None, limit=None, image_size=None, seed=0, downl
     An image folder holds train/ and test/ (or val/), each with one folder a class. `root` is where named data sets lie
     ($PROXYLESS_DATA, else ./data); "cifar10" is taken from root/cifar10/{train,test}/<class>/ if that exists, else from
     torchvision's files, downloaded when they are missing. `valid` is the fraction of the training images that learns α
-    (default 0.1; digits 0.25), drawn per class with `seed`. `limit` keeps that many training images, per class alike.
+    (default 0.1; digits 0.25), drawn per class with `seed`. `limit` keeps at most so many training images, per class alike.
     `image_size` resizes images of a folder; by default all take the size of the first.
 
     Raises ValueError in one line for an unknown name, and for a folder without images, with one class or with an image
@@ -119,7 +119,7 @@ def load(name, root=None, valid=None, limit=None, image_size=None, seed=0, downl
     else:
         raise ValueError(f"unknown data set {name!r}; allowed: digits, cifar10, or the path of a folder with train/ and test/")
     if limit is not None:
-        train = train[balanced(train.labels, limit, seed)[0]]             # a folder has kept to it already
+        train = train[balanced(train.labels, min(limit, len(train)), seed)[0]]
     fraction = valid if valid is not None else 0.25 if name == "digits" else 0.1
     if not 0 < fraction < 1:
         raise ValueError(f"valid={valid!r} must be a fraction of the training images between 0 and 1")
@@ -198,7 +198,8 @@ def image_folder(root, size=None, limit=None, seed=0):
         raise ValueError(f"{root}: classes differ between train/ and {held_out.name}/: {', '.join(differing[:5])}")
     samples = train.samples
     if limit is not None:
-        samples = [samples[i] for i in balanced(torch.tensor(train.targets), limit, seed)[0]]
+        kept, _ = balanced(torch.tensor(train.targets), min(limit, len(samples)), seed)
+        samples = [samples[i] for i in kept]
     size = size or decode(samples[0][0]).shape[0]
     return decode_all(samples, size), decode_all(test.samples, size), train.classes
 

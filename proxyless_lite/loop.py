@@ -109,6 +109,7 @@ class Loop:
         self.meters = {name: list(zip(m["steps"], m["values"].to(self.device).unbind())) for name, m in saved["meters"].items()}
         torch.set_rng_state(saved["random"])
         self.load_state(saved["state"])
+        print(f"{self.label}: going on after {self.done} of {self.epochs * self.per_epoch} steps, from {self.checkpoint}", flush=True)
 
 
 class Batches:

@@ -16,9 +16,11 @@ import tempfile
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import papermill
 import torch
 from IPython import get_ipython
 from IPython.display import Markdown
+from papermill.exceptions import PapermillExecutionError
 
 from . import data, plots, presets, runtime
 
@@ -81,8 +83,6 @@ def doctor():
 
 def run(notebook, out, parameters):
     """Execute a notebook with papermill into folder `out`, printing its output as it comes. Returns the executed file."""
-    import papermill
-
     out = Path(out).resolve()
     out.mkdir(parents=True, exist_ok=True)
     executed = out / Path(notebook).name
@@ -110,7 +110,10 @@ def main():
     cli.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a parameter of the notebook")
     args = cli.parse_args()
     parameters = {name: int(value) if value.lstrip("-").isdigit() else value for name, value in args.p}
-    executed = run(args.notebook, args.out, parameters)
+    try:
+        executed = run(args.notebook, args.out, parameters)
+    except PapermillExecutionError as error:
+        sys.exit(f"error: {error.ename}: {error.evalue}\n(cell {error.exec_count} of {Path(args.out) / Path(args.notebook).name})")
     result = Path(args.out) / "result.json"
     print()
     if result.exists():

@@ -45,19 +45,19 @@ class Experiment:
     width: int                     # F, the paper: 400
     search: SearchConfig
     train: TrainConfig
-    images: int | None = None      # training images used, None for all; the paper: all 50,000
+    images: int | None = None      # at most so many training images, None for all; the paper: all 50,000
     random_networks: int = 5       # trained like the found one; the paper has no such baseline
 
 
 PRESETS = {
-    "quick": Experiment(
-        blocks=1, width=72,
-        search=SearchConfig(epochs=30, warmup_epochs=5, alpha_every=1, alpha_lr=0.03, lr=0.05, warmup_lr=0.05),
-        train=TrainConfig(epochs=15, cutout=0, drop_path=0.0)),
-    "lesson": Experiment(
-        blocks=1, width=96, images=10_000,
-        search=SearchConfig(epochs=12, warmup_epochs=3, alpha_every=2, alpha_lr=0.02),
-        train=TrainConfig(epochs=8, cutout=8, drop_path=0.0)),
+    "quick": Experiment(           # meant for digits; of a larger set only 2,000 images
+        blocks=1, width=72, images=2_000,
+        search=SearchConfig(epochs=25, warmup_epochs=5, alpha_every=1, alpha_lr=0.03, lr=0.05, warmup_lr=0.05),
+        train=TrainConfig(epochs=15, lr=0.05, cutout=0, drop_path=0.0)),
+    "lesson": Experiment(          # CIFAR-10, a fifth of it
+        blocks=1, width=72, images=10_000,
+        search=SearchConfig(epochs=8, warmup_epochs=2, alpha_every=2, alpha_lr=0.02),
+        train=TrainConfig(epochs=5, cutout=8, drop_path=0.0)),
     "paper": Experiment(blocks=18, width=400, search=SearchConfig(), train=TrainConfig()),
 }
 

@@ -36,7 +36,7 @@ def main(arguments=None):
     experiment = replace(experiment, **{k: args[k] for k in ("blocks", "width", "images") if k in args})
     config = replace(experiment.search, **{f.name: args[f.name] for f in fields(presets.SearchConfig) if f.name in args})
     device = runtime.device(args["device"])
-    sets = data.load(args["data"], limit=experiment.images if args["data"] != "digits" else None, seed=config.seed)
+    sets = data.load(args["data"], limit=experiment.images, seed=config.seed)
     torch.manual_seed(config.seed)
     space = spaces.tree(experiment.blocks, experiment.width, len(sets.classes), sets.shape[1])
     search = Search(SuperNet(space), sets, rules.BY_NAME[args["rule"]](), config, args["out"], device.type)
