@@ -97,7 +97,7 @@ class Loop:
                   for name, values in self.meters.items()}
         runtime.save_checkpoint(self.checkpoint, {
             "identity": self.identity, "done": self.done, "seconds": self.seconds, "rows": self.rows, "meters": meters,
-            "random": torch.get_rng_state(), "state": self.state()})
+            "random": runtime.random_state(), "state": self.state()})
 
     def resume(self):
         """Take up the newest good checkpoint in the folder, if there is one."""
@@ -107,7 +107,7 @@ class Loop:
         runtime.check_same(self.out, saved["identity"], self.identity)
         self.done, self.seconds, self.rows = saved["done"], saved["seconds"], saved["rows"]
         self.meters = {name: list(zip(m["steps"], m["values"].to(self.device).unbind())) for name, m in saved["meters"].items()}
-        torch.set_rng_state(saved["random"])
+        runtime.set_random_state(saved["random"])
         self.load_state(saved["state"])
         print(f"{self.label}: going on after {self.done} of {self.epochs * self.per_epoch} steps, from {self.checkpoint}", flush=True)
 

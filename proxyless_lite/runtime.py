@@ -58,7 +58,7 @@ def keep_freed_memory():
     except (OSError, AttributeError, TypeError):
         return
     mallopt(mmap_threshold, 32 << 20)  # the largest that glibc accepts
-    mallopt(trim_threshold, (1 << 31) - 1)
+    mallopt(trim_threshold, -1)  # never
     mallopt(top_pad, 64 << 20)
 
 
@@ -68,6 +68,18 @@ def generator(device, *key):
     for part in key:
         mixed = (mixed * 1_000_003 + int(part) + 1) % (1 << 62)
     return torch.Generator(device).manual_seed(mixed)
+
+
+def random_state():
+    """State of PyTorch's global generators, which dropout and DropPath draw from: the CPU's, then every GPU's."""
+    return [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else ())]
+
+
+def set_random_state(state):
+    """Take back what `random_state` gave; the part of a GPU that is not here is left out."""
+    torch.set_rng_state(state[0])
+    for i, part in enumerate(state[1:1 + torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(part, i)
 
 
 def peak_memory(device):
