@@ -53,6 +53,7 @@ def probabilities(p, names, title=""):
                     cbar_kws={"label": "probability p", "shrink": 0.7})
     ax.plot(np.argmax(p, 1) + 0.5, np.arange(len(p)) + 0.5, ".", color=RED, markersize=4)
     ax.set(xlabel="candidate", ylabel="edge, in network order", title=title)
+    ax.grid(False)
     ax.tick_params(axis="x", rotation=40)
     ax.tick_params(axis="y", rotation=0)
     return figure
@@ -77,7 +78,7 @@ def against_random(found, random_accuracies, unit="test accuracy (%)"):
     mean, sd = values.mean(), values.std(ddof=1)
     ax.axvspan(mean - sd, mean + sd, color="0.9", label="random, mean ± sd")
     ax.axvline(mean, color="0.5", linestyle="--")
-    ax.plot(values, np.zeros_like(values), "o", color="white", markeredgecolor=BLACK, label="random, each")
+    ax.plot(values, np.linspace(-0.5, 0.5, len(values)), "o", color="white", markeredgecolor=BLACK, label="random, each")
     ax.plot([100 * found], [0], "D", color=BLUE, markersize=9, label="found")
     ax.set(xlabel=unit, yticks=[], ylim=(-1, 1))
     ax.grid(False)
