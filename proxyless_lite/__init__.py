@@ -3,6 +3,12 @@
 The modules read like the paper, in this order: ops, mixed_op, spaces, architecture, supernet, rules, search, training.
 """
 
+try:
+    import torchvision  # noqa: F401
+except (ImportError, RuntimeError) as error:
+    raise ImportError(f"torch and torchvision do not fit together ({error}); install both from the same index, "
+                      f"for example with make setup") from None
+
 from . import baselines, data, ops, presets, rules, runtime, search, spaces
 from .architecture import Architecture
 from .mixed_op import MixedOp, Path, Probe, Softmax, Sum

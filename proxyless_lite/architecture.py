@@ -47,7 +47,7 @@ class Architecture:
             space, choices = content["space"], content["choices"]
             if not isinstance(choices, list) or not all(isinstance(c, str) for c in choices):
                 raise ValueError("choices must be a list of names")
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, IsADirectoryError) as error:
             raise ValueError(f"{path} is no architecture file: expected JSON with \"space\" and \"choices\" ({error!r})") from None
         try:
             found = cls(None if space is None else named_space(**space), tuple(choices))

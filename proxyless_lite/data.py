@@ -12,6 +12,8 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torchvision import datasets
 
+from . import runtime
+
 CIFAR10_MEAN, CIFAR10_STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)  # of 255
 
 
@@ -29,6 +31,7 @@ class Split:
         return Split(self.images[indices], self.labels[indices])
 
     def to(self, device):
+        """The same on `device`."""
         return Split(self.images.to(device), self.labels.to(device))
 
 
@@ -61,7 +64,13 @@ class Data:
         """Training and validation images together, for retraining the found network."""
         return Split(torch.cat([self.train.images, self.valid.images]), torch.cat([self.train.labels, self.valid.labels]))
 
+    @property
+    def digest(self):
+        """Fingerprint of the images and of how they are split."""
+        return runtime.digest(*(t for s in (self.train, self.valid, self.test) for t in (s.images, s.labels)))
+
     def to(self, device):
+        """The same with all splits on `device`."""
         return replace(self, **{k: getattr(self, k).to(device) for k in ("train", "valid", "test")})
 
     def batch(self, split, indices, generator=None):
@@ -119,7 +128,7 @@ def load(name, root=None, valid=None, limit=None, image_size=None, seed=0, downl
     else:
         raise ValueError(f"unknown data set {name!r}; allowed: digits, cifar10, or the path of a folder with train/ and test/")
     if limit is not None:
-        train = train[balanced(train.labels, min(limit, len(train)), seed)[0]]
+        train = train[at_most(train.labels, limit, seed)]
     fraction = valid if valid is not None else 0.25 if name == "digits" else 0.1
     if not 0 < fraction < 1:
         raise ValueError(f"valid={valid!r} must be a fraction of the training images between 0 and 1")
@@ -151,6 +160,13 @@ def balanced(labels, count, seed):
     except ValueError as error:
         raise ValueError(f"{len(labels)} images of {classes} classes cannot be split into {count} and the rest: {error}") from None
     return np.sort(kept), np.sort(rest)
+
+
+def at_most(labels, limit, seed):
+    """Indices of `limit` images with equal shares of every class; of all of them where (nearly) no more are there."""
+    if limit > len(labels) - len(set(labels.tolist())):
+        return np.arange(len(labels))
+    return balanced(labels, limit, seed)[0]
 
 
 def digits():
@@ -198,8 +214,7 @@ def image_folder(root, size=None, limit=None, seed=0):
         raise ValueError(f"{root}: classes differ between train/ and {held_out.name}/: {', '.join(differing[:5])}")
     samples = train.samples
     if limit is not None:
-        kept, _ = balanced(torch.tensor(train.targets), min(limit, len(samples)), seed)
-        samples = [samples[i] for i in kept]
+        samples = [samples[i] for i in at_most(torch.tensor(train.targets), limit, seed)]
     size = size or decode(samples[0][0]).shape[0]
     return decode_all(samples, size), decode_all(test.samples, size), train.classes
 
@@ -216,7 +231,7 @@ def decode(path, size=None):
     try:
         with Image.open(path) as image:
             image = image.convert("RGB")
-    except (OSError, SyntaxError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"image {path} cannot be read ({error}); mend or remove it") from None
     size = size or min(image.size)
     if image.size != (size, size):

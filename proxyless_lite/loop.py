@@ -16,7 +16,7 @@ CHECK_EVERY = 10  # steps between two looks at the losses; a look waits for the 
 class Loop:
     """`epochs` × `per_epoch` steps, resumable from folder `out` (None: nothing is written).
 
-    A subclass gives `step(epoch, index)`, which does one step and calls `record`; `end_epoch(epoch)`, which returns the
+    A subclass has its weights' `optimizer` and gives `step(epoch, index)`, which does one step and calls `record`; `end_epoch(epoch)`, which returns the
     rest of the epoch's row of history; and `state()` and `load_state(state)`, which hold all that steps change.
     `identity` is what a folder must agree on to be resumed.
     """
@@ -60,10 +60,13 @@ class Loop:
                     self.check_finite(epoch)
                 self.seconds = time.monotonic() - began
                 if last:
+                    self.check_weights(epoch)
                     self.rows.append({"epoch": epoch, **self.end_epoch(epoch), "seconds": self.seconds,
                                       "memory": runtime.peak_memory(self.device)})
                     self.meters = {}
                 self.done += 1
+                if stop and not last:
+                    self.check_weights(epoch)
                 if last or stop:
                     self.save()
                 if stop and self.done < total:
@@ -73,13 +76,21 @@ class Loop:
         progress.close()
 
     def check_finite(self, epoch):
+        """Raises FloatingPointError naming epoch and step if one of the latest losses is not finite."""
         for name, values in self.meters.items():
             finite = torch.stack([value for _, value in values[-2 * CHECK_EVERY:]]).isfinite().tolist()
             if not all(finite):
                 step = values[-2 * CHECK_EVERY:][finite.index(False)][0]
-                kept = f"the last checkpoint, {self.checkpoint}, is kept" if self.out else "no folder was given, so none is kept"
+                kept = (f"the last checkpoint, {self.checkpoint}, is kept" if self.out and self.checkpoint.exists()
+                        else "there is no checkpoint yet")
                 raise FloatingPointError(f"{name} is not finite at epoch {epoch}, step {step - epoch * self.per_epoch} "
                                          f"({kept}); a smaller learning rate may help")
+
+    def check_weights(self, epoch):
+        """Raises FloatingPointError if the last step has spoilt a weight, so that no such checkpoint is ever written."""
+        weights = [p for group in self.optimizer.param_groups for p in group["params"]]
+        if not torch.stack([p.detach().isfinite().all() for p in weights]).all():
+            raise FloatingPointError(f"a weight is not finite after epoch {epoch}; a smaller learning rate may help")
 
     def history(self):
         """One row an epoch."""

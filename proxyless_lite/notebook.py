@@ -65,11 +65,6 @@ def doctor():
         except importlib.metadata.PackageNotFoundError:
             good = False
             print(f"  MISS  {name}: install {name}>={least}, or run make setup")
-    try:
-        import torchvision  # noqa: F401
-    except (ImportError, RuntimeError) as error:
-        good = False
-        print(f"  MISS  torch and torchvision do not fit together ({error}); install both from the same index")
     print(f"  ok    {runtime.processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads used")
     gpu = torch.cuda.is_available()
     print(f"  {'ok   ' if gpu else 'note '} {torch.cuda.get_device_name() if gpu else 'no CUDA GPU: quick and lesson run on the CPU, paper needs one'}")
@@ -85,8 +80,10 @@ def run(notebook, out, parameters):
     """Execute a notebook with papermill into folder `out`, printing its output as it comes. Returns the executed file."""
     out = Path(out).resolve()
     out.mkdir(parents=True, exist_ok=True)
+    if "out" in papermill.inspect_notebook(str(notebook)):
+        parameters = {**parameters, "out": str(out)}
     executed = out / Path(notebook).name
-    papermill.execute_notebook(str(notebook), str(executed), parameters={**parameters, "out": str(out)}, kernel_name="python3",
+    papermill.execute_notebook(str(notebook), str(executed), parameters=parameters, kernel_name="python3",
                                log_output=True, progress_bar=False, stdout_file=sys.stdout, stderr_file=sys.stderr)
     return executed
 

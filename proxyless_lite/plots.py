@@ -7,18 +7,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn
 
-BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, BLACK = (
-    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
+BLUE, ORANGE, GREEN, RED, PURPLE, BLACK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#000000"
 
 STYLE = {"figure.dpi": 100, "savefig.dpi": 150, "font.size": 10, "axes.titlesize": 10, "axes.labelsize": 10,
          "legend.fontsize": 9, "xtick.labelsize": 9, "ytick.labelsize": 9, "axes.spines.top": False,
          "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3, "legend.frameon": False}
-
-# One colour and one hatch an operation, in every figure of the course.
-OPERATIONS = {
-    "DW 3x3": (BLUE, ""), "DW 5x5": (SKY, "//"), "DW 7x7": (GREEN, "\\\\"), "DW 3x3 d2": (PURPLE, "xx"),
-    "avg 3x3": (YELLOW, ".."), "max 3x3": (ORANGE, "++"), "identity": ("#999999", ""), "Zero": ("#FFFFFF", ""),
-}
 
 
 def new_figure(*args, **settings):
@@ -59,18 +52,6 @@ def probabilities(p, names, title=""):
     return figure
 
 
-def operation_counts(found, random_mean, names):
-    """How often each operation was chosen: the found network beside the mean of random ones."""
-    figure, ax = new_figure(figsize=(6, 2.8))
-    places = np.arange(len(names))
-    ax.bar(places - 0.2, found, 0.4, color=BLUE, label="found")
-    ax.bar(places + 0.2, random_mean, 0.4, color="white", edgecolor=BLACK, hatch="///", label="random, mean")
-    ax.set_xticks(places, names, rotation=20)
-    ax.set(ylabel="edges")
-    ax.legend()
-    return figure
-
-
 def against_random(found, random_accuracies, unit="test accuracy (%)"):
     """The found network's accuracy among random networks of equal cost, with their mean and standard deviation."""
     figure, ax = new_figure(figsize=(6, 1.9))
@@ -94,18 +75,6 @@ def images(data, count=10):
         ax.imshow(data.valid.images[(data.valid.labels == label).nonzero()[0, 0]].cpu())
         ax.set_title(data.classes[label], fontsize=9)
         ax.axis("off")
-    return figure
-
-
-def gate_gradients(exact, others):
-    """Points of estimated against stored ∂L/∂g, one series a key of `others`, with y = x."""
-    figure, ax = new_figure(figsize=(3.6, 3.2))
-    for (label, values), colour, marker in zip(others.items(), (BLUE, ORANGE, GREEN), "o^s"):
-        ax.plot(exact, values, marker, color=colour, label=label, alpha=0.8)
-    ends = [min(exact), max(exact)]
-    ax.plot(ends, ends, "-", color="0.5", linewidth=1, label="y = x")
-    ax.set(xlabel="∂L/∂g, all outputs stored", ylabel="∂L/∂g, recomputed")
-    ax.legend()
     return figure
 
 

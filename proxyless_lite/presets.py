@@ -3,6 +3,17 @@
 from dataclasses import dataclass
 
 
+def check(config, positive=(), fractions=()):
+    """Raises ValueError naming the first field of `config` out of range; all others must not be negative."""
+    for name, value in vars(config).items():
+        if name in positive and not value > 0:
+            raise ValueError(f"{type(config).__name__}({name}={value!r}): must be above 0")
+        if name in fractions and not 0 <= value < 1:
+            raise ValueError(f"{type(config).__name__}({name}={value!r}): must be at least 0 and below 1")
+        if not value >= 0:
+            raise ValueError(f"{type(config).__name__}({name}={value!r}): must not be negative")
+
+
 @dataclass(frozen=True)
 class SearchConfig:
     """How a search runs. Comments give the paper's CIFAR-10 value and its source."""
@@ -21,6 +32,10 @@ class SearchConfig:
     alpha_lr: float = 0.006        # §4.1: Adam, 0.006 for the gradient rule, 0.01 for REINFORCE
     seed: int = 0
 
+    def __post_init__(self):
+        check(self, positive=("epochs", "batch_size", "alpha_batch_size", "alpha_every", "lr", "alpha_lr"),
+              fractions=("momentum", "label_smoothing"))
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -35,6 +50,9 @@ class TrainConfig:
     cutout: int = 16               # Table 1, "c/o"; pixels of 32
     drop_path: float = 0.2         # §4.1 uses DropPath without its rate; 0.2 as in DARTS
     seed: int = 0
+
+    def __post_init__(self):
+        check(self, positive=("epochs", "batch_size", "lr"), fractions=("momentum", "label_smoothing", "drop_path"))
 
 
 @dataclass(frozen=True)

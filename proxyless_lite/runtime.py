@@ -1,9 +1,10 @@
 """Device, seeds, memory, checkpoints, signals, progress: the only file that knows of the machine."""
 
 import ctypes
+import hashlib
 import os
-import pickle
 import platform
+import re
 import resource
 import signal
 import sys
@@ -35,15 +36,17 @@ def device(name=None):
 
     Raises ValueError for a device this machine lacks.
     """
-    if name is None:
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if not (name == "cpu" or name.startswith("cuda")):
+    name = str(name) if name is not None else "cuda" if torch.cuda.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
         raise ValueError(f"unknown device {name!r}; allowed: cpu, cuda, cuda:0, …")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"device {name!r} asked for, but PyTorch sees no CUDA GPU here; use cpu")
     if name == "cpu":
         keep_freed_memory()
-    return torch.device(name)
+    found = torch.device(name)
+    if (found.index or 0) >= max(1, torch.cuda.device_count()):
+        raise ValueError(f"device {name!r} asked for, but there are only {torch.cuda.device_count()} CUDA GPUs here")
+    return found
 
 
 def keep_freed_memory():
@@ -151,6 +154,7 @@ def load_checkpoint(path, say=print):
             continue
         if refused:
             say(f"{refused[0]}; going on from {candidate}")
+            os.replace(candidate, path)  # else the next save would move the damaged file over the good one
         return state
     if refused:
         raise ValueError(f"{'; '.join(refused)}; no good checkpoint is left, delete the folder to start anew")
@@ -165,8 +169,8 @@ def read_checkpoint(path):
         if damaged:
             raise zipfile.BadZipFile(f"{damaged} is damaged")
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
-        reason = str(error).splitlines()[0][:100]
+    except Exception as error:  # a damaged file may fail anywhere in zipfile, pickle or torch
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
         raise ValueError(f"{path} is truncated or no checkpoint ({reason})") from None
     if not (isinstance(state, dict) and state.get("format") == FORMAT):
         raise ValueError(f"{path} is no checkpoint of this version ({FORMAT!r} expected)")
@@ -180,9 +184,18 @@ def previous_of(path):
 def check_same(path, saved, ours):
     """Raises ValueError naming the first setting in which the run in folder `path` differs from the one asked for."""
     for key in sorted({*saved, *ours}):
+        there, here = (repr(settings.get(key))[:100] for settings in (saved, ours))
         if saved.get(key) != ours.get(key):
-            raise ValueError(f"{path} belongs to another configuration: {key} is {saved.get(key)!r} there and "
-                             f"{ours.get(key)!r} here; choose another folder or delete this one")
+            raise ValueError(f"{path} belongs to another configuration: {key} is {there} there and {here} here; "
+                             f"choose another folder or delete this one")
+
+
+def digest(*parts):
+    """A short fingerprint of tensors and of anything with a faithful repr, to tell one run's input from another's."""
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(part.cpu().numpy().tobytes() if isinstance(part, torch.Tensor) else repr(part).encode())
+    return total.hexdigest()[:12]
 
 
 @contextmanager

@@ -173,12 +173,15 @@ class SuperNet(nn.Module):
         return pruned
 
     def check(self, input_shape):
-        """Raises ValueError, naming the edge and the shapes, unless all candidates of every edge agree on inputs (C, H, W)."""
+        """Shape of the output for one image (C, H, W), found on meta tensors: nothing is computed.
+
+        Raises ValueError, naming the edge, where a candidate does not fit or gives another shape than the rest.
+        """
         probe = copy.deepcopy(self).to("meta")
         for name, op in probe.mixed_ops.items():
             op.gate = _CheckShapes(name)
         with torch.no_grad():
-            probe(torch.empty(2, *input_shape, device="meta"))
+            return tuple(probe(torch.empty(2, *input_shape, device="meta")).shape[1:])
 
 
 class _Part:
@@ -196,7 +199,13 @@ class _CheckShapes:
         self.edge = edge
 
     def __call__(self, op, x):
-        outputs = {name: o(x) for name, o in zip(op.names, op.candidates)}
+        outputs = {}
+        for name, o in zip(op.names, op.candidates):
+            try:
+                outputs[name] = o(x)
+            except RuntimeError as error:
+                reason = str(error).splitlines()[0]
+                raise ValueError(f"edge {self.edge!r}: candidate {name!r} does not take {tuple(x.shape[1:])} ({reason})") from None
         shapes = {name: tuple(y.shape[1:]) for name, y in outputs.items()}
         if len(set(shapes.values())) > 1:
             told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())

@@ -25,7 +25,9 @@ class Report:
 
 
 def train(architecture, data, config=None, out=None, device=None, label="train"):
-    """Train `architecture` (an Architecture, or any module) from scratch on train and validation images; test it once.
+    """Train `architecture` from scratch on train and validation images; test it once.
+
+    A module may be given instead; it is trained in place, from the weights it has.
 
     `config` is a presets.TrainConfig (default: "quick"); `out` a folder that makes the run resumable; `label`
     names the run in its progress. Returns a Report.
@@ -48,13 +50,27 @@ class Training(Loop):
         self.batches = Batches(self.data, self.data.full_train, config.batch_size, config.seed, TRAIN, augment=True)
         self.optimizer = sgd(self.model.parameters(), config)
         self.drops = [m for m in self.model.modules() if isinstance(m, StochasticDepth)]
+        self.check_classes()
         super().__init__(label, config.epochs, self.batches.per_pass, out, device,
-                         {**asdict(config), "network": network, "data": str(data)})
+                         {**asdict(config), "network": network, "data": str(data), "images": data.digest})
 
     def run(self):
         self.loop()
         self.model.eval()
         return Report(evaluate(self.model, self.data, self.data.test), self.history(), self.seconds, self.model)
+
+    def check_classes(self):
+        """Raises ValueError unless the model gives one number a class for images of the data's size."""
+        images, _ = self.data.batch(self.data.test, torch.arange(min(2, len(self.data.test))))
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                outputs = tuple(self.model(images).shape[1:])
+        except RuntimeError as error:
+            raise ValueError(f"the network does not take images of {self.data.shape} ({str(error).splitlines()[0]})") from None
+        self.model.train()
+        if outputs != (len(self.data.classes),):
+            raise ValueError(f"the network gives {outputs} for an image, but {self.data.name} has {len(self.data.classes)} classes")
 
     def step(self, epoch, index):
         images, labels = self.batches[self.done]

@@ -126,6 +126,52 @@ def test_a_flipped_bit_is_noticed(tmp_path):
         pl.runtime.load_checkpoint(path)
 
 
+def test_after_a_damaged_checkpoint_a_kill_while_saving_loses_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint.pt"
+    for x in (1, 2):
+        pl.runtime.save_checkpoint(path, {"x": x})
+    path.write_bytes(b"damaged")
+    assert pl.runtime.load_checkpoint(path, say=lambda _: None)["x"] == 1
+    replace = os.replace
+    moves = []
+    monkeypatch.setattr(os, "replace", lambda *names: moves.append(names) or (replace(*names) if len(moves) < 2 else 1 / 0))
+    with pytest.raises(ZeroDivisionError):  # dies between the two moves of a save
+        pl.runtime.save_checkpoint(path, {"x": 3})
+    monkeypatch.undo()
+    assert pl.runtime.load_checkpoint(path)["x"] == 1
+
+
+def test_every_damaged_byte_is_survived(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    pl.runtime.save_checkpoint(path, {"x": [1.0, "two"]})
+    content = path.read_bytes()
+    for place in range(0, len(content), 7):
+        damaged = bytearray(content)
+        damaged[place] ^= 0xFF
+        path.write_bytes(damaged)
+        try:
+            assert pl.runtime.read_checkpoint(path)["x"] == [1.0, "two"]  # a byte that carries nothing
+        except ValueError as error:
+            assert str(path) in str(error) and "\n" not in str(error)
+
+
+def test_another_network_of_ones_own_is_not_resumed(tmp_path):
+    def search(*names):
+        edge = pl.MixedOp({name: nn.Identity() for name in names})
+        net = pl.SuperNet(nn.Sequential(edge, nn.Flatten(), nn.Linear(192, 10)))
+        return pl.Search(net, pl.data.load("digits"), config=pl.presets.SearchConfig(epochs=1), out=tmp_path, device="cpu")
+    search("a", "b").run()
+    with pytest.raises(ValueError, match="another configuration: edges is"):
+        search("b", "a").run()
+
+
+def test_spoilt_weights_are_never_saved(tmp_path):
+    with pytest.raises(FloatingPointError):
+        runs.small_search(tmp_path, lr=1e30, warmup_lr=1e30).run()
+    state = pl.runtime.load_checkpoint(tmp_path / "checkpoint.pt")
+    assert state is None or all(v.isfinite().all() for v in state["state"]["net"].values())
+
+
 def test_a_failed_write_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
     path = tmp_path / "checkpoint.pt"
     pl.runtime.save_checkpoint(path, {"x": 1})
@@ -245,6 +291,12 @@ def test_wrong_input_is_refused_in_one_line():
         (lambda: pl.Search(pl.SuperNet(pl.spaces.chain()), data, device="tpu"), "unknown device 'tpu'; allowed: cpu, cuda"),
         (lambda: pl.presets.search("fast"), "unknown preset 'fast'; allowed: quick, lesson, paper"),
         (lambda: pl.presets.SearchConfig(epoch=3), "epoch"),
+        (lambda: pl.presets.SearchConfig(alpha_every=0), r"SearchConfig\(alpha_every=0\): must be above 0"),
+        (lambda: pl.presets.TrainConfig(label_smoothing=3), r"label_smoothing=3\): must be at least 0 and below 1"),
+        (lambda: pl.Search(pl.SuperNet(pl.spaces.chain(classes=4)), data, device="cpu"), r"gives \(4,\) for an image, but digits has 10 classes"),
+        (lambda: pl.train(pl.spaces.chain(classes=4).compact(("Zero",) * 4), data, device="cpu"), "digits has 10 classes"),
+        (lambda: pl.SuperNet(nn.Sequential(pl.MixedOp({"a": nn.Conv2d(5, 5, 1), "b": nn.Identity()}))).check((3, 8, 8)),
+         r"edge '0': candidate 'a' does not take \(3, 8, 8\)"),
     ):
         with pytest.raises((ValueError, TypeError), match=message) as caught:
             make()

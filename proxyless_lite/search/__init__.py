@@ -42,9 +42,12 @@ class Search(Loop):
         if net.space and data.shape[1:] != (net.space.input_size,) * 2:
             raise ValueError(f"{net.space} takes images of {net.space.input_size}×{net.space.input_size}, but "
                              f"{data.name} has {data.shape[1]}×{data.shape[2]}; give the space input_size={data.shape[1]}")
-        net.check(data.shape)
+        outputs = net.check(data.shape)
+        if outputs != (len(data.classes),):
+            raise ValueError(f"the network gives {outputs} for an image, but {data.name} has {len(data.classes)} classes; "
+                             f"give the space classes={len(data.classes)}")
         self.weight_batches = Batches(self.data, self.data.train, config.batch_size, config.seed, WEIGHT, augment=True)
-        self.alpha_batches = Batches(self.data, self.data.valid, config.alpha_batch_size, config.seed, ALPHA, augment=False)
+        self.alpha_batches = Batches(self.data, self.data.valid, min(config.alpha_batch_size, len(data.valid)), config.seed, ALPHA, augment=False)
         self.optimizer = sgd(net.weight_parameters(), config)
         # β₁ = 0 and no decay: with either, the α of paths that were not sampled would move (see rules.TwoPath).
         self.alpha_optimizer = torch.optim.Adam(net.architecture_parameters(), lr=config.alpha_lr, betas=(0.0, 0.999),
@@ -52,7 +55,9 @@ class Search(Loop):
         self.alpha_steps = 0
         self.probabilities = []  # p after each epoch, (E, N)
         super().__init__("search", config.warmup_epochs + config.epochs, self.weight_batches.per_pass, out, device,
-                         {**asdict(config), "rule": repr(self.rule), "space": str(net.space), "data": str(data)})
+                         {**asdict(config), "rule": repr(self.rule), "space": str(net.space), "data": str(data),
+                          "images": data.digest, "edges": runtime.digest([op.names for op in net.mixed_ops.values()]),
+                          "weights": runtime.digest([(k, tuple(v.shape)) for k, v in net.state_dict().items()])})
 
     def run(self):
         """Search to the end, from where the folder left off. Returns a Result. Seeds PyTorch's global generator."""
@@ -114,7 +119,7 @@ class Search(Loop):
         """Time a few steps on a copy of the network. Returns a dict: seconds a weight step and an α step, hours and
         peak memory in MB of the whole search. The search itself is not touched."""
         with torch.random.fork_rng():
-            trial = Search(copy.deepcopy(self.net), self.data, copy.deepcopy(self.rule), self.config, None, self.device.type)
+            trial = Search(copy.deepcopy(self.net), self.data, copy.deepcopy(self.rule), self.config, None, self.device)
             trial.weight_step(0, trial.weight_batches[0])  # the first of each kind is slower
             trial.alpha_step(trial.alpha_batches[0])
             weight = timed(self.device, lambda: [trial.weight_step(0, trial.weight_batches[i]) for i in range(steps)]) / steps

@@ -1,6 +1,7 @@
 """Command line: python -m proxyless_lite.search --preset quick --data digits --out runs/x"""
 
 import argparse
+import os
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
@@ -12,14 +13,20 @@ from ..supernet import SuperNet
 from . import Search
 
 
+class OneLineParser(argparse.ArgumentParser):
+    def error(self, message):
+        self.exit(2, f"error: {message}; see --help\n")
+
+
 def parser():
-    cli = argparse.ArgumentParser(
-        prog="python -m proxyless_lite.search", formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    cli = OneLineParser(
+        allow_abbrev=False, prog="python -m proxyless_lite.search", formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         description="Search the tree space of §4.1 and write the found network. Run again with the same --out to resume.")
     cli.add_argument("--preset", default="quick", help=f"one of {', '.join(presets.PRESETS)}")
     cli.add_argument("--data", default="digits", help="digits, cifar10, or a folder with train/ and test/")
     cli.add_argument("--out", required=True, help="run folder: checkpoint, history.csv, architecture.json")
     cli.add_argument("--rule", default="two_path", choices=rules.BY_NAME, help="how α moves")
+    cli.add_argument("--image-size", type=int, help="resize the images of a folder; default: the size of the first")
     cli.add_argument("--device", help="cpu or cuda; default: CUDA if there is")
     cli.add_argument("--forecast", action="store_true", help="only say how long it would take and how much memory")
     settings = cli.add_argument_group("override a setting of the preset")
@@ -35,11 +42,15 @@ def main(arguments=None):
     experiment = presets.experiment(args["preset"])
     experiment = replace(experiment, **{k: args[k] for k in ("blocks", "width", "images") if k in args})
     config = replace(experiment.search, **{f.name: args[f.name] for f in fields(presets.SearchConfig) if f.name in args})
+    if args["rule"] == "reinforce" and "alpha_lr" not in args:
+        config = replace(config, alpha_lr=0.01 / 0.006 * config.alpha_lr)  # §4.1: 0.01 where the gradient rule has 0.006
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise ValueError("several processes were started, but the search runs in one; start it without torchrun")
     device = runtime.device(args["device"])
-    sets = data.load(args["data"], limit=experiment.images, seed=config.seed)
+    sets = data.load(args["data"], limit=experiment.images, image_size=args["image_size"], seed=config.seed)
     torch.manual_seed(config.seed)
     space = spaces.tree(experiment.blocks, experiment.width, len(sets.classes), sets.shape[1])
-    search = Search(SuperNet(space), sets, rules.BY_NAME[args["rule"]](), config, args["out"], device.type)
+    search = Search(SuperNet(space), sets, rules.BY_NAME[args["rule"]](), config, args["out"], device)
     print(f"{sets}\n{space}: {len(space.edges())} decisions")
     forecast = search.forecast()
     print(f"forecast: {runtime.clock(3600 * forecast['hours'])}, {forecast['memory']:,.0f} MB on {device}")
@@ -56,7 +67,7 @@ def main(arguments=None):
 if __name__ == "__main__":
     try:
         main()
-    except (ValueError, FileNotFoundError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(f"error: {error}")
     except runtime.Stopped as stop:
         print(stop, file=sys.stderr)

@@ -13,10 +13,10 @@ def chain(edges=4, width=16, classes=10, input_size=8, candidates=CANDIDATES, ma
 
     Input (batch, 3, input_size, input_size), output (batch, classes). `make(name, in_channels, out_channels, stride)`
     builds a candidate; give your own to try a new operation. Only chains of named operations can be loaded from a file.
-    Raises ValueError for less than one edge or one channel.
+    Raises ValueError for a number below 1.
     """
-    if edges < 1 or width < 1:
-        raise ValueError(f"chain(edges={edges}, width={width}): both must be at least 1")
+    if min(edges, width, classes, input_size) < 1:
+        raise ValueError(f"chain(edges={edges}, width={width}, classes={classes}, input_size={input_size}): all must be at least 1")
     names = tuple(candidates)
     return Space(
         name="chain" if make is ops.build else f"chain of {make.__name__}",

@@ -50,8 +50,8 @@ class Space:
     name: str
     settings: dict
     input_size: int
-    network: Callable[[Callable[[Edge], nn.Module]], nn.Module] = field(repr=False)
-    rows: tuple = field(repr=False)
+    network: Callable[[Callable[[Edge], nn.Module]], nn.Module] = field(repr=False, compare=False)
+    rows: tuple = field(repr=False, compare=False)
 
     def supernet(self):
         """The network with a MixedOp of all candidates on every edge."""
