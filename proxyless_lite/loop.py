@@ -16,8 +16,9 @@ CHECK_EVERY = 10  # steps between two looks at the losses; a look waits for the 
 class Loop:
     """`epochs` × `per_epoch` steps, resumable from folder `out` (None: nothing is written).
 
-    A subclass has its weights' `optimizer` and gives `step(epoch, index)`, which does one step and calls `record`; `end_epoch(epoch)`, which returns the
-    rest of the epoch's row of history; and `state()` and `load_state(state)`, which hold all that steps change.
+    A subclass has the `optimizer` of its weights and gives `step(epoch, index)`, which does one step and calls `record`;
+    `end_epoch(epoch)`, which returns the rest of the epoch's row of history; and `state()` and `load_state(state)`,
+    which hold all that steps change.
     `identity` is what a folder must agree on to be resumed.
     """
 
@@ -60,14 +61,12 @@ class Loop:
                     self.check_finite(epoch)
                 self.seconds = time.monotonic() - began
                 if last:
-                    self.check_weights(epoch)
                     self.rows.append({"epoch": epoch, **self.end_epoch(epoch), "seconds": self.seconds,
                                       "memory": runtime.peak_memory(self.device)})
                     self.meters = {}
                 self.done += 1
-                if stop and not last:
-                    self.check_weights(epoch)
                 if last or stop:
+                    self.check_weights(epoch)
                     self.save()
                 if stop and self.done < total:
                     raise runtime.Stopped(f"{self.label} stopped by SIGTERM in epoch {epoch} after step {index}; "

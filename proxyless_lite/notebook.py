@@ -110,7 +110,7 @@ def main():
     try:
         executed = run(args.notebook, args.out, parameters)
     except PapermillExecutionError as error:
-        sys.exit(f"error: {error.ename}: {error.evalue}\n(cell {error.exec_count} of {Path(args.out) / Path(args.notebook).name})")
+        sys.exit(f"error: {error.ename}: {error.evalue} (cell {error.exec_count} of {Path(args.out) / Path(args.notebook).name})")
     result = Path(args.out) / "result.json"
     print()
     if result.exists():

@@ -53,7 +53,7 @@ def keep_freed_memory():
     """Tell glibc to keep freed activations instead of returning them to the kernel after every step.
 
     Each step allocates the same tensors again; faulting their pages in anew costs a fifth to a third of a CPU step.
-    Elsewhere (macOS, musl, Windows) this does nothing.
+    Elsewhere (macOS, musl) this does nothing.
     """
     trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # malloc.h
     try:

@@ -203,7 +203,7 @@ def test_check_names_the_edge_and_the_shapes():
 
 def test_check_passes_what_fits():
     toy.network().check((5,))
-    pl.SuperNet(pl.spaces.chain(edges=2, width=4)).check((3, 8, 8))
+    assert pl.SuperNet(pl.spaces.chain(edges=2, width=4)).check((3, 8, 8)) == (10,)  # the shape of the output
 
 
 def test_a_network_without_mixed_op():
