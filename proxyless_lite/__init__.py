@@ -1,6 +1,7 @@
 """proxyless_lite: ProxylessNAS (Cai, Zhu, Han, ICLR 2019) to read, teach and run.
 
-The modules read like the paper, in this order: ops, mixed_op, spaces, architecture, supernet, rules, search, training.
+The modules read like the paper, in this order: ops, mixed_op, spaces, architecture, supernet, latency,
+objective, rules, search, training.
 """
 
 try:
@@ -9,7 +10,7 @@ except (ImportError, RuntimeError) as error:
     raise ImportError(f"torch and torchvision do not fit together ({error}); install both from the same index, "
                       f"for example with make setup") from None
 
-from . import baselines, data, ops, presets, rules, runtime, search, spaces
+from . import baselines, data, latency, objective, ops, presets, rules, runtime, search, spaces
 from .architecture import Architecture
 from .mixed_op import MixedOp, Path, Probe, Softmax, Sum
 from .search import Search

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -60,10 +61,13 @@ class Architecture:
     @classmethod
     def from_released(cls, config):
         """Read a network configuration (a dict) as the paper's authors released it. Raises ValueError for another kind."""
-        if config.get("name") != "PyramidTreeNet":
-            raise ValueError(f"released configuration {config.get('name')!r} is not known; allowed: PyramidTreeNet")
-        settings, choices = spaces.read_released_tree(config)
-        return cls(spaces.tree(**settings), choices)
+        readers = {"ProxylessNASNets": (spaces.mobile, spaces.read_released_mobile),
+                   "PyramidTreeNet": (spaces.tree, spaces.read_released_tree)}
+        if config.get("name") not in readers:
+            raise ValueError(f"released configuration {config.get('name')!r} is not known; allowed: {', '.join(readers)}")
+        space, read = readers[config["name"]]
+        settings, choices = read(config)
+        return cls(space(**settings), choices)
 
     def __str__(self):
         if self.space is None:
@@ -94,3 +98,20 @@ def count_macs(module, x):
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module(x)
     return counter.get_total_flops() // 2
+
+
+@lru_cache(maxsize=None)
+def candidate_macs(edge, name):
+    """Multiply-adds of candidate `name` on `edge`, for one image."""
+    return count_macs(candidate_on_meta(edge, name), torch.empty(1, edge.in_channels, edge.input_size, edge.input_size, device="meta"))
+
+
+@lru_cache(maxsize=None)
+def candidate_params(edge, name):
+    """Number of weights of candidate `name` on `edge`."""
+    return sum(p.numel() for p in candidate_on_meta(edge, name).parameters())
+
+
+def candidate_on_meta(edge, name):
+    with torch.device("meta"):
+        return edge.operation(name).eval()

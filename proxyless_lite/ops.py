@@ -1,4 +1,4 @@
-"""Candidate operations: the seven of Appendix A, MBConv of §4.2, and Zero."""
+"""Operations: the seven candidates of Appendix A, MBConv and Zero of §4.2, and the layers around them."""
 
 import re
 
@@ -14,7 +14,8 @@ def build(name, in_channels, out_channels, stride=1):
     """The operation called `name`, from (B, in_channels, H, W) to (B, out_channels, ⌈H/stride⌉, ⌈W/stride⌉).
 
     Names: "MB6 7x7" (expansion 6, kernel 7), "DW 3x3" and "DW 3x3 d2" (depthwise-separable, dilation 2),
-    "avg 3x3", "max 3x3", "identity", "Zero". Any expansion, dilation and odd kernel may be written.
+    "avg 3x3", "max 3x3", "identity", "Zero". Any expansion, dilation and odd kernel may be written. Around the edges of
+    the mobile space stand "conv 3x3" (with BN and ReLU6) and "linear" (with global average pooling before it).
 
     Raises ValueError for another name, and for an operation that cannot change the shape when it should.
     """
@@ -22,9 +23,13 @@ def build(name, in_channels, out_channels, stride=1):
     if match := re.fullmatch(rf"MB([1-9]\d*) {odd}x\2", name):
         expansion, kernel = map(int, match.groups())
         return mbconv(in_channels, out_channels, kernel, stride, expansion)
+    if match := re.fullmatch(rf"conv {odd}x\1", name):
+        return nn.Sequential(Conv2d(in_channels, out_channels, int(match[1]), stride=stride), batch_norm(out_channels), nn.ReLU6())
+    if name == "linear":
+        return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(in_channels, out_channels))
     if stride != 1 or in_channels != out_channels:
         raise ValueError(f"operation {name!r} keeps the shape, but {in_channels}→{out_channels} stride {stride} "
-                         f"was asked for; only MB… operations change it")
+                         f"was asked for; only MB… and conv … operations change it")
     if match := re.fullmatch(rf"DW {odd}x\1(?: d([1-9]))?", name):
         return depthwise_separable(in_channels, int(match[1]), dilation=int(match[2] or 1))
     if match := re.fullmatch(rf"(avg|max) {odd}x\2", name):
@@ -72,3 +77,14 @@ class Zero(nn.Module):
 
     def forward(self, x):
         return x.new_zeros(()).expand(x.shape)
+
+
+class Residual(nn.Module):
+    """x + o(x). With Zero as o it is the identity, and the addition is left out."""
+
+    def __init__(self, operation):
+        super().__init__()
+        self.operation = operation
+
+    def forward(self, x):
+        return x if isinstance(self.operation, Zero) else x + self.operation(x)

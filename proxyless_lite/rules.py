@@ -3,6 +3,8 @@
 import torch
 from torch.nn import functional as F
 
+from .objective import LatencyPenalty, Reward
+
 
 def eq4(gate_gradient, q):
     """Eq. (4): ∂L/∂α_i = Σ_j ∂L/∂g_j · q_j (δ_ij − q_i) = q_i (∂L/∂g_i − Σ_j q_j ∂L/∂g_j), row by row.
@@ -32,15 +34,26 @@ def accuracy(logits, labels):
 
 
 class Rule:
-    """One update of α on one validation batch. A rule of your own needs only `estimate`."""
+    """One update of α on one validation batch. A rule of your own needs only `estimate`.
 
-    def estimate(self, net, images, labels, generator=None):
+    L is the cross-entropy, or with an `objective` the loss or the negative reward made of it and of a cost: a
+    LatencyPenalty for rules that use gradients, a Reward for Reinforce, the pair of both for Combined.
+    """
+
+    listens_to = LatencyPenalty
+
+    def check(self, objective):
+        """Raises ValueError for an objective that this rule cannot follow."""
+        if objective is not None and not isinstance(objective, self.listens_to):
+            raise ValueError(f"{type(self).__name__} follows a {self.listens_to.__name__}, not {objective!r}")
+
+    def estimate(self, net, images, labels, generator=None, objective=None):
         """An estimate of ∂L/∂α, a matrix (E, N), and {"loss", "accuracy"} as tensors. Weights stay as they are."""
         raise TypeError(f"{type(self).__name__} has no estimate(net, images, labels, generator)")
 
-    def update(self, net, optimizer, images, labels, generator=None):
+    def update(self, net, optimizer, images, labels, generator=None, objective=None):
         """Estimate, let `optimizer` (of the α) step, and finish. Returns {"loss", "accuracy"}."""
-        gradient, metrics = self.estimate(net, images, labels, generator)
+        gradient, metrics = self.estimate(net, images, labels, generator, objective)
         before = net.alpha_matrix()
         net.set_alpha_gradient(gradient)
         optimizer.step()
@@ -72,25 +85,42 @@ def probe(net, images, labels, active, others):
     return net.gate_gradients(), {"loss": loss.detach(), "accuracy": accuracy(logits.detach(), labels)}
 
 
+def with_cost(gradient, metrics, objective, q):
+    """Make ∂CE/∂α into the gradient of the objective, with the expected cost E taken under probabilities q (E, N).
+
+    ∂E/∂α_i = q_i (F_i − Σ_j q_j F_j), which is Eq. (4) with the costs F for ∂L/∂g: known for every path, also of an edge
+    whose active path is Zero.
+    """
+    if objective is None:
+        return gradient, metrics
+    by_ce, by_cost = objective.slopes(metrics["loss"], q)
+    return by_ce * gradient + by_cost * eq4(objective.costs.like(gradient), q), metrics
+
+
 class TwoPath(Rule):
     """§3.2.1: sample two paths by p, mask the others, Eq. (4) on the two, then rescale.
 
     The rescale adds one number to both α so that the probabilities of all other paths stay what they were. That needs
-    an optimizer that leaves α without gradient alone: Adam with β₁ = 0 and no weight decay.
+    an optimizer that leaves α without gradient alone: Adam with β₁ = 0 and no weight decay. With a LatencyPenalty over
+    "all" paths every α moves by its cost, and there is no rescale.
     """
 
-    def estimate(self, net, images, labels, generator=None):
+    def estimate(self, net, images, labels, generator=None, objective=None):
         p = net.probability_matrix()
         pair = draw(p, 2, generator)                                      # (E, 2)
         q = torch.zeros_like(p, device="cpu").scatter_(1, pair, p.cpu().gather(1, pair).clamp_min(1e-20))
         q /= q.sum(1, keepdim=True)                                       # p reset to the two paths
         active = torch.multinomial(q, 1, generator=generator)             # (E, 1)
         other = pair.sum(1, keepdim=True) - active
-        self._pair = pair.to(p.device)
         gate_gradient, metrics = probe(net, images, labels, active[:, 0].tolist(), other.tolist())
-        return eq4(gate_gradient, q.to(gate_gradient)), metrics
+        q, p = q.to(gate_gradient), p.to(gate_gradient)
+        over_all = objective is not None and objective.over == "all"
+        self._pair = None if over_all else pair.to(p.device)
+        return with_cost(eq4(gate_gradient, q), metrics, objective, p if over_all else q)
 
     def finish(self, net, before):
+        if self._pair is None:
+            return
         # Keep Σ exp α over the two: α ← α − log(Σ exp α_new / Σ exp α_old). In float64, since it is done thousands of times.
         after = net.alpha_matrix()
         new, old = (a.double().gather(1, self._pair) for a in (after, before))
@@ -101,12 +131,13 @@ class TwoPath(Rule):
 class Exact(Rule):
     """App. D: Eq. (4) over all candidates, each recomputed in backward. Time grows with N, memory does not."""
 
-    def estimate(self, net, images, labels, generator=None):
+    def estimate(self, net, images, labels, generator=None, objective=None):
         p = net.probability_matrix()
         active = draw(p, 1, generator)[:, 0].tolist()
         others = [[j for j in range(len(op.names)) if j != i] for i, op in zip(active, net.mixed_ops.values())]
         gate_gradient, metrics = probe(net, images, labels, active, others)
-        return eq4(gate_gradient, p.to(gate_gradient)), metrics
+        p = p.to(gate_gradient)
+        return with_cost(eq4(gate_gradient, p), metrics, objective, p)
 
 
 class Trapezoid(Rule):
@@ -116,11 +147,12 @@ class Trapezoid(Rule):
     ∂J/∂α for J = Σ p_k L_k, because L_i − L_j = ½ ⟨∇L(o_i) + ∇L(o_j), o_i − o_j⟩ for quadratic L.
     """
 
-    def estimate(self, net, images, labels, generator=None):
+    def estimate(self, net, images, labels, generator=None, objective=None):
         p = net.probability_matrix()
         pair = draw(p, 2, generator)                                      # (E, 2): active, partner
         gate_gradient, metrics = probe(net, images, labels, pair[:, 0].tolist(), pair[:, 1:].tolist())
-        return self.gradient(gate_gradient, p.to(gate_gradient), pair.to(gate_gradient.device)), metrics
+        p = p.to(gate_gradient)
+        return with_cost(self.gradient(gate_gradient, p, pair.to(p.device)), metrics, objective, p)
 
     @staticmethod
     def gradient(gate_gradient, p, pair):
@@ -135,9 +167,11 @@ class Reinforce(Rule):
     """Eq. (8): M networks sampled and judged on one validation batch, without any gradient of the loss.
 
     `samples` is M, `baseline` the decay of the moving baseline b, `reward(logits, labels)` a scalar tensor, accuracy by
-    default. b is the mean of earlier batches, so it does not depend on the samples it is subtracted from and the
+    default; a Reward multiplies it by the network's cost. b is the mean of earlier batches, so it does not depend on the samples it is subtracted from and the
     estimate stays unbiased; in the first update, each sample gets the mean of the others instead.
     """
+
+    listens_to = Reward
 
     def __init__(self, samples=10, baseline=0.99, reward=accuracy):
         if samples < 2 or not 0 <= baseline < 1:
@@ -146,14 +180,15 @@ class Reinforce(Rule):
         self._mean = None
 
     @torch.no_grad()
-    def estimate(self, net, images, labels, generator=None):
+    def estimate(self, net, images, labels, generator=None, objective=None):
         p = net.probability_matrix()
         paths, rewards, losses, accuracies = [], [], [], []
         for _ in range(self.samples):
             paths.append(net.sample(generator))
             with net.frozen():
                 logits = net(images)
-            rewards.append(self._reward(logits, labels))
+            reward = self._reward(logits, labels)
+            rewards.append(reward if objective is None else objective(reward, paths[-1]))
             losses.append(F.cross_entropy(logits, labels))
             accuracies.append(accuracy(logits, labels))
         rewards = torch.stack(rewards)                                    # (M,)
@@ -199,9 +234,17 @@ class Combined(Rule):
         self.reinforce = reinforce or Reinforce()
         self.weight = weight
 
-    def estimate(self, net, images, labels, generator=None):
-        by_gradient, metrics = self.gradient.estimate(net, images, labels, generator)
-        by_reward, _ = self.reinforce.estimate(net, images, labels, generator)
+    def check(self, objective):
+        if objective is not None:
+            if not (isinstance(objective, tuple) and len(objective) == 2):
+                raise ValueError(f"Combined follows a pair (LatencyPenalty, Reward), not {objective!r}")
+            self.gradient.check(objective[0])
+            self.reinforce.check(objective[1])
+
+    def estimate(self, net, images, labels, generator=None, objective=None):
+        penalty, reward = objective or (None, None)
+        by_gradient, metrics = self.gradient.estimate(net, images, labels, generator, penalty)
+        by_reward, _ = self.reinforce.estimate(net, images, labels, generator, reward)
         return (1 - self.weight) * by_gradient + self.weight * by_reward.to(by_gradient), metrics
 
     def state_dict(self):

@@ -30,15 +30,21 @@ class Search(Loop):
     A weight step samples one path an edge (Eq. 2) and trains its weights; every `config.alpha_every`-th is followed by
     one update of α on a validation batch, weights frozen. Before that `config.warmup_epochs` train weights only.
 
+    `objective` makes the search listen to a cost as well: a LatencyPenalty, a Reward for Reinforce, both for Combined.
     `config` is a presets.SearchConfig (default: "quick"); with a folder `out` the run is resumable, bit for bit on the
     CPU. `device` is "cpu" or "cuda", by default CUDA if there is. Raises ValueError for input of another size than the
     space's, candidates of different shapes, or fewer images than a batch.
     """
 
-    def __init__(self, net, data, rule=None, config=None, out=None, device=None):
+    def __init__(self, net, data, rule=None, config=None, out=None, device=None, objective=None):
         self.config = config = config or presets.search("quick")
         device = runtime.device(device)
         self.net, self.data, self.rule = net.to(device), data.to(device), rule or rules.TwoPath()
+        self.rule.check(objective)
+        self.objective = objective
+        self.costs = next((part.costs for part in (objective if isinstance(objective, tuple) else [objective]) if part), None)
+        if self.costs and self.costs.space != net.space:
+            raise ValueError(f"the objective's costs are for {self.costs.space}, but the network searched is {net.space or 'a module of your own'}")
         if net.space and data.shape[1:] != (net.space.input_size,) * 2:
             raise ValueError(f"{net.space} takes images of {net.space.input_size}×{net.space.input_size}, but "
                              f"{data.name} has {data.shape[1]}×{data.shape[2]}; give the space input_size={data.shape[1]}")
@@ -55,7 +61,7 @@ class Search(Loop):
         self.alpha_steps = 0
         self.probabilities = []  # p after each epoch, (E, N)
         super().__init__("search", config.warmup_epochs + config.epochs, self.weight_batches.per_pass, out, device,
-                         {**asdict(config), "rule": repr(self.rule), "space": str(net.space), "data": str(data),
+                         {**asdict(config), "rule": repr(self.rule), "objective": objective and repr(objective), "space": str(net.space), "data": str(data),
                           "images": data.digest, "edges": runtime.digest([op.names for op in net.mixed_ops.values()]),
                           "weights": runtime.digest([(k, tuple(v.shape)) for k, v in net.state_dict().items()])})
 
@@ -86,7 +92,7 @@ class Search(Loop):
     def alpha_step(self, batch):
         """One update of α by the rule on a validation batch (images, labels)."""
         generator = runtime.generator("cpu", self.config.seed, PATHS, 1, self.alpha_steps)
-        metrics = self.rule.update(self.net, self.alpha_optimizer, *batch, generator)
+        metrics = self.rule.update(self.net, self.alpha_optimizer, *batch, generator, self.objective)
         self.alpha_steps += 1
         self.record(valid_loss=metrics["loss"], valid_accuracy=metrics["accuracy"])
 
@@ -100,9 +106,10 @@ class Search(Loop):
     def end_epoch(self, epoch):
         p = self.net.probability_matrix().cpu()
         self.probabilities.append(p)
+        cost = {"expected_cost": self.costs.under(p).item(), "derived_cost": self.costs.of(self.net.best_paths())} if self.costs else {}
         means = {name: self.mean(name) for name in ("train_loss", "train_accuracy", "valid_loss", "valid_accuracy")}
         return {"phase": "warm-up" if epoch < self.config.warmup_epochs else "search", "lr": self.learning_rate(epoch),
-                **means, "derived_accuracy": self.derived_accuracy(), "entropy": self.net.entropy()}
+                **means, "derived_accuracy": self.derived_accuracy(), "entropy": self.net.entropy(), **cost}
 
     def derived_accuracy(self):
         """Validation accuracy of the network that `derive` would give now, with the supernet's weights and batch statistics."""
@@ -112,14 +119,14 @@ class Search(Loop):
 
     def history(self):
         """One row an epoch: losses and accuracies (means over its steps), mean entropy in nats, p (E, N), seconds and
-        peak memory in MB so far."""
+        peak memory in MB so far; with an objective also the cost expected under p and that of the derived network."""
         return super().history().assign(probabilities=[p.numpy() for p in self.probabilities])
 
     def forecast(self, steps=3):
         """Time a few steps on a copy of the network. Returns a dict: seconds a weight step and an α step, hours and
         peak memory in MB of the whole search. The search itself is not touched."""
         with torch.random.fork_rng():
-            trial = Search(copy.deepcopy(self.net), self.data, copy.deepcopy(self.rule), self.config, None, self.device)
+            trial = Search(copy.deepcopy(self.net), self.data, copy.deepcopy(self.rule), self.config, None, self.device, self.objective)
             trial.weight_step(0, trial.weight_batches[0])  # the first of each kind is slower
             trial.alpha_step(trial.alpha_batches[0])
             weight = timed(self.device, lambda: [trial.weight_step(0, trial.weight_batches[i]) for i in range(steps)]) / steps

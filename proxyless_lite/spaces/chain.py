@@ -3,7 +3,7 @@
 from torch import nn
 
 from .. import ops
-from .space import Edge, Space, settings_of
+from .space import Block, Edge, Space, settings_of
 
 CANDIDATES = (*ops.MBCONV, "Zero")
 
@@ -18,24 +18,15 @@ def chain(edges=4, width=16, classes=10, input_size=8, candidates=CANDIDATES, ma
     if min(edges, width, classes, input_size) < 1:
         raise ValueError(f"chain(edges={edges}, width={width}, classes={classes}, input_size={input_size}): all must be at least 1")
     names = tuple(candidates)
+    stem, head = Block("conv 3x3", 3, width, input_size), Block("linear", width, classes, input_size)
     return Space(
         name="chain" if make is ops.build else f"chain of {make.__name__}",
         settings=settings_of(names, CANDIDATES, edges=edges, width=width, classes=classes, input_size=input_size),
         input_size=input_size,
         network=lambda fill: nn.Sequential(
-            nn.Sequential(ops.Conv2d(3, width, 3), ops.batch_norm(width), nn.ReLU6()),
-            *(Residual(fill(Edge(f"edge{i}", names, width, width, input_size, make=make))) for i in range(edges)),
-            nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes))),
+            stem.module(),
+            *(ops.Residual(fill(Edge(f"edge{i}", names, width, width, input_size, residual=True, make=make))) for i in range(edges)),
+            head.module()),
+        fixed=(stem, head),
         rows=tuple((f"{width}→{width} s1 {input_size}x{input_size}", 1) for _ in range(edges)),
     )
-
-
-class Residual(nn.Module):
-    """x + o(x); with Zero as o it is the identity."""
-
-    def __init__(self, operation):
-        super().__init__()
-        self.operation = operation
-
-    def forward(self, x):
-        return x + self.operation(x)

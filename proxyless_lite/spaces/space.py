@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Callable
 
 import torch
@@ -12,10 +13,37 @@ from ..mixed_op import MixedOp
 
 
 @dataclass(frozen=True)
+class Block:
+    """One operation with its shape: all that its latency depends on. Blocks of equal shape are equal.
+
+    It gets (B, in_channels, input_size, input_size) and gives (B, out_channels, ⌈input_size / stride⌉, …), or
+    (B, out_channels) where it ends the network. With `residual` its input is added to its output.
+    """
+
+    operation: str
+    in_channels: int
+    out_channels: int
+    input_size: int
+    stride: int = 1
+    residual: bool = False
+    make: Callable = field(default=ops.build, repr=False, compare=False)
+
+    def module(self):
+        """A fresh module that does what the block does, the residual addition included."""
+        operation = self.make(self.operation, self.in_channels, self.out_channels, self.stride)
+        return ops.Residual(operation) if self.residual else operation
+
+    def __str__(self):  # "MB6 7x7 80→96 s1 14x14"
+        size = -(-self.input_size // self.stride)
+        return f"{self.operation} {self.in_channels}→{self.out_channels} s{self.stride} {size}x{size}"
+
+
+@dataclass(frozen=True)
 class Edge:
     """A place in the network for which an operation is to be chosen: its candidates and its shape.
 
-    The operation gets (B, in_channels, input_size, input_size) and gives (B, out_channels, ⌈input_size / stride⌉, …).
+    The operation gets (B, in_channels, input_size, input_size) and gives (B, out_channels, ⌈input_size / stride⌉, …);
+    with `residual` the network adds the edge's input to it.
     """
 
     name: str
@@ -24,12 +52,18 @@ class Edge:
     out_channels: int
     input_size: int
     stride: int = 1
+    residual: bool = False
     make: Callable = ops.build  # (name, in_channels, out_channels, stride) -> nn.Module
 
     def operation(self, name):
         """A fresh module for the candidate `name`; raises ValueError like `check`."""
         self.check(name)
         return self.make(name, self.in_channels, self.out_channels, self.stride)
+
+    def block(self, name):
+        """The Block of candidate `name`; raises ValueError like `check`."""
+        self.check(name)
+        return Block(name, self.in_channels, self.out_channels, self.input_size, self.stride, self.residual, self.make)
 
     def check(self, name):
         """Raises ValueError naming the edge if `name` is none of its candidates."""
@@ -44,7 +78,8 @@ class Space:
     `network(fill)` builds the network and calls `fill(edge)` for each edge in network order. Filled with MixedOps it
     is the supernet, filled with the chosen operations it is the compact network: there is no second definition.
     `name` and `settings` say which function of `proxyless_lite.spaces` made it; `rows` groups the edges for
-    printing: (shape of the block, number of its edges).
+    printing: (shape of the block, number of its edges). `fixed` lists the blocks outside the edges; where a space does
+    not name them, `fixed_blocks` takes all of them as one.
     """
 
     name: str
@@ -52,6 +87,7 @@ class Space:
     input_size: int
     network: Callable[[Callable[[Edge], nn.Module]], nn.Module] = field(repr=False, compare=False)
     rows: tuple = field(repr=False, compare=False)
+    fixed: tuple = field(default=(), repr=False, compare=False)
 
     def supernet(self):
         """The network with a MixedOp of all candidates on every edge."""
@@ -76,10 +112,24 @@ class Space:
 
     def edges(self):
         """All edges, in network order."""
+        return list(self._edges)
+
+    @cached_property
+    def _edges(self):
         found = []
         with torch.device("meta"):
             self.network(lambda edge: found.append(edge) or nn.Identity())
-        return found
+        return tuple(found)
+
+    def fixed_blocks(self):
+        """The blocks outside the edges. One block stands for the whole where the space does not name them."""
+        classes, rest = self.settings.get("classes", 0), lambda *_: self.network(Bypass)
+        return self.fixed or (Block(f"rest of {self}", 3, classes, self.input_size, make=rest),)
+
+    def blocks(self, choices):
+        """All blocks of the network with these choices, the fixed ones first. Raises ValueError like `check`."""
+        self.check(choices)
+        return [*self.fixed_blocks(), *(edge.block(name) for edge, name in zip(self.edges(), choices))]
 
     def size(self):
         """Number of networks in the space, exact."""
@@ -87,6 +137,18 @@ class Space:
 
     def __str__(self):
         return f"{self.name}({', '.join(f'{k}={v!r}' for k, v in self.settings.items())})"
+
+
+class Bypass(nn.Module):
+    """Stands on an edge and computes nothing: a constant of the right shape (1, C, H, W), so that only the rest takes time."""
+
+    def __init__(self, edge):
+        super().__init__()
+        size = -(-edge.input_size // edge.stride)
+        self.register_buffer("output", torch.rand(1, edge.out_channels, size, size))
+
+    def forward(self, x):
+        return self.output.expand(len(x), -1, -1, -1)
 
 
 def settings_of(candidates, usual, **settings):

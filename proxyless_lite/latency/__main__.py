@@ -1,0 +1,82 @@
+"""Command line: python -m proxyless_lite.latency measure --space mobile --device cpu --out t.csv"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from .. import runtime, spaces
+from ..architecture import Architecture
+from . import Model, Table, Timings, measure, networks
+
+
+class OneLineParser(argparse.ArgumentParser):
+    def error(self, message):
+        self.exit(2, f"error: {message}; see --help\n")
+
+
+def parser():
+    cli = OneLineParser(prog="python -m proxyless_lite.latency", allow_abbrev=False,
+                        description="Measure the latency of a space on this machine, and predict that of networks.")
+    commands = cli.add_subparsers(dest="command", required=True, metavar="measure | networks | predict")
+    for name, told in (("measure", "time every distinct candidate block of a space: a latency table"),
+                       ("networks", "time random whole networks of a space: data for a latency model")):
+        command = commands.add_parser(name, help=told, description=told + ". Run again with the same --out to go on.",
+                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False)
+        command.add_argument("--space", default="mobile", choices=spaces.BY_NAME)
+        command.add_argument("--width", type=float, help="width multiplier (mobile), channels (chain, tree); default: the space's")
+        command.add_argument("--input-size", type=int, help="pixels; default: the space's")
+        command.add_argument("--classes", type=int, help="default: the space's")
+        command.add_argument("--device", default="cpu", help="cpu (PyTorch), cuda (PyTorch), onnxruntime (CPU, the exported network)")
+        command.add_argument("--threads", type=int, default=1, help="CPU threads")
+        command.add_argument("--batch", type=int, help="images at once; default: 1 on a CPU, 8 on a GPU")
+        command.add_argument("--rounds", type=int, default=40 if name == "measure" else 8, help="visits of each at most")
+        command.add_argument("--seed", type=int, default=0, help="of the order of visits, and of the networks")
+        command.add_argument("--out", required=True, help="CSV to write; the single visits are kept beside it")
+    commands.choices["measure"].add_argument("--precision", type=float, default=0.01,
+                                             help="a block is certain when its relative standard error is below this")
+    commands.choices["networks"].add_argument("--count", type=int, default=5000, help="how many networks")
+    predict = commands.add_parser("predict", help="predict networks from a table or from timings", allow_abbrev=False,
+                                  description="Fit the model to a table or to timings of networks, and predict.")
+    predict.add_argument("--data", required=True, help="what measure or networks wrote, or a released .yaml")
+    predict.add_argument("networks", nargs="+", help="architecture files (JSON)")
+    return cli
+
+
+def main(arguments=None):
+    args = vars(parser().parse_args(arguments))
+    if args["command"] == "predict":
+        return predict(args)
+    given = {name: args[name] for name in ("width", "input_size", "classes") if args[name] is not None}
+    if args["space"] != "mobile" and "width" in given:
+        given["width"] = int(given["width"])
+    space = spaces.BY_NAME[args["space"]](**given)
+    how = {name: args[name] for name in ("device", "threads", "batch", "rounds", "seed", "out")}
+    if args["command"] == "measure":
+        table = measure(space, precision=args["precision"], **how)
+        print(f"{table}\nwritten to {args['out']}")
+    else:
+        report = Model().fit((timings := networks(space, args["count"], **how)).architectures, timings.repeats()).report()
+        print("\n".join(f"{name:16s} {value:.4g}" for name, value in report.items()) + f"\nwritten to {args['out']}")
+
+
+def predict(args):
+    """Print one line a network: predicted ms ± one standard deviation."""
+    path = Path(args["data"])
+    if path.suffix == ".csv" and path.with_suffix(".visits.csv").exists() and "choices" in path.read_text()[:5000]:
+        timings = Timings.load(path)
+        model = Model().fit(timings.architectures, timings.repeats())
+    else:
+        model = Model().fit(Table.load(path))
+    for file in args["networks"]:
+        network = Architecture.load(file)
+        print(f"{file}: {model.predict(network):.4g} ± {model.uncertainty(network):.2g} ms (prediction)")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, KeyError, OSError) as error:
+        sys.exit(f"error: {error.args[0] if isinstance(error, KeyError) else error}")
+    except runtime.Stopped as stop:
+        print(stop, file=sys.stderr)
+        raise

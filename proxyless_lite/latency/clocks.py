@@ -1,0 +1,119 @@
+"""Ways to run a module and say how long it took: PyTorch on a CPU, on a GPU, and onnxruntime."""
+
+import io
+import time
+import warnings
+
+import torch
+
+from .. import runtime
+
+
+def clock_of(device, threads=1):
+    """The clock called `device`: "cpu", "cuda" or "onnxruntime". Raises ValueError for one this machine lacks."""
+    if device == "onnxruntime":
+        return OnnxRuntime(threads)
+    if device not in ("cpu", "cuda"):
+        raise ValueError(f"unknown device {device!r}; allowed: cpu, cuda, onnxruntime")
+    return Cuda() if runtime.device(device).type == "cuda" else Cpu(threads)
+
+
+class Cpu:
+    """A forward pass in PyTorch, in inference mode, channels_last, with a fixed number of threads."""
+
+    name, batch = "cpu", 1
+
+    def __init__(self, threads=1):
+        self.threads = at_least_one(threads)
+        torch.set_num_threads(threads)
+
+    def ready(self, module):
+        return module.eval().to(memory_format=torch.channels_last)
+
+    def prepare(self, module, shape):
+        """A function that runs the module once on random input of `shape` and returns seconds."""
+        module, x = self.ready(module), torch.randn(shape).to(memory_format=torch.channels_last)
+
+        def run():
+            with torch.inference_mode():
+                began = time.perf_counter()
+                module(x)
+                return time.perf_counter() - began
+        return run
+
+    def versions(self):
+        return {}
+
+
+class Cuda:
+    """A forward pass replayed as a CUDA graph and timed by events, so that neither Python nor the queue is measured."""
+
+    name, batch, threads = "cuda", 8, None  # §4.2: one image leaves a GPU idle
+
+    def ready(self, module):
+        return module.eval().to("cuda", memory_format=torch.channels_last)
+
+    def prepare(self, module, shape):
+        module, x = self.ready(module), torch.randn(shape, device="cuda").to(memory_format=torch.channels_last)
+        graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+        with torch.inference_mode():
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                for _ in range(3):  # cuDNN chooses its algorithms before the capture
+                    module(x)
+            torch.cuda.current_stream().wait_stream(side)
+            with torch.cuda.graph(graph):
+                output = module(x)
+
+        def run(kept=(x, output)):  # the graph writes into them
+            began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            began.record()
+            graph.replay()
+            ended.record()
+            ended.synchronize()
+            return began.elapsed_time(ended) / 1e3
+        return run
+
+    def versions(self):
+        return {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
+
+
+class OnnxRuntime:
+    """The exported network in onnxruntime's CPU provider: batch norm folded, layers fused, as people deploy it."""
+
+    name, batch = "onnxruntime", 1
+
+    def __init__(self, threads=1):
+        try:
+            import onnxruntime
+        except ImportError:
+            raise ValueError("device 'onnxruntime' asked for, but it is not installed; pip install onnxruntime onnx onnxscript") from None
+        self.threads, self.onnxruntime = at_least_one(threads), onnxruntime
+
+    def ready(self, module):
+        return module.eval()
+
+    def prepare(self, module, shape):
+        x, file = torch.randn(shape), io.BytesIO()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(self.ready(module), (x,), file, input_names=["x"], dynamo=True, verbose=False)
+        options = self.onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
+        session = self.onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
+        feed = {"x": x.numpy()}
+
+        def run():
+            began = time.perf_counter()
+            session.run(None, feed)
+            return time.perf_counter() - began
+        return run
+
+    def versions(self):
+        return {"onnxruntime": self.onnxruntime.__version__}
+
+
+def at_least_one(threads):
+    if threads < 1:
+        raise ValueError(f"threads={threads}: must be at least 1")
+    return threads

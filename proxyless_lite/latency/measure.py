@@ -1,0 +1,92 @@
+"""Measure the blocks of a space, or whole random networks of it, on the device at hand."""
+
+import random
+import time
+
+from .. import runtime
+from ..architecture import Architecture
+from .clocks import clock_of
+from .rounds import run_rounds, summarize
+from .table import Entry, Table
+from .timings import Timings
+
+
+def measure(space, device="cpu", threads=1, batch=None, precision=0.01, rounds=40, out=None, seed=0):
+    """Time every distinct candidate of a space, and its fixed part. Returns a Table in milliseconds.
+
+    `device` is "cpu", "cuda" or "onnxruntime"; `batch` is 1 on a CPU and 8 on a GPU by default, as in the paper.
+    A block is visited until the standard error of its median is below `precision`, at most `rounds` times. With a file
+    `out` the table is written there, and an interrupted measurement goes on. Raises ValueError for a device this
+    machine lacks, or a file that holds another measurement.
+    """
+    clock = clock_of(device, threads)
+    batch = batch or clock.batch
+    candidates = [edge.block(name) for edge in space.edges() for name in edge.candidates if name != "Zero"]
+    blocks = list(dict.fromkeys([*space.fixed_blocks(), *candidates]))
+    runs = [clock.prepare(b.module(), (batch, b.in_channels, b.input_size, b.input_size)) for b in blocks]
+    beside = clock.prepare(reference(space).build(), (batch, 3, space.input_size, space.input_size))
+    about = {"blocks": len(blocks), **describe(space, clock, batch, seed, rounds)}
+    visits = run_rounds(lambda i: runs[i], len(blocks), beside, rounds, precision, about, out, f"{len(blocks)} blocks on {clock.name}")
+    entries = {b: Entry(row.ms, row.sd, row.visits) for b, row in zip(blocks, summarize(visits).itertuples())}
+    table = Table(entries, {**about, "reference_ms": visits.reference_ms.median()})
+    if out is not None:
+        table.save(out)
+    return table
+
+
+def networks(space, count, device="cpu", threads=1, batch=None, rounds=8, out=None, seed=0):
+    """Time `count` random networks of a space. Returns Timings. The same seed gives the same networks.
+
+    With a file `out` they are written there, and an interrupted measurement goes on.
+    """
+    clock = clock_of(device, threads)
+    batch = batch or clock.batch
+    drawn = random_networks(space, count, seed)
+    shape = (batch, 3, space.input_size, space.input_size)
+    pool, beside = Pool(space, clock), clock.prepare(reference(space).build(), shape)
+    about = {"networks": count, **describe(space, clock, batch, seed, rounds)}
+    visits = run_rounds(lambda i: clock.prepare(pool.network(drawn[i].choices), shape), count, beside, rounds, 0.0, about, out,
+                        f"{count} networks on {clock.name}")
+    timings = Timings(drawn, visits, about)
+    if out is not None:
+        timings.save(out)
+    return timings
+
+
+def random_networks(space, count, seed):
+    """`count` different networks, every candidate equally likely on every edge. Raises ValueError if there are too few."""
+    if not 1 <= count <= space.size():
+        raise ValueError(f"{count} networks asked for; {space} has 1 to {space.size()}")
+    draw, edges, found = random.Random(seed), space.edges(), {}
+    while len(found) < count:
+        found[tuple(draw.choice(edge.candidates) for edge in edges)] = None
+    return [Architecture(space, choices) for choices in found]
+
+
+def reference(space):
+    """The network timed beside everything: candidate e mod N on edge e, so that every candidate takes part."""
+    return Architecture(space, tuple(edge.candidates[e % len(edge.candidates)] for e, edge in enumerate(space.edges())))
+
+
+def describe(space, clock, batch, seed, rounds):
+    """What a file of measurements must say of itself."""
+    return {"space": str(space), "space_settings": {"name": space.name, **space.settings}, "input_size": space.input_size,
+            "device": clock.name, "threads": clock.threads, "batch": batch, "seed": seed, "rounds": rounds,
+            "machine": {**runtime.describe(), **clock.versions()}, "date": time.strftime("%Y-%m-%d")}
+
+
+class Pool:
+    """Compact networks of a space put together from one set of candidates, so that no network's weights are made anew."""
+
+    def __init__(self, space, clock):
+        self.operations = [{name: clock.ready(edge.operation(name)) for name in edge.candidates} for edge in space.edges()]
+        remaining = iter(self.operations)
+        self.whole = clock.ready(space.network(lambda edge: next(remaining)[edge.candidates[0]]))
+        name_of = {id(module): name for name, module in self.whole.named_modules()}
+        self.slots = [name_of[id(next(iter(operations.values())))] for operations in self.operations]
+
+    def network(self, choices):
+        """The network with these choices; the one before is taken apart."""
+        for slot, operations, choice in zip(self.slots, self.operations, choices):
+            self.whole.set_submodule(slot, operations[choice])
+        return self.whole

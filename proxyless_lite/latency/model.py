@@ -1,0 +1,186 @@
+"""The latency model of Appendix B: predict how long a network takes before it is built.
+
+The latency of a network is the sum over its blocks, F(b) = m(b) · (1 + g(b)). m is physics: a sum of the block's work (MACs
+by kind, elements read and written, layers) with coefficients that cannot be negative. g is what physics misses, a Gaussian
+process over shapes, so that blocks of like shape share what is learned. A sum of blocks is linear in g; so timings of whole
+networks, rows of a table, or both together are one Bayesian linear regression.
+"""
+
+import math
+from itertools import product
+
+import numpy as np
+from scipy.linalg import cholesky, solve_triangular
+from scipy.stats import kendalltau
+from sklearn.linear_model import BayesianRidge, LinearRegression
+from sklearn.model_selection import KFold
+
+from ..architecture import Architecture
+from ..spaces import Block
+from .features import WORK, features
+
+LENGTHS = (1.5, 2.0, 3.0)  # of the kernel, in standard deviations of each feature of the shape
+OWN = (0.0, 0.3)           # variance of what is a block's own, not shared with like shapes, beside 1 of what is
+
+
+class Model:
+    """`fit`, then `predict`, `uncertainty`, `report`; `model[block]` like a Table, so it can stand wherever one can."""
+
+    def fit(self, items, milliseconds=None):
+        """Learn from timings: `items` is a list of Architectures, of Blocks, or of both, or a latency.Table.
+
+        `milliseconds` has shape (n,), or (n, rounds) for repeated measurements, NaN where there is none: the median
+        counts, and `report` then knows the noise. Raises ValueError for values that are not finite and positive, and for
+        too few items to tell the kinds of work apart.
+        """
+        if milliseconds is None:
+            items, milliseconds = list(items), [items[block] for block in items]
+        self.items, self.repeats = list(items), repeated(milliseconds, len(items))
+        times = np.nanmedian(self.repeats, axis=1)
+        blocks = [blocks_of(item) for item in self.items]
+        self.blocks = list(dict.fromkeys(b for row in blocks for b in row))
+        work, places = arrays(self.blocks)
+        counts = count(blocks, self.blocks)                                             # (n, B)
+        self.unit = work.max(0) + (work.max(0) == 0)
+        needed = 1 + np.linalg.matrix_rank(work / self.unit)
+        if len(self.items) < needed:
+            raise ValueError(f"{len(self.items)} timings given, but these blocks differ in {needed - 1} kinds of work; "
+                             f"give at least {needed}")
+        physics = LinearRegression(positive=True, fit_intercept=False)                  # relative errors count alike
+        physics.fit(counts @ (work / self.unit) / times[:, None], np.ones(len(times)))
+        self.coefficients = physics.coef_ / self.unit                                   # ms for one of each kind of work
+        self.scale = np.where(places.std(0) > 0, places.std(0), 1.0)
+        share = counts * self._physics(work)                                            # c · m(b), (n, B)
+        total = share.sum(1)
+        best = -np.inf
+        for length, own in product(LENGTHS, OWN):
+            lower = cholesky(self._kernel(places, places, length) + (own + 1e-8) * np.eye(len(places)), lower=True)
+            ridge = BayesianRidge(fit_intercept=False, compute_score=True, max_iter=1000)
+            ridge.fit(share / total[:, None] @ lower, times / total - 1)                # t = Σ m(1 + g), g = L z, z ~ N(0, 1/λ)
+            if ridge.scores_[-1] > best:                                                # evidence: log p(times)
+                best, self.ridge, self.lower, self.length, self.own = ridge.scores_[-1], ridge, lower, length, own
+        self.places = places
+        return self
+
+    def predict(self, items):
+        """Milliseconds of an Architecture or a Block, a float; of a list, an array (n,)."""
+        if isinstance(items, (Architecture, Block)):
+            return float(self.predict([items])[0])
+        counts, physics, projected, _ = self._look_up(items)
+        return counts @ (physics * (1 + projected.T @ self.ridge.coef_))
+
+    def uncertainty(self, items):
+        """Standard deviation in ms of what `predict` gives, without the noise of a measurement; shaped as there."""
+        if isinstance(items, (Architecture, Block)):
+            return float(self.uncertainty([items])[0])
+        counts, physics, projected, places = self._look_up(items)
+        prior = self._kernel(places, places, self.length) - projected.T @ projected
+        covariance = prior / self.ridge.lambda_ + projected.T @ self.ridge.sigma_ @ projected
+        share = counts * physics
+        return np.sqrt(np.maximum(np.einsum("nb,bc,nc->n", share, covariance, share), 0))
+
+    def __getitem__(self, block):
+        return 0.0 if block.operation == "Zero" else self.predict(block)
+
+    def report(self, items=None, milliseconds=None):
+        """How good the predictions are, a dict (see `accuracy`), on items that the fit has not seen.
+
+        Without arguments on the items of the fit, each predicted by a model that left out its fifth of them.
+        """
+        if items is not None:
+            return accuracy(self.predict(items), repeated(milliseconds, len(items)))
+        predictions = np.empty(len(self.items))
+        for train, test in KFold(min(5, len(self.items)), shuffle=True, random_state=0).split(self.items):
+            model = Model().fit([self.items[i] for i in train], self.repeats[train])
+            predictions[test] = model.predict([self.items[i] for i in test])
+        return accuracy(predictions, self.repeats)
+
+    def _physics(self, work):
+        smallest = self.coefficients[WORK.index("layers")] or 1e-4
+        return np.maximum(work @ self.coefficients, smallest)                           # m(b), (B,)
+
+    def _kernel(self, a, b, length):
+        """exp(−½ d²) with d the distance of shapes in `length` standard deviations."""
+        return np.exp(-0.5 * (((a[:, None] - b[None]) / self.scale / length)**2).sum(-1))
+
+    def _look_up(self, items):
+        rows = [blocks_of(item) for item in items]
+        blocks = list(dict.fromkeys(b for row in rows for b in row))
+        work, places = arrays(blocks)
+        known = {b: i for i, b in enumerate(self.blocks)}
+        cross = self._kernel(self.places, places, self.length)                          # (B, new)
+        for j, block in enumerate(blocks):
+            if block in known:
+                cross[known[block], j] += self.own
+        return count(rows, blocks), self._physics(work), solve_triangular(self.lower, cross, lower=True), places
+
+
+def blocks_of(item):
+    """The blocks of an Architecture, Zero left out, or a Block alone."""
+    blocks = [item] if isinstance(item, Block) else item.space.blocks(item.choices)
+    return [block for block in blocks if block.operation != "Zero"]
+
+
+def arrays(blocks):
+    """Work (B, W) and places (B, S) of blocks."""
+    work, places = zip(*map(features, blocks))
+    return np.stack(work), np.stack(places)
+
+
+def count(rows, blocks):
+    """How often each block is in each row, (n, B)."""
+    column, counts = {b: i for i, b in enumerate(blocks)}, np.zeros((len(rows), len(blocks)))
+    for n, row in enumerate(rows):
+        for block in row:
+            counts[n, column[block]] += 1
+    return counts
+
+
+def repeated(milliseconds, n):
+    """Timings as an array (n, rounds). Raises ValueError naming the first that is not finite and positive."""
+    times = np.asarray(milliseconds, dtype=float)
+    times = times[:, None] if times.ndim == 1 else times
+    if len(times) != n:
+        raise ValueError(f"{n} items but {len(times)} timings given")
+    median = np.nanmedian(times, axis=1) if times.size else times.ravel()
+    if n == 0 or not (np.isfinite(median) & (median > 0)).all():
+        at = next((i for i, t in enumerate(median) if not (math.isfinite(t) and t > 0)), None)
+        raise ValueError("no timings given" if n == 0 else f"timing {at} is {median[at]} ms; it must be a finite number above 0")
+    return times
+
+
+def accuracy(predicted, repeats):
+    """Predictions (n,) against measurements (n, rounds), in the order given. All in ms unless named otherwise.
+
+    `noise` is what the median of the rounds still scatters, by `split_half`: no RMSE below it is a result.
+    `autocorrelation` is that of neighbours among the relative residuals: far from 0, drift passes for model error.
+    """
+    times = np.nanmedian(repeats, axis=1)
+    relative = predicted / times - 1
+    rmse = math.sqrt(np.mean((predicted - times)**2))
+    return {"networks": len(times), "mean": times.mean(), "rmse": rmse, "rmse/mean": rmse / times.mean(),
+            "r2": 1 - rmse**2 / times.var() if len(times) > 1 else math.nan, "kendall tau": kendalltau(predicted, times).statistic,
+            "within 5 %": np.mean(abs(relative) <= 0.05), "within 10 %": np.mean(abs(relative) <= 0.1),
+            "noise": split_half(repeats), "autocorrelation": autocorrelation(relative)}
+
+
+def split_half(repeats, splits=20, seed=0):
+    """Standard deviation in ms of the median over all rounds, from medians a, b of two halves: √(mean (a − b)² / 4).
+
+    The mean over `splits` random halvings; NaN with fewer than 4 rounds. Where the number is odd one round is left out.
+    """
+    rounds = repeats.shape[1]
+    if rounds < 4:
+        return math.nan
+    draw, half, squares = np.random.default_rng(seed), rounds // 2, []
+    for _ in range(splits):
+        order = draw.permutation(rounds)
+        a, b = (np.nanmedian(repeats[:, part], axis=1) for part in (order[:half], order[half:2 * half]))
+        squares.append(np.nanmean((a - b)**2) / 4)
+    return math.sqrt(np.mean(squares) * 2 * half / rounds)
+
+
+def autocorrelation(values, lag=1):
+    """Correlation of a series with itself `lag` later."""
+    values = np.asarray(values)
+    return np.corrcoef(values[:-lag], values[lag:])[0, 1] if len(values) > lag + 1 else math.nan

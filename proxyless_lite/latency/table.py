@@ -1,0 +1,184 @@
+"""A latency table: milliseconds of blocks, as measured here or as the paper's authors released them for the Pixel 1."""
+
+import json
+import math
+import re
+from dataclasses import asdict, dataclass, fields
+from io import StringIO
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from ..runtime import write_atomically
+from ..spaces import Block
+
+SHAPE = [f.name for f in fields(Block) if f.name != "make"]  # operation, in_channels, …: what names a row
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Milliseconds of a block, their standard deviation between measurements, and how many there were."""
+
+    ms: float
+    sd: float = math.nan
+    count: int = 1
+
+
+class Table:
+    """Block -> milliseconds. `about` says where the numbers come from: device, threads, batch, versions, date.
+
+    A block that is not there is a KeyError that names it; no default stands in. Zero costs nothing and needs no entry.
+    Raises ValueError, naming the block, for milliseconds that are negative or not finite.
+    """
+
+    def __init__(self, entries, about=None):
+        self.entries, self.about = dict(entries), dict(about or {})
+        for block, entry in self.entries.items():
+            if not (math.isfinite(entry.ms) and entry.ms >= 0):
+                raise ValueError(f"latency of {block} is {entry.ms} ms; it must be a finite number, not negative")
+
+    def __getitem__(self, block):
+        """Milliseconds of a Block, or of one named as it prints: "MB6 7x7 80→96 s1 14x14"."""
+        if isinstance(block, str):
+            found = [b for b in self.entries if str(b) == block]
+            if not found:
+                raise KeyError(f"the latency table has no entry {block!r}; it has {len(self)}, for example {self._example()!r}")
+            block = found[0]
+        if block.operation == "Zero":
+            return 0.0
+        if block not in self.entries:
+            raise KeyError(f"the latency table has no entry for {block}{' with' if block.residual else ' without'} residual; "
+                           f"measure it, merge a table that has it, or fit a latency.Model to predict it")
+        return self.entries[block].ms
+
+    def __contains__(self, block):
+        return block in self.entries or block.operation == "Zero"
+
+    def __len__(self):
+        return len(self.entries)
+
+    def __iter__(self):
+        return iter(self.entries)
+
+    def _example(self):
+        return str(next(iter(self.entries), "none"))
+
+    def input_size(self):
+        """Input size in pixels of the networks whose blocks these are: that of the stem, which takes 3 channels; None without one."""
+        return next((block.input_size for block in self.entries if block.in_channels == 3), None)
+
+    def merge(self, other):
+        """Both tables in one. Where both know their reference network's time, the other's drift is taken out first:
+        its entries are multiplied by reference_ms / other's reference_ms. A block in both gets the mean, weighted by count.
+
+        Raises ValueError for tables of different devices, threads or batches.
+        """
+        for key in ("device", "threads", "batch"):
+            ours, theirs = self.about.get(key), other.about.get(key)
+            if ours != theirs:
+                raise ValueError(f"cannot merge latency tables of different {key}: {ours!r} and {theirs!r}")
+        ratio = self.about["reference_ms"] / other.about["reference_ms"] if "reference_ms" in self.about and "reference_ms" in other.about else 1.0
+        merged = dict(self.entries)
+        for block, entry in other.entries.items():
+            scaled = Entry(entry.ms * ratio, entry.sd * ratio, entry.count)
+            merged[block] = mean(merged[block], scaled) if block in merged else scaled
+        return Table(merged, {**other.about, **self.about})
+
+    def to_frame(self):
+        """One row a block: operation, in_channels, out_channels, input_size, stride, residual, ms, sd, count."""
+        rows = [{**{name: getattr(block, name) for name in SHAPE}, **asdict(entry)} for block, entry in self.entries.items()]
+        return pd.DataFrame(rows, columns=[*SHAPE, "ms", "sd", "count"])
+
+    def save(self, path):
+        """Write CSV with `about` as JSON in its first line, after "# "."""
+        text = f"# {json.dumps(self.about, ensure_ascii=False)}\n{self.to_frame().to_csv(index=False, float_format='%.6g')}"
+        write_atomically(path, text.encode())
+
+    @classmethod
+    def load(cls, path):
+        """Read what `save` wrote, or the YAML the paper's authors released (safely: nothing in it is executed).
+
+        Raises ValueError naming the file and what is wrong in it.
+        """
+        path = Path(path)
+        read = read_released if path.suffix in (".yaml", ".yml") else read_csv
+        try:
+            return read(path.read_text())
+        except (ValueError, KeyError, TypeError, IsADirectoryError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ValueError(f"{path} is no latency table: {reason[:200]}") from None
+
+    def __repr__(self):
+        return f"Table of {len(self)} blocks ({', '.join(f'{k} {self.about[k]}' for k in ('device', 'threads', 'batch', 'date') if k in self.about)})"
+
+
+def mean(a, b):
+    """The mean of two entries, weighted by count."""
+    count = a.count + b.count
+    return Entry((a.count * a.ms + b.count * b.ms) / count, math.sqrt((a.count * a.sd**2 + b.count * b.sd**2) / count), count)
+
+
+def read_csv(text):
+    """Our own format."""
+    about = json.loads(text[2:text.index("\n")]) if text.startswith("# {") and "\n" in text else {}
+    if not text.strip():
+        raise ValueError("the file is empty")
+    frame = pd.read_csv(StringIO(text), comment="#")
+    missing = [name for name in [*SHAPE, "ms"] if name not in frame]
+    if missing:
+        raise ValueError(f"columns {', '.join(missing)} are missing; it has {', '.join(map(str, frame.columns))}")
+    if frame.empty:
+        raise ValueError("it has no rows")
+    if frame.ms.dtype == object:
+        raise ValueError(f"column ms must hold numbers, not {next(v for v in frame.ms if not is_number(v))!r}")
+    entries = {}
+    for row in frame.itertuples():
+        block = Block(row.operation, *map(int, (row.in_channels, row.out_channels, row.input_size, row.stride)), is_true(row.residual))
+        entries[block] = Entry(float(row.ms), float(getattr(row, "sd", math.nan)), int(getattr(row, "count", 1)))
+    return Table(entries, about)
+
+
+def is_number(value):
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
+def is_true(value):
+    if str(value) not in ("True", "False"):
+        raise ValueError(f"column residual must hold True or False, not {value!r}")
+    return str(value) == "True"
+
+
+SIZE = r"(\d+)x\d+x(\d+)"  # H x W x C
+RELEASED = re.compile(rf"(Conv|Conv_1|Logits|expanded_conv)-input:{SIZE}-output:(?:{SIZE}|(\d+))"
+                      r"(?:-expand:(\d+)-kernel:(\d+)-stride:(\d+)-idskip:([01]))?")
+
+
+def read_released(text):
+    """The authors' format: one key a block, with count, mean and var in ms."""
+    content = yaml.safe_load(text)
+    if not isinstance(content, dict) or not content:
+        raise ValueError("expected one entry a block, each with count, mean and var")
+    entries = {}
+    for key, value in content.items():
+        if not isinstance(value, dict) or not {"count", "mean", "var"} <= set(value):
+            raise ValueError(f"entry {key!r} must hold count, mean and var")
+        entries[released_block(str(key))] = Entry(float(value["mean"]), math.sqrt(float(value["var"])), int(value["count"]))
+    return Table(entries, {"device": "Pixel 1", "threads": 1, "batch": 1, "source": "released"})
+
+
+def released_block(key):
+    """The Block that a key of the released table names. Raises ValueError for another key."""
+    match = RELEASED.fullmatch(key)
+    if match is None or (match[1] == "expanded_conv") != (match[7] is not None):
+        raise ValueError(f"key {key!r} names no block of the released tables")
+    kind, size, channels, _, out, classes, expansion, kernel, stride, residual = match.groups()
+    size, channels, out = int(size), int(channels), int(out or classes)
+    if kind == "expanded_conv":
+        return Block(f"MB{expansion} {kernel}x{kernel}", channels, out, size, int(stride), residual == "1")
+    operation, stride = {"Conv": ("conv 3x3", 2), "Conv_1": ("conv 1x1", 1), "Logits": ("linear", 1)}[kind]
+    return Block(operation, channels, out, size, stride)

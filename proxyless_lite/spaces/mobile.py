@@ -1,0 +1,85 @@
+"""The ImageNet space of §4.2: MobileNetV2's layout, in which every block may choose its MBConv or be left out."""
+
+from collections import OrderedDict
+
+from torch import nn
+
+from .. import ops
+from .space import Block, Edge, Space, settings_of
+
+WIDTHS = (32, 16, 24, 40, 80, 96, 192, 320, 1280)  # stem, first block, six stages, head
+DEPTHS = (4, 4, 4, 4, 4, 1)                        # blocks of each stage: 21 edges
+STRIDES = (2, 2, 2, 1, 2, 1)                       # of the first block of each stage
+
+
+def mobile(width=1.0, classes=1000, input_size=224, widths=None, candidates=ops.MBCONV):
+    """21 edges over {MB3, MB6} × {3, 5, 7}, and Zero where a block may be left out: 6⁶ · 7¹⁵ networks.
+
+    `width` multiplies all channels, rounded to multiples of 8; or `widths` gives them: stem, first block, six stages,
+    head. Input (batch, 3, input_size, input_size), output (batch, classes). Raises ValueError for a number out of range.
+    """
+    if width <= 0 or min(classes, input_size) < 1 or (widths is not None and (len(widths) != 9 or min(widths) < 1)):
+        raise ValueError(f"mobile(width={width}, classes={classes}, input_size={input_size}, widths={widths}): width must be "
+                         f"above 0, classes and input_size at least 1, and widths 9 numbers (stem, first, six stages, head)")
+    stem, first, *stages, head = widths or [make_divisible(width * w) for w in WIDTHS]
+    size = halved(input_size)
+    before = Block("conv 3x3", 3, stem, input_size, stride=2), Block("MB1 3x3", stem, first, size)
+    edges = []
+    for stage, (channels, depth, stride) in enumerate(zip(stages, DEPTHS, STRIDES), 1):
+        for i in range(depth):
+            entering = edges[-1].out_channels if edges else first
+            edges.append(edge(f"stage{stage}.{i}", tuple(candidates), entering, channels, size, stride if i == 0 else 1))
+            size = halved(size) if edges[-1].stride == 2 else size
+    after = Block("conv 1x1", stages[-1], head, size), Block("linear", head, classes, size)
+    named = {"widths": list(widths)} if widths else {"width": width}
+    return Space(
+        name="mobile",
+        settings=settings_of(candidates, ops.MBCONV, **named, classes=classes, input_size=input_size),
+        input_size=input_size,
+        network=lambda fill: nn.Sequential(OrderedDict(
+            stem=before[0].module(), first=before[1].module(),
+            blocks=nn.Sequential(*(ops.Residual(fill(e)) if e.residual else fill(e) for e in edges)),
+            mix=after[0].module(), classifier=after[1].module())),
+        rows=tuple((str(e.block(e.candidates[0])).partition(" ")[2].partition(" ")[2], 1) for e in edges),
+        fixed=before + after,
+    )
+
+
+def edge(name, candidates, in_channels, out_channels, size, stride):
+    """An edge; where the shape stays, its input is added to its output, and Zero may leave the block out."""
+    residual = stride == 1 and in_channels == out_channels
+    return Edge(name, candidates + ("Zero",) * residual, in_channels, out_channels, size, stride, residual)
+
+
+def halved(size):
+    return -(-size // 2)
+
+
+def make_divisible(channels, divisor=8):
+    """The multiple of 8 nearest to `channels`, but at least 8 and never less than 0.9 of it."""
+    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * channels else rounded
+
+
+def read_released(config):
+    """The space settings and operation names of a released ImageNet configuration ("ProxylessNASNets").
+
+    Raises ValueError for an operation that is neither MBConv nor Zero, or another number of blocks.
+    """
+    first, *blocks = (block["mobile_inverted_conv"] for block in config["blocks"])
+    if len(blocks) != sum(DEPTHS):
+        raise ValueError(f"released configuration has {len(blocks)} blocks after the first; the mobile space has {sum(DEPTHS)}")
+    starts = [sum(DEPTHS[:stage]) for stage in range(len(DEPTHS))]
+    widths = [config["first_conv"]["out_channels"], first["out_channels"], *(blocks[i]["out_channels"] for i in starts),
+              config["feature_mix_layer"]["out_channels"]]
+    return dict(widths=widths, classes=config["classifier"]["out_features"]), tuple(released_name(b) for b in blocks)
+
+
+def released_name(layer):
+    """Our name of a released block, for example {"name": "MBInvertedConvLayer", "expand_ratio": 6, …} -> "MB6 7x7"."""
+    if layer["name"] == "ZeroLayer":
+        return "Zero"
+    if layer["name"] == "MBInvertedConvLayer":
+        k = layer["kernel_size"]
+        return f"MB{layer['expand_ratio']} {k}x{k}"
+    raise ValueError(f"released layer {layer['name']!r} is none of MBInvertedConvLayer, ZeroLayer")
