@@ -40,8 +40,9 @@ notebooks: setup  ## execute all notebooks with papermill into runs/notebooks
 refresh: setup  ## execute all notebooks and store their outputs
 	@for n in $(NOTEBOOKS); do $(VENV)/python -m jupyter nbconvert --to notebook --execute --inplace $$n || exit 1; done
 
-bench: setup  ## what the steps of the search cost; prints one JSON object
+bench: setup  ## what the steps of the search cost, and how well latency is predicted; two JSON objects
 	$(VENV)/python benchmarks/step_cost.py
+	$(VENV)/python benchmarks/latency_model.py
 
 clean:  ## remove .venv and all runs
 	rm -rf .venv runs

@@ -10,7 +10,7 @@ except (ImportError, RuntimeError) as error:
     raise ImportError(f"torch and torchvision do not fit together ({error}); install both from the same index, "
                       f"for example with make setup") from None
 
-from . import baselines, data, latency, objective, ops, presets, rules, runtime, search, spaces
+from . import baselines, data, latency, objective, ops, presets, rules, runtime, search, spaces, zoo
 from .architecture import Architecture
 from .mixed_op import MixedOp, Path, Probe, Softmax, Sum
 from .search import Search

@@ -47,3 +47,27 @@ def two_path_scale(factor):
     report("factor", factor, 7 / 12, {
         7 / 6: "each pair has p = ½, ½: the factor ½ · ½ stands in Eq. (4)", 2 / 7: "that is how often a path is drawn at all",
         0.5: "that is the limit for many candidates", 12 / 7: "the other way round"})
+
+
+def model_error(ms):
+    """Notebook 04, exercise 1: √(0.50² − 0.40²)."""
+    report("model error", ms, 0.3, {0.1: "errors that are independent add up as squares", 0.64: "take the difference of the squares, not their sum"})
+
+
+def reference_correction(ms):
+    """Notebook 04, exercise 2: 21 / 24 · 20."""
+    report("time", ms, 17.5, {21.0: "the machine was slow just then: the reference took 24 instead of 20 ms",
+                              0.875: "that is the ratio; times the reference's median it becomes ms",
+                              25.2: "the other way round: the machine was slower than usual, so the time must come down"})
+
+
+def cost_gradient(gradient):
+    """Notebook 05, exercise 1: p = (0.5, 0.3, 0.2), F = (2, 4, 0) ms; ∂E/∂α of path 1."""
+    report("∂E/∂α", gradient, 0.3 * (4 - 2.2), {4.0: "that is ∂E/∂p; α moves all p at once", 1.2: "p · F alone: subtract the mean Σ p_j F_j",
+                                                2.2: "that is E itself", 1.8: "still to be multiplied by p of the path itself"})
+
+
+def released_weight(weight):
+    """Notebook 05, exercise 2: λ₂ = 0.1 / 80 ms."""
+    report("λ₂", weight, 0.1 / 80, {8.0: "divide by the target", 0.1: "in the released form E is divided by the target",
+                                   800.0: "the other way round"}, tolerance=1e-5)

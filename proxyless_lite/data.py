@@ -1,6 +1,5 @@
 """Data sets as uint8 tensors on the device, augmented in batches: digits, CIFAR-10, any folder of images."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -115,7 +114,7 @@ def load(name, root=None, valid=None, limit=None, image_size=None, seed=0, downl
     Raises ValueError in one line for an unknown name, and for a folder without images, with one class or with an image
     that cannot be read; FileNotFoundError when CIFAR-10 is neither there nor to be had.
     """
-    root = Path(root) if root else default_root()
+    root = Path(root) if root else runtime.default_root()
     if name == "digits":
         train, test, classes = digits()
         style = dict(shift=1, flip=False)                                 # a mirrored 2 is no digit
@@ -137,11 +136,6 @@ def load(name, root=None, valid=None, limit=None, image_size=None, seed=0, downl
         pixels = train.images[weights].float().flatten(0, 2)
         style |= dict(mean=tuple(pixels.mean(0).tolist()), std=tuple(pixels.std(0).clamp_min(1).tolist()))
     return Data(Path(name).name, tuple(classes), train[weights], train[alpha], test, **style)
-
-
-def default_root():
-    """Where named data sets lie: $PROXYLESS_DATA, else ./data."""
-    return Path(os.environ.get("PROXYLESS_DATA") or "data")
 
 
 def balanced(labels, count, seed):

@@ -22,7 +22,9 @@ from IPython import get_ipython
 from IPython.display import Markdown
 from papermill.exceptions import PapermillExecutionError
 
-from . import data, plots, presets, runtime
+from . import plots, presets, runtime
+
+DATA = Path(__file__).parents[1] / "data"  # the small tables that come with the course
 
 
 def setup(*names):
@@ -68,7 +70,7 @@ def doctor():
     print(f"  ok    {runtime.processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads used")
     gpu = torch.cuda.is_available()
     print(f"  {'ok   ' if gpu else 'note '} {torch.cuda.get_device_name() if gpu else 'no CUDA GPU: quick and lesson run on the CPU, paper needs one'}")
-    root = data.default_root()
+    root = runtime.default_root()
     found = [name for name in ("cifar10", "cifar-10-batches-py") if (root / name).is_dir()]
     print(f"  {'ok   ' if found else 'note '} CIFAR-10 {'in' if found else 'not yet in'} {root} (quick does not need it)")
     free = shutil.disk_usage(Path.cwd()).free / 1e9

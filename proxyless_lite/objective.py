@@ -6,6 +6,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from .architecture import Architecture, candidate_macs, candidate_params
+from .runtime import digest
 from .spaces import Space
 
 
@@ -37,12 +38,17 @@ class Costs:
     def of(self, network):
         """Cost of one network: an Architecture, or the index of its path on every edge; a float."""
         if isinstance(network, Architecture):
+            if network.space != self.space:
+                raise ValueError(f"the costs are for {self.space}, not for a network of {network.space}")
             self.space.check(network.choices)
             network = [edge.candidates.index(name) for edge, name in zip(self.space.edges(), network.choices)]
+        sizes = [len(edge.candidates) for edge in self.space.edges()]
+        if len(network) != len(sizes) or not all(0 <= i < n for i, n in zip(network, sizes)):
+            raise ValueError(f"paths {list(network)} do not fit {self.space}, whose edges have {sizes} candidates")
         return self.fixed + sum(row[i] for row, i in zip(self.matrix.tolist(), network))
 
     def __repr__(self):
-        return f"Costs of {self.space} in {self.unit}, from {self.of([0] * len(self.matrix)):.6g} for the first path on every edge"
+        return f"Costs of {self.space} in {self.unit}, from {self.of([0] * len(self.matrix)):.6g} for the first path on every edge, {digest(self.matrix)}"
 
 
 def costs(net, source):
@@ -71,10 +77,11 @@ def costs(net, source):
 
 
 class LatencyPenalty:
-    """The loss of the gradient rules: cross-entropy CE and expected cost E in one, of three forms.
+    """The loss of the gradient rules: cross-entropy CE and expected cost E in one, of four forms.
 
     "linear"      CE + weight · E                                 (Eq. 7: weight is λ₂, in 1/ms)
     "add#linear"  CE + weight · (E − target) / target             (as released, with weight 0.1)
+    "abs#linear"  CE + weight · |E − target| / target             (ours: pulls to the target from both sides)
     "mul#log"     scale · CE · (log E / log target)^weight        (as released and their default, with scale 0.2, weight 0.3)
 
     `over` says under TwoPath which paths E is taken over: "pair", the two sampled ones with their probabilities reset, as
@@ -82,7 +89,7 @@ class LatencyPenalty:
     Raises ValueError for an unknown form, a target missing or not above 0, and for logarithms that are not above 0.
     """
 
-    FORMS = ("linear", "add#linear", "mul#log")
+    FORMS = ("linear", "add#linear", "abs#linear", "mul#log")
 
     def __init__(self, costs, weight, target=None, form="linear", over="pair", scale=0.2):
         if form not in self.FORMS or over not in ("pair", "all"):
@@ -103,7 +110,22 @@ class LatencyPenalty:
             return ce + self.weight * expected
         if self.form == "add#linear":
             return ce + self.weight * (expected - self.target) / self.target
+        if self.form == "abs#linear":
+            return ce + self.weight * (expected - self.target).abs() / self.target
         return self.scale * ce * (expected.log() / math.log(self.target)) ** self.weight
+
+    def verdict(self, net, tolerance=0.1):
+        """One line: does the network that `net` would derive now cost the target, within `tolerance`, and if not, why not."""
+        costs, target = self.costs, self.target
+        derived, expected = costs.of(net.best_paths()), costs.expected(net).item()
+        told = (f"target {target:.4g} {costs.unit}: derived network {derived:.4g} ({derived / target - 1:+.0%}), "
+                f"expected {expected:.4g} ({expected / target - 1:+.0%})")
+        if abs(derived / target - 1) <= tolerance:
+            return told
+        if abs(expected / target - 1) <= tolerance:
+            return told + (f"; the expectation is there, but α has not decided (mean entropy {net.entropy():.2f} nats) and the most "
+                           f"probable paths cost another sum: search longer or with a larger alpha_lr")
+        return told + "; accuracy outweighs the penalty or the reverse: change the weight"
 
     def slopes(self, ce, p):
         """∂loss/∂CE and ∂loss/∂E at CE and at E under probabilities p (E, N)."""

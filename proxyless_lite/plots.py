@@ -102,3 +102,84 @@ def estimators(true, means, standard_errors=None):
     ax.set(ylabel="gradient")
     ax.legend(ncols=2)
     return figure
+
+
+def drift(visits, residuals):
+    """Left: the reference network's time in measured order. Right: autocorrelation of residuals, raw and as ratio.
+
+    `visits` has reference_ms; `residuals` maps a label to residuals in measured order."""
+    figure, (left, right) = new_figure(1, 2, figsize=(9, 2.8))
+    left.plot(visits.reference_ms.to_numpy(), ".", color=BLACK, markersize=0.6, rasterized=True)
+    left.set(xlabel="visit, in measured order", ylabel="reference network (ms)", ylim=np.quantile(visits.reference_ms, (0, 0.995)))
+    lags = np.unique(np.geomspace(1, 300, 25).astype(int))
+    for (label, values), colour, marker in zip(residuals.items(), (ORANGE, BLUE), "so"):
+        right.plot(lags, [np.corrcoef(values[:-k], values[k:])[0, 1] for k in lags], marker=marker, markersize=4, color=colour, label=label)
+    right.axhline(0, color=BLACK, linewidth=0.8)
+    right.set(xscale="log", xlabel="visits later", ylabel="autocorrelation", ylim=(-0.15, 1))
+    right.legend()
+    return figure
+
+
+def predicted_against_measured(measured, predicted, noise=None, unit="ms"):
+    """Scatter of networks around the diagonal (Figure 5); the band is ± 2 noise, what a measurement itself scatters."""
+    figure, ax = new_figure(figsize=(4.4, 4))
+    ends = np.array([min(measured.min(), predicted.min()), max(measured.max(), predicted.max())])
+    if noise:
+        ax.fill_between(ends, ends - 2 * noise, ends + 2 * noise, color="0.88", label="± 2 × noise of a measurement")
+    ax.plot(ends, ends, color=BLACK, linewidth=0.8)
+    ax.plot(predicted, measured, "o", color=BLUE, markersize=2.5, alpha=0.5, label="test networks")
+    ax.set(xlabel=f"predicted ({unit})", ylabel=f"measured ({unit})", aspect="equal")
+    ax.legend(loc="upper left")
+    return figure
+
+
+def learning_curve(counts, rmse, noise, unit="ms"):
+    """Test RMSE against the number of networks fitted on: mean and each fit, over the noise floor."""
+    figure, ax = new_figure(figsize=(5.2, 3))
+    for n, values in zip(counts, rmse):
+        ax.plot([n] * len(values), values, "o", color="white", markeredgecolor="0.5", markersize=4)
+    ax.plot(counts, [np.mean(values) for values in rmse], "D-", color=BLUE, label="test RMSE, mean of the fits")
+    ax.axhline(noise, color=BLACK, linestyle="--", label="noise floor (split-half)")
+    ax.set(xscale="log", xlabel="networks to fit", ylabel=f"RMSE ({unit})", ylim=(0, None))
+    ax.legend()
+    return figure
+
+
+def latency_against_weight(table, target="weight", unit="ms"):
+    """E[latency] and the derived network's latency against the penalty's weight: mean over seeds, and each seed.
+
+    `table` has columns weight, expected_cost, derived_cost."""
+    figure, ax = new_figure(figsize=(5.6, 3))
+    weights = sorted(table[target].unique())
+    for column, colour, marker, label in (("expected_cost", BLUE, "o", "E[latency]"), ("derived_cost", ORANGE, "s", "derived network")):
+        groups = table.groupby(target)[column]
+        ax.plot(range(len(weights)), groups.mean(), marker=marker, color=colour, label=f"{label}, mean of seeds")
+        for x, weight in enumerate(weights):
+            values = table.loc[table[target] == weight, column]
+            ax.plot([x] * len(values), values, marker, color="white", markeredgecolor=colour, markersize=4)
+    ax.set_xticks(range(len(weights)), [f"{w:g}" for w in weights])
+    ax.set(xlabel=f"weight λ₂ of the penalty (1/{unit})", ylabel=f"latency ({unit})", ylim=(0, None))
+    ax.legend()
+    return figure
+
+
+def accuracy_against_latency(groups, unit="ms"):
+    """Accuracy (%) against latency, one marker a group: a dict label -> (latencies, accuracies)."""
+    figure, ax = new_figure(figsize=(5.6, 3.4))
+    for (label, (latencies, accuracies)), colour, marker in zip(groups.items(), (BLUE, "0.45", ORANGE, GREEN, PURPLE), "Do^sv"):
+        ax.plot(latencies, 100 * np.asarray(accuracies), marker, color=colour, markerfacecolor="white" if marker == "o" else colour,
+                markersize=6, label=label)
+    ax.set(xlabel=f"latency ({unit})", ylabel="test accuracy (%)")
+    ax.legend(loc="lower right")
+    return figure
+
+
+def loss_forms(forms, costs, target, unit="ms"):
+    """What each form of the penalty makes of the expected latency: `forms` maps a label to losses over `costs`."""
+    figure, ax = new_figure(figsize=(5.6, 3))
+    for (label, losses), colour, line in zip(forms.items(), (BLUE, ORANGE, GREEN, PURPLE), ("-", "--", ":", "-.")):
+        ax.plot(costs, losses, line, color=colour, label=label, linewidth=2)
+    ax.axvline(target, color="0.6", linewidth=0.8)
+    ax.set(xlabel=f"expected latency ({unit})", ylabel="loss − loss at the target")
+    ax.legend()
+    return figure

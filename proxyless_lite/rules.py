@@ -49,11 +49,11 @@ class Rule:
 
     def estimate(self, net, images, labels, generator=None, objective=None):
         """An estimate of ∂L/∂α, a matrix (E, N), and {"loss", "accuracy"} as tensors. Weights stay as they are."""
-        raise TypeError(f"{type(self).__name__} has no estimate(net, images, labels, generator)")
+        raise TypeError(f"{type(self).__name__} has no estimate(net, images, labels, generator, objective=None)")
 
     def update(self, net, optimizer, images, labels, generator=None, objective=None):
         """Estimate, let `optimizer` (of the α) step, and finish. Returns {"loss", "accuracy"}."""
-        gradient, metrics = self.estimate(net, images, labels, generator, objective)
+        gradient, metrics = self.estimate(net, images, labels, generator, *[objective] * (objective is not None))
         before = net.alpha_matrix()
         net.set_alpha_gradient(gradient)
         optimizer.step()
@@ -167,7 +167,7 @@ class Reinforce(Rule):
     """Eq. (8): M networks sampled and judged on one validation batch, without any gradient of the loss.
 
     `samples` is M, `baseline` the decay of the moving baseline b, `reward(logits, labels)` a scalar tensor, accuracy by
-    default; a Reward multiplies it by the network's cost. b is the mean of earlier batches, so it does not depend on the samples it is subtracted from and the
+    default; a Reward multiplies it by a power of the network's cost, so it must not be negative then. b is the mean of earlier batches, so it does not depend on the samples it is subtracted from and the
     estimate stays unbiased; in the first update, each sample gets the mean of the others instead.
     """
 

@@ -111,6 +111,11 @@ def saved_bytes(run, exclude=()):
     return sum(size for address, size in kept.items() if address not in excluded)
 
 
+def default_root():
+    """Where data sets and downloaded files lie: $PROXYLESS_DATA, else ./data."""
+    return Path(os.environ.get("PROXYLESS_DATA") or "data")
+
+
 def write_atomically(path, content):
     """Write bytes so that `path` is complete or unchanged whenever the process dies."""
     path = Path(path)

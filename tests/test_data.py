@@ -12,7 +12,7 @@ from torchvision import transforms
 
 import proxyless_lite as pl
 
-REAL = pl.data.default_root() / "cifar10"
+REAL = pl.runtime.default_root() / "cifar10"
 needs_cifar = pytest.mark.skipif(not REAL.is_dir(), reason="CIFAR-10 as an image folder is not in $PROXYLESS_DATA")
 
 

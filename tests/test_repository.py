@@ -11,7 +11,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-ORDER = ["frozen", "ops", "mixed_op", "spaces", "runtime", "architecture", "supernet", "latency", "objective", "baselines", "data",
+ORDER = ["frozen", "ops", "mixed_op", "spaces", "runtime", "architecture", "zoo", "supernet", "latency", "objective", "baselines", "data",
          "presets", "rules", "loop", "search", "training", "plots", "widgets", "checks", "notebook"]  # each may import only what stands before it
 
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from .. import runtime, spaces
+from .. import spaces
 from ..architecture import Architecture
 from . import Model, Table, Timings, measure, networks
 
@@ -48,6 +48,8 @@ def main(arguments=None):
         return predict(args)
     given = {name: args[name] for name in ("width", "input_size", "classes") if args[name] is not None}
     if args["space"] != "mobile" and "width" in given:
+        if given["width"] % 1:
+            raise ValueError(f"--width {given['width']}: the {args['space']} space takes a whole number of channels")
         given["width"] = int(given["width"])
     space = spaces.BY_NAME[args["space"]](**given)
     how = {name: args[name] for name in ("device", "threads", "batch", "rounds", "seed", "out")}
@@ -55,8 +57,13 @@ def main(arguments=None):
         table = measure(space, precision=args["precision"], **how)
         print(f"{table}\nwritten to {args['out']}")
     else:
-        report = Model().fit((timings := networks(space, args["count"], **how)).architectures, timings.repeats()).report()
-        print("\n".join(f"{name:16s} {value:.4g}" for name, value in report.items()) + f"\nwritten to {args['out']}")
+        timings = networks(space, args["count"], **how)
+        print(f"written to {args['out']}")
+        try:
+            report = Model().fit(timings.architectures, timings.repeats()).report()
+            print("\n".join(f"{name:16s} {value:.4g}" for name, value in report.items()))
+        except ValueError as error:
+            print(f"no model of them: {error}")
 
 
 def predict(args):
@@ -77,6 +84,3 @@ if __name__ == "__main__":
         main()
     except (ValueError, KeyError, OSError) as error:
         sys.exit(f"error: {error.args[0] if isinstance(error, KeyError) else error}")
-    except runtime.Stopped as stop:
-        print(stop, file=sys.stderr)
-        raise

@@ -15,13 +15,17 @@ SHAPE = ("log in", "log out", "log size in", "log size out", "log expansion", "l
 KINDS = ("MB", "DW", "conv", "linear", "avg", "max", "identity", "rest")
 
 
-@lru_cache(maxsize=None)
 def features(block):
     """Two arrays: the block's work, one number for each of WORK, and its place among blocks, one for each of SHAPE and KINDS.
 
     Work adds up: that of a network is the sum over its blocks. Reads and writes are elements of activations, the memory
     traffic. Found by running the block's module on meta tensors, so it holds for operations of your own as well.
     """
+    return _features(block, block.make)
+
+
+@lru_cache(maxsize=None)
+def _features(block, make):
     work, kernel, widest = dict.fromkeys(WORK, 0.0), 1, block.in_channels
     size_out = 1
 

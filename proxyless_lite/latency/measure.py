@@ -20,7 +20,7 @@ def measure(space, device="cpu", threads=1, batch=None, precision=0.01, rounds=4
     machine lacks, or a file that holds another measurement.
     """
     clock = clock_of(device, threads)
-    batch = batch or clock.batch
+    batch = checked(clock, batch, rounds)
     candidates = [edge.block(name) for edge in space.edges() for name in edge.candidates if name != "Zero"]
     blocks = list(dict.fromkeys([*space.fixed_blocks(), *candidates]))
     runs = [clock.prepare(b.module(), (batch, b.in_channels, b.input_size, b.input_size)) for b in blocks]
@@ -40,7 +40,7 @@ def networks(space, count, device="cpu", threads=1, batch=None, rounds=8, out=No
     With a file `out` they are written there, and an interrupted measurement goes on.
     """
     clock = clock_of(device, threads)
-    batch = batch or clock.batch
+    batch = checked(clock, batch, rounds)
     drawn = random_networks(space, count, seed)
     shape = (batch, 3, space.input_size, space.input_size)
     pool, beside = Pool(space, clock), clock.prepare(reference(space).build(), shape)
@@ -51,6 +51,13 @@ def networks(space, count, device="cpu", threads=1, batch=None, rounds=8, out=No
     if out is not None:
         timings.save(out)
     return timings
+
+
+def checked(clock, batch, rounds):
+    batch = clock.batch if batch is None else batch
+    if min(batch, rounds) < 1:
+        raise ValueError(f"batch={batch}, rounds={rounds}: both must be at least 1")
+    return batch
 
 
 def random_networks(space, count, seed):

@@ -6,20 +6,22 @@ process over shapes, so that blocks of like shape share what is learned. A sum o
 networks, rows of a table, or both together are one Bayesian linear regression.
 """
 
-import math
 from itertools import product
 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
-from scipy.stats import kendalltau
 from sklearn.linear_model import BayesianRidge, LinearRegression
 from sklearn.model_selection import KFold
 
 from ..architecture import Architecture
 from ..spaces import Block
-from .features import WORK, features
+from .accuracy import accuracy, repeated
+from .features import KINDS, SHAPE, WORK, features
+from .table import Table
 
 LENGTHS = (1.5, 2.0, 3.0)  # of the kernel, in standard deviations of each feature of the shape
+STARTS = (0.3, 0.01)       # relative noise the fit begins from: the evidence may have several maxima
+EXPECTED = 0.2             # size of g before anything is known of it: keeps few, noisy timings from looking certain
 OWN = (0.0, 0.3)           # variance of what is a block's own, not shared with like shapes, beside 1 of what is
 
 
@@ -34,7 +36,10 @@ class Model:
         too few items to tell the kinds of work apart.
         """
         if milliseconds is None:
-            items, milliseconds = list(items), [items[block] for block in items]
+            if not isinstance(items, Table):
+                raise ValueError(f"{type(items).__name__} given without timings; only a latency.Table brings its own")
+            rows = [block for block in items if block.operation != "Zero"]
+            items, milliseconds = rows, [items[block] for block in rows]
         self.items, self.repeats = list(items), repeated(milliseconds, len(items))
         times = np.nanmedian(self.repeats, axis=1)
         blocks = [blocks_of(item) for item in self.items]
@@ -53,9 +58,10 @@ class Model:
         share = counts * self._physics(work)                                            # c · m(b), (n, B)
         total = share.sum(1)
         best = -np.inf
-        for length, own in product(LENGTHS, OWN):
+        for length, own, start in product(LENGTHS, OWN, STARTS):
             lower = cholesky(self._kernel(places, places, length) + (own + 1e-8) * np.eye(len(places)), lower=True)
-            ridge = BayesianRidge(fit_intercept=False, compute_score=True, max_iter=1000)
+            ridge = BayesianRidge(fit_intercept=False, compute_score=True, max_iter=1000, alpha_init=1 / start**2,
+                                  lambda_1=1, lambda_2=EXPECTED**2)
             ridge.fit(share / total[:, None] @ lower, times / total - 1)                # t = Σ m(1 + g), g = L z, z ~ N(0, 1/λ)
             if ridge.scores_[-1] > best:                                                # evidence: log p(times)
                 best, self.ridge, self.lower, self.length, self.own = ridge.scores_[-1], ridge, lower, length, own
@@ -74,7 +80,7 @@ class Model:
         if isinstance(items, (Architecture, Block)):
             return float(self.uncertainty([items])[0])
         counts, physics, projected, places = self._look_up(items)
-        prior = self._kernel(places, places, self.length) - projected.T @ projected
+        prior = self._kernel(places, places, self.length) + self.own * np.eye(len(places)) - projected.T @ projected
         covariance = prior / self.ridge.lambda_ + projected.T @ self.ridge.sigma_ @ projected
         share = counts * physics
         return np.sqrt(np.maximum(np.einsum("nb,bc,nc->n", share, covariance, share), 0))
@@ -123,6 +129,8 @@ def blocks_of(item):
 
 def arrays(blocks):
     """Work (B, W) and places (B, S) of blocks."""
+    if not blocks:
+        return np.empty((0, len(WORK))), np.empty((0, len(SHAPE) + len(KINDS)))
     work, places = zip(*map(features, blocks))
     return np.stack(work), np.stack(places)
 
@@ -134,53 +142,3 @@ def count(rows, blocks):
         for block in row:
             counts[n, column[block]] += 1
     return counts
-
-
-def repeated(milliseconds, n):
-    """Timings as an array (n, rounds). Raises ValueError naming the first that is not finite and positive."""
-    times = np.asarray(milliseconds, dtype=float)
-    times = times[:, None] if times.ndim == 1 else times
-    if len(times) != n:
-        raise ValueError(f"{n} items but {len(times)} timings given")
-    median = np.nanmedian(times, axis=1) if times.size else times.ravel()
-    if n == 0 or not (np.isfinite(median) & (median > 0)).all():
-        at = next((i for i, t in enumerate(median) if not (math.isfinite(t) and t > 0)), None)
-        raise ValueError("no timings given" if n == 0 else f"timing {at} is {median[at]} ms; it must be a finite number above 0")
-    return times
-
-
-def accuracy(predicted, repeats):
-    """Predictions (n,) against measurements (n, rounds), in the order given. All in ms unless named otherwise.
-
-    `noise` is what the median of the rounds still scatters, by `split_half`: no RMSE below it is a result.
-    `autocorrelation` is that of neighbours among the relative residuals: far from 0, drift passes for model error.
-    """
-    times = np.nanmedian(repeats, axis=1)
-    relative = predicted / times - 1
-    rmse = math.sqrt(np.mean((predicted - times)**2))
-    return {"networks": len(times), "mean": times.mean(), "rmse": rmse, "rmse/mean": rmse / times.mean(),
-            "r2": 1 - rmse**2 / times.var() if len(times) > 1 else math.nan, "kendall tau": kendalltau(predicted, times).statistic,
-            "within 5 %": np.mean(abs(relative) <= 0.05), "within 10 %": np.mean(abs(relative) <= 0.1),
-            "noise": split_half(repeats), "autocorrelation": autocorrelation(relative)}
-
-
-def split_half(repeats, splits=20, seed=0):
-    """Standard deviation in ms of the median over all rounds, from medians a, b of two halves: √(mean (a − b)² / 4).
-
-    The mean over `splits` random halvings; NaN with fewer than 4 rounds. Where the number is odd one round is left out.
-    """
-    rounds = repeats.shape[1]
-    if rounds < 4:
-        return math.nan
-    draw, half, squares = np.random.default_rng(seed), rounds // 2, []
-    for _ in range(splits):
-        order = draw.permutation(rounds)
-        a, b = (np.nanmedian(repeats[:, part], axis=1) for part in (order[:half], order[half:2 * half]))
-        squares.append(np.nanmean((a - b)**2) / 4)
-    return math.sqrt(np.mean(squares) * 2 * half / rounds)
-
-
-def autocorrelation(values, lag=1):
-    """Correlation of a series with itself `lag` later."""
-    values = np.asarray(values)
-    return np.corrcoef(values[:-lag], values[lag:])[0, 1] if len(values) > lag + 1 else math.nan

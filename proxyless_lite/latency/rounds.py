@@ -101,11 +101,16 @@ def line(row):
 def resume(path, about):
     """The visits in the file of an interrupted measurement; a last line cut short is taken out of the file."""
     saved, rows = read_visits(path)
-    same = [key for key in about if key not in ("date", "rounds", "machine")]
-    runtime.check_same(path, {key: saved.get(key) for key in same}, {key: about[key] for key in same})
+    runtime.check_same(path, what_must_agree(saved, about), what_must_agree(about, about))
     runtime.write_atomically(path, (heading(saved) + "".join(map(line, rows))).encode())
     print(f"going on after {len(rows)} visits in {path}", flush=True)
     return rows
+
+
+def what_must_agree(about, keys):
+    """All but the date, the number of rounds and the versions: the rest of a measurement may run on another day."""
+    same = {key: about.get(key) for key in keys if key not in ("date", "rounds", "machine")}
+    return {**same, "processor": about.get("machine", {}).get("processor")}
 
 
 def read_visits(path):

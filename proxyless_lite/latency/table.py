@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from dataclasses import asdict, dataclass, fields
 from io import StringIO
 from pathlib import Path
@@ -10,8 +9,10 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from ..architecture import named_space
 from ..runtime import write_atomically
 from ..spaces import Block
+from . import released
 
 SHAPE = [f.name for f in fields(Block) if f.name != "make"]  # operation, in_channels, …: what names a row
 
@@ -41,10 +42,7 @@ class Table:
     def __getitem__(self, block):
         """Milliseconds of a Block, or of one named as it prints: "MB6 7x7 80→96 s1 14x14"."""
         if isinstance(block, str):
-            found = [b for b in self.entries if str(b) == block]
-            if not found:
-                raise KeyError(f"the latency table has no entry {block!r}; it has {len(self)}, for example {self._example()!r}")
-            block = found[0]
+            block = self._named(block)
         if block.operation == "Zero":
             return 0.0
         if block not in self.entries:
@@ -52,7 +50,16 @@ class Table:
                            f"measure it, merge a table that has it, or fit a latency.Model to predict it")
         return self.entries[block].ms
 
+    def _named(self, name):
+        found = next((block for block in self.entries if str(block) == name), None)
+        if found is None:
+            raise KeyError(f"the latency table has no entry {name!r}; it has {len(self)}, for example "
+                           f"{str(next(iter(self.entries), 'none'))!r}")
+        return found
+
     def __contains__(self, block):
+        if isinstance(block, str):
+            return any(str(known) == block for known in self.entries)
         return block in self.entries or block.operation == "Zero"
 
     def __len__(self):
@@ -61,16 +68,13 @@ class Table:
     def __iter__(self):
         return iter(self.entries)
 
-    def _example(self):
-        return str(next(iter(self.entries), "none"))
-
     def input_size(self):
         """Input size in pixels of the networks whose blocks these are: that of the stem, which takes 3 channels; None without one."""
         return next((block.input_size for block in self.entries if block.in_channels == 3), None)
 
     def merge(self, other):
-        """Both tables in one. Where both know their reference network's time, the other's drift is taken out first:
-        its entries are multiplied by reference_ms / other's reference_ms. A block in both gets the mean, weighted by count.
+        """Both tables in one. Where both were measured beside the same reference network (that of their space), the
+        other's drift is taken out first: its entries are multiplied by reference_ms / other's reference_ms. A block in both gets the mean, weighted by count.
 
         Raises ValueError for tables of different devices, threads or batches.
         """
@@ -78,7 +82,8 @@ class Table:
             ours, theirs = self.about.get(key), other.about.get(key)
             if ours != theirs:
                 raise ValueError(f"cannot merge latency tables of different {key}: {ours!r} and {theirs!r}")
-        ratio = self.about["reference_ms"] / other.about["reference_ms"] if "reference_ms" in self.about and "reference_ms" in other.about else 1.0
+        beside_the_same = all("reference_ms" in t.about for t in (self, other)) and self.about.get("space") == other.about.get("space")
+        ratio = self.about["reference_ms"] / other.about["reference_ms"] if beside_the_same else 1.0
         merged = dict(self.entries)
         for block, entry in other.entries.items():
             scaled = Entry(entry.ms * ratio, entry.sd * ratio, entry.count)
@@ -102,15 +107,26 @@ class Table:
         Raises ValueError naming the file and what is wrong in it.
         """
         path = Path(path)
-        read = read_released if path.suffix in (".yaml", ".yml") else read_csv
+        read = read_yaml if path.suffix in (".yaml", ".yml") else read_csv
         try:
             return read(path.read_text())
-        except (ValueError, KeyError, TypeError, IsADirectoryError, yaml.YAMLError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, IsADirectoryError, yaml.YAMLError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise ValueError(f"{path} is no latency table: {reason[:200]}") from None
 
+    @classmethod
+    def pixel1(cls, root=None):
+        """The table the paper's authors released for the Pixel 1, downloaded on first use (see released.fetch)."""
+        return cls.load(released.fetch(root))
+
     def __repr__(self):
         return f"Table of {len(self)} blocks ({', '.join(f'{k} {self.about[k]}' for k in ('device', 'threads', 'batch', 'date') if k in self.about)})"
+
+
+def read_yaml(text):
+    """The released format."""
+    rows = released.read(yaml.safe_load(text))
+    return Table({block: Entry(*values) for block, values in rows.items()}, released.ABOUT)
 
 
 def mean(a, b):
@@ -130,13 +146,19 @@ def read_csv(text):
         raise ValueError(f"columns {', '.join(missing)} are missing; it has {', '.join(map(str, frame.columns))}")
     if frame.empty:
         raise ValueError("it has no rows")
-    if frame.ms.dtype == object:
+    if not all(map(is_number, frame.ms)):
         raise ValueError(f"column ms must hold numbers, not {next(v for v in frame.ms if not is_number(v))!r}")
-    entries = {}
-    for row in frame.itertuples():
-        block = Block(row.operation, *map(int, (row.in_channels, row.out_channels, row.input_size, row.stride)), is_true(row.residual))
-        entries[block] = Entry(float(row.ms), float(getattr(row, "sd", math.nan)), int(getattr(row, "count", 1)))
+    entries, fixed = {}, fixed_of(about)
+    for row in frame.to_dict("records"):
+        sizes = (int(row[name]) for name in ("in_channels", "out_channels", "input_size", "stride"))
+        block = Block(row["operation"], *sizes, is_true(row["residual"]))
+        entries[fixed.get(block, block)] = Entry(float(row["ms"]), float(row.get("sd", math.nan)), int(row.get("count", 1)))
     return Table(entries, about)
+
+
+def fixed_of(about):
+    """The fixed blocks of the space that a table names, each with what builds its module."""
+    return {b: b for b in named_space(**about["space_settings"]).fixed_blocks()} if "space_settings" in about else {}
 
 
 def is_number(value):
@@ -151,34 +173,3 @@ def is_true(value):
     if str(value) not in ("True", "False"):
         raise ValueError(f"column residual must hold True or False, not {value!r}")
     return str(value) == "True"
-
-
-SIZE = r"(\d+)x\d+x(\d+)"  # H x W x C
-RELEASED = re.compile(rf"(Conv|Conv_1|Logits|expanded_conv)-input:{SIZE}-output:(?:{SIZE}|(\d+))"
-                      r"(?:-expand:(\d+)-kernel:(\d+)-stride:(\d+)-idskip:([01]))?")
-
-
-def read_released(text):
-    """The authors' format: one key a block, with count, mean and var in ms."""
-    content = yaml.safe_load(text)
-    if not isinstance(content, dict) or not content:
-        raise ValueError("expected one entry a block, each with count, mean and var")
-    entries = {}
-    for key, value in content.items():
-        if not isinstance(value, dict) or not {"count", "mean", "var"} <= set(value):
-            raise ValueError(f"entry {key!r} must hold count, mean and var")
-        entries[released_block(str(key))] = Entry(float(value["mean"]), math.sqrt(float(value["var"])), int(value["count"]))
-    return Table(entries, {"device": "Pixel 1", "threads": 1, "batch": 1, "source": "released"})
-
-
-def released_block(key):
-    """The Block that a key of the released table names. Raises ValueError for another key."""
-    match = RELEASED.fullmatch(key)
-    if match is None or (match[1] == "expanded_conv") != (match[7] is not None):
-        raise ValueError(f"key {key!r} names no block of the released tables")
-    kind, size, channels, _, out, classes, expansion, kernel, stride, residual = match.groups()
-    size, channels, out = int(size), int(channels), int(out or classes)
-    if kind == "expanded_conv":
-        return Block(f"MB{expansion} {kernel}x{kernel}", channels, out, size, int(stride), residual == "1")
-    operation, stride = {"Conv": ("conv 3x3", 2), "Conv_1": ("conv 1x1", 1), "Logits": ("linear", 1)}[kind]
-    return Block(operation, channels, out, size, stride)

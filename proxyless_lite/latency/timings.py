@@ -1,6 +1,7 @@
 """Measured latencies of many networks, with every visit kept: the data set of Appendix B."""
 
 import json
+import string
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pandas as pd
 from ..architecture import Architecture, named_space
 from ..runtime import write_atomically
 from .rounds import read_visits, summarize, visits_path
+
+
+DIGITS = string.digits + string.ascii_letters
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Timings:
 
         The visits stand in a file beside it."""
         edges = self.architectures[0].space.edges()
-        codes = ["".join(str(e.candidates.index(c)) for e, c in zip(edges, a.choices)) for a in self.architectures]
+        codes = ["".join(DIGITS[e.candidates.index(c)] for e, c in zip(edges, a.choices)) for a in self.architectures]
         frame = summarize(self.visits).reindex(range(len(codes))).assign(choices=codes)[["choices", "ms", "sd", "visits"]]
         write_atomically(path, (f"# {json.dumps(self.about)}\n" + frame.to_csv(index=False, float_format="%.5g")).encode())
 
@@ -48,10 +52,10 @@ class Timings:
         path = Path(path)
         about, rows = read_visits(visits_path(path))
         try:
-            frame = pd.read_csv(path, comment="#", dtype={"choices": str})
+            frame = pd.read_csv(path, comment="#", dtype={"choices": str}, keep_default_na=False)
             space = named_space(**about["space_settings"])
             edges = space.edges()
-            found = [Architecture(space, tuple(e.candidates[int(i)] for e, i in zip(edges, code, strict=True))) for code in frame.choices]
+            found = [Architecture(space, tuple(e.candidates[DIGITS.index(i)] for e, i in zip(edges, code, strict=True))) for code in frame.choices]
         except (KeyError, ValueError, IndexError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} holds no timings of networks: {error!r}"[:200]) from None
         visits = pd.DataFrame(rows, columns=["round", "item", "ms", "reference_ms"])

@@ -42,9 +42,11 @@ class Search(Loop):
         self.net, self.data, self.rule = net.to(device), data.to(device), rule or rules.TwoPath()
         self.rule.check(objective)
         self.objective = objective
-        self.costs = next((part.costs for part in (objective if isinstance(objective, tuple) else [objective]) if part), None)
-        if self.costs and self.costs.space != net.space:
-            raise ValueError(f"the objective's costs are for {self.costs.space}, but the network searched is {net.space or 'a module of your own'}")
+        parts = [part for part in (objective if isinstance(objective, tuple) else [objective]) if part]
+        for part in parts:
+            if part.costs.space != net.space:
+                raise ValueError(f"the objective's costs are for {part.costs.space}, but the network searched is {net.space or 'a module of your own'}")
+        self.costs = parts[0].costs if parts else None
         if net.space and data.shape[1:] != (net.space.input_size,) * 2:
             raise ValueError(f"{net.space} takes images of {net.space.input_size}×{net.space.input_size}, but "
                              f"{data.name} has {data.shape[1]}×{data.shape[2]}; give the space input_size={data.shape[1]}")

@@ -3,7 +3,7 @@
 from torch import nn
 
 from .. import ops
-from .space import Block, Edge, Space, settings_of
+from .space import Block, Edge, Space, named_once, settings_of
 
 CANDIDATES = (*ops.MBCONV, "Zero")
 
@@ -17,7 +17,7 @@ def chain(edges=4, width=16, classes=10, input_size=8, candidates=CANDIDATES, ma
     """
     if min(edges, width, classes, input_size) < 1:
         raise ValueError(f"chain(edges={edges}, width={width}, classes={classes}, input_size={input_size}): all must be at least 1")
-    names = tuple(candidates)
+    names = named_once(candidates)
     stem, head = Block("conv 3x3", 3, width, input_size), Block("linear", width, classes, input_size)
     return Space(
         name="chain" if make is ops.build else f"chain of {make.__name__}",

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from torch import nn
 
 from .. import ops
-from .space import Block, Edge, Space, settings_of
+from .space import Block, Edge, Space, named_once, settings_of
 
 WIDTHS = (32, 16, 24, 40, 80, 96, 192, 320, 1280)  # stem, first block, six stages, head
 DEPTHS = (4, 4, 4, 4, 4, 1)                        # blocks of each stage: 21 edges
@@ -21,6 +21,8 @@ def mobile(width=1.0, classes=1000, input_size=224, widths=None, candidates=ops.
     if width <= 0 or min(classes, input_size) < 1 or (widths is not None and (len(widths) != 9 or min(widths) < 1)):
         raise ValueError(f"mobile(width={width}, classes={classes}, input_size={input_size}, widths={widths}): width must be "
                          f"above 0, classes and input_size at least 1, and widths 9 numbers (stem, first, six stages, head)")
+    if "Zero" in (candidates := named_once(candidates)):
+        raise ValueError("the mobile space adds Zero by itself where a block may be left out; leave it out of the candidates")
     stem, first, *stages, head = widths or [make_divisible(width * w) for w in WIDTHS]
     size = halved(input_size)
     before = Block("conv 3x3", 3, stem, input_size, stride=2), Block("MB1 3x3", stem, first, size)
@@ -28,7 +30,7 @@ def mobile(width=1.0, classes=1000, input_size=224, widths=None, candidates=ops.
     for stage, (channels, depth, stride) in enumerate(zip(stages, DEPTHS, STRIDES), 1):
         for i in range(depth):
             entering = edges[-1].out_channels if edges else first
-            edges.append(edge(f"stage{stage}.{i}", tuple(candidates), entering, channels, size, stride if i == 0 else 1))
+            edges.append(edge(f"stage{stage}.{i}", candidates, entering, channels, size, stride if i == 0 else 1))
             size = halved(size) if edges[-1].stride == 2 else size
     after = Block("conv 1x1", stages[-1], head, size), Block("linear", head, classes, size)
     named = {"widths": list(widths)} if widths else {"width": width}
@@ -40,7 +42,7 @@ def mobile(width=1.0, classes=1000, input_size=224, widths=None, candidates=ops.
             stem=before[0].module(), first=before[1].module(),
             blocks=nn.Sequential(*(ops.Residual(fill(e)) if e.residual else fill(e) for e in edges)),
             mix=after[0].module(), classifier=after[1].module())),
-        rows=tuple((str(e.block(e.candidates[0])).partition(" ")[2].partition(" ")[2], 1) for e in edges),
+        rows=tuple((e.block(e.candidates[0]).shape, 1) for e in edges),
         fixed=before + after,
     )
 

@@ -33,9 +33,14 @@ class Block:
         operation = self.make(self.operation, self.in_channels, self.out_channels, self.stride)
         return ops.Residual(operation) if self.residual else operation
 
-    def __str__(self):  # "MB6 7x7 80→96 s1 14x14"
+    @property
+    def shape(self):
+        """The shape as people write it: "80→96 s1 14x14", the size being that of the output."""
         size = -(-self.input_size // self.stride)
-        return f"{self.operation} {self.in_channels}→{self.out_channels} s{self.stride} {size}x{size}"
+        return f"{self.in_channels}→{self.out_channels} s{self.stride} {size}x{size}"
+
+    def __str__(self):
+        return f"{self.operation} {self.shape}"
 
 
 @dataclass(frozen=True)
@@ -149,6 +154,14 @@ class Bypass(nn.Module):
 
     def forward(self, x):
         return self.output.expand(len(x), -1, -1, -1)
+
+
+def named_once(candidates):
+    """The candidates as a tuple. Raises ValueError if there is none, or one twice."""
+    candidates = tuple(candidates)
+    if not candidates or len(set(candidates)) != len(candidates):
+        raise ValueError(f"candidates {candidates}: give at least one, and each once")
+    return candidates
 
 
 def settings_of(candidates, usual, **settings):

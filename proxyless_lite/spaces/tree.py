@@ -5,7 +5,7 @@ from torch.nn import functional as F
 from torchvision.ops import StochasticDepth
 
 from .. import ops
-from .space import Edge, Space, settings_of
+from .space import Edge, Space, named_once, settings_of
 
 STAGES = 3
 EDGES = 12  # learned edges a block
@@ -22,6 +22,7 @@ def tree(blocks=18, width=400, classes=10, input_size=32, candidates=ops.TREE):
     if blocks < 1 or width < 72 or classes < 1:
         raise ValueError(f"tree(blocks={blocks}, width={width}, classes={classes}): blocks must be at least 1, "
                          f"width at least 72, classes at least 1")
+    candidates = named_once(candidates)
     layout = list(block_layout(blocks, width, input_size))
     return Space(
         name="tree",

@@ -1,0 +1,458 @@
+"""Measuring: rounds that lose and repeat nothing, drift that cancels, clocks, and the command line."""
+
+import itertools
+import json
+import runpy
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.testing import assert_close
+
+import proxyless_lite as pl
+from proxyless_lite.latency import Table, Timings, clocks, measure, networks, rounds
+from proxyless_lite.latency.measure import Pool, random_networks, reference
+from proxyless_lite.spaces import Block
+
+ABOUT = {"seed": 3, "device": "fake"}
+
+
+def tiny(**settings):
+    return pl.spaces.chain(**dict(edges=2, width=4, classes=3, input_size=4, candidates=("MB3 3x3", "DW 3x3", "Zero")) | settings)
+
+
+def counting(count, seconds=0.004, after=None):
+    """`get` for run_rounds: item i takes (i + 1) times `seconds`. Also the list of visited items; `after` visits it dies."""
+    visited = []
+
+    def get(i):
+        if len(visited) == after:
+            raise KeyboardInterrupt
+        visited.append(i)
+        return lambda: (i + 1) * seconds
+    return get, visited
+
+
+def rows_of(visits):
+    return list(zip(visits["round"], visits["item"]))
+
+
+# -- rounds -----------------------------------------------------------------------------------------------------------
+
+def test_every_round_visits_every_item_once_in_an_order_of_its_own():
+    get, visited = counting(9)
+    visits = rounds.run_rounds(get, 9, lambda: 0.01, 4, 0.0, ABOUT)
+    orders = [visited[9 * r:9 * r + 9] for r in range(4)]
+    assert all(sorted(order) == list(range(9)) for order in orders)
+    assert len(set(map(tuple, orders))) == 4
+    assert rows_of(visits) == [(r, i) for r, order in enumerate(orders) for i in order], "in the order measured"
+    assert visits.ms.tolist() == pytest.approx([4 * (i + 1) for i in visited]) and set(visits.reference_ms) == {10.0}
+
+
+def test_the_order_is_that_of_the_seed():
+    def order(seed):
+        get, visited = counting(9)
+        rounds.run_rounds(get, 9, lambda: 0.01, 2, 0.0, {"seed": seed})
+        return visited
+    assert order(3) == order(3) != order(4)
+
+
+def test_a_visit_takes_the_shortest_of_two_turns_after_a_warm_up():
+    item, beside = iter([9., .030, .020]), iter([.007, .005])
+    assert rounds.visit(lambda: next(item), lambda: next(beside)) == pytest.approx((20, 5))
+    assert next(item, None) is None and next(beside, None) is None
+
+
+def test_a_short_item_is_repeated_and_its_mean_counts():
+    calls = []
+    times = itertools.chain([1e-3], itertools.cycle([.5e-3, 1.5e-3]))
+    ms, _ = rounds.visit(lambda: calls.append(1) or next(times), lambda: 1.)
+    assert len(calls) == 1 + 2 * 2 and ms == pytest.approx(1)
+    assert rounds.visit(lambda: 0., lambda: 1.)[0] == 0, "a clock too coarse to see the item does not divide by 0"
+
+
+# -- interruption -----------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("after", [0, 1, 5, 6, 13])
+def test_interrupted_and_resumed_is_the_same_as_at_once(after, tmp_path):
+    whole, visited = counting(6)
+    at_once = rounds.run_rounds(whole, 6, lambda: 0.01, 3, 0.0, ABOUT, tmp_path / "whole.csv")
+    killed, before = counting(6, after=after)
+    with pytest.raises(KeyboardInterrupt):
+        rounds.run_rounds(killed, 6, lambda: 0.01, 3, 0.0, ABOUT, tmp_path / "t.csv")
+    get, since = counting(6)
+    visits = rounds.run_rounds(get, 6, lambda: 0.01, 3, 0.0, ABOUT, tmp_path / "t.csv")
+    assert len(before) == after and before + since == visited, "no visit is lost or repeated"
+    pd.testing.assert_frame_equal(visits, at_once)
+    assert (tmp_path / "t.visits.csv").read_text() == (tmp_path / "whole.visits.csv").read_text()
+    get, again = counting(6)
+    pd.testing.assert_frame_equal(rounds.run_rounds(get, 6, lambda: 0.01, 3, 0.0, ABOUT, tmp_path / "t.csv"), at_once)
+    assert again == [], "what is complete is not measured again"
+
+
+def test_a_last_line_cut_short_is_measured_anew(tmp_path):
+    get, visited = counting(6)
+    rounds.run_rounds(get, 6, lambda: 0.01, 2, 0.0, ABOUT, tmp_path / "t.csv")
+    path = tmp_path / "t.visits.csv"
+    whole = path.read_text()
+    path.write_text(whole[:-3])  # "1,5,24,1": would pass for a reference of 1 ms
+    get, again = counting(6)
+    visits = rounds.run_rounds(get, 6, lambda: 0.01, 2, 0.0, ABOUT, tmp_path / "t.csv")
+    assert again == visited[-1:] and len(visits) == 12 and set(visits.reference_ms) == {10.0}
+    assert path.read_text() == whole
+
+
+def test_more_rounds_go_on_from_where_it_ended(tmp_path):
+    for count in (2, 3):
+        get, visited = counting(4)
+        about = {**ABOUT, "rounds": count, "date": f"day {count}"}
+        visits = rounds.run_rounds(get, 4, lambda: 0.01, count, 0.0, about, tmp_path / "t.csv")
+    assert len(visited) == 4 and len(visits) == 12
+
+
+@pytest.mark.parametrize("content, told", [
+    ("", "its heading is another"), ("once\nupon\na time\n", "its heading is another"),
+    (None, "device is 'fake' there and 'other' here"),
+    ("# {}\nround,item,ms,reference_ms\n0,1,2\n", "holds no visits"),
+    ("# {}\nround,item,ms,reference_ms\n0,1,x,2\n", "holds no visits"),
+    ("# {}\nround,item,ms,reference_ms\n0,1,-2,2\n", "is not positive"),
+    ("# {}\nround,item,ms,reference_ms\n0,1,nan,2\n", "is not positive"),
+    ("# {\nround,item,ms,reference_ms\n0,1,2,2\n", "holds no visits"),
+])
+def test_a_file_of_something_else_is_refused_and_kept(content, told, tmp_path):
+    path = tmp_path / "t.visits.csv"
+    if content is None:
+        rounds.run_rounds(counting(2)[0], 2, lambda: 0.01, 1, 0.0, ABOUT, tmp_path / "t.csv")
+    else:
+        path.write_text(content)
+    kept = path.read_text()
+    with pytest.raises(ValueError, match=told) as caught:
+        rounds.run_rounds(counting(2)[0], 2, lambda: 0.01, 1, 0.0, {**ABOUT, "device": "other"}, tmp_path / "t.csv")
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value) and path.read_text() == kept
+
+
+# -- how long ---------------------------------------------------------------------------------------------------------
+
+def test_a_certain_item_stops_after_its_visits_and_a_noisy_one_goes_on():
+    def visits_of(rounds_at_most, precision):
+        noise = itertools.cycle([.004, .006, .008])
+
+        def get(i):
+            seconds = next(noise) if i else .004
+            return lambda: seconds
+        return rounds.run_rounds(get, 2, lambda: 0.01, rounds_at_most, precision, ABOUT)["item"].value_counts().to_dict()
+
+    assert visits_of(20, 0.01) == {0: rounds.CERTAIN, 1: 20}
+    assert visits_of(20, 10.0) == {0: rounds.CERTAIN, 1: rounds.CERTAIN}, "a coarse precision is soon reached"
+    assert visits_of(5, 10.0) == {0: 5, 1: 5}
+
+
+def test_an_item_without_noise_is_still_visited_every_round_at_precision_0():
+    jitter = itertools.count(1)
+    visits = rounds.run_rounds(lambda i: lambda: 0.004 + 1e-7 * next(jitter), 1, lambda: 0.01, 12, 0.0, ABOUT)
+    assert len(visits) == 12
+
+
+def test_the_standard_error_is_that_of_the_median_of_normal_noise():
+    values = 10 + np.random.default_rng(0).normal(size=(4000, 41))
+    found = np.mean([rounds.standard_error(list(row)) for row in values])
+    assert found == pytest.approx(np.median(values, axis=1).std() / 10, rel=0.05)
+
+
+def test_the_summary_is_the_median_ratio_times_the_median_reference():
+    rows = [(0, 0, 2., 1.), (0, 1, 8., 2.), (1, 0, 9., 3.), (1, 1, 5., 1.), (2, 0, 16., 4.)]
+    visits = pd.DataFrame(rows, columns=rounds.COLUMNS)
+    rows = rounds.summarize(visits)  # ratios of item 0: 2, 3, 4, of item 1: 4, 5; the reference's median is 2
+    assert rows.ms.tolist() == pytest.approx([6, 9]) and rows.visits.tolist() == [3, 2]
+    assert rows["sd"].tolist() == pytest.approx([2, 2**.5])
+
+
+def test_drift_that_slows_item_and_reference_alike_cancels_out():
+    speed = 1.0
+
+    def get(i):
+        nonlocal speed
+        speed *= 1.1  # every visit is slower than the one before
+        return lambda: speed * 0.004 * (i + 1)
+
+    visits = rounds.run_rounds(get, 5, lambda: speed * 0.01, 6, 0.0, ABOUT)
+    raw = visits.pivot(index="item", columns="round", values="ms").to_numpy()
+    assert (raw.max(1) / raw.min(1)).min() > 5
+    timings = Timings([None] * 5, visits, {})
+    repeats = timings.repeats()
+    assert repeats.shape == (5, 6)
+    np.testing.assert_allclose(repeats / repeats[0, 0], np.tile(np.arange(1, 6)[:, None], 6), rtol=1e-9)
+    np.testing.assert_allclose(timings.milliseconds(), 0.4 * visits.reference_ms.median() * np.arange(1, 6))
+
+
+def test_repeats_has_nan_where_a_network_was_not_visited():
+    visits = pd.DataFrame([(0, 1, 4., 2.), (0, 0, 2., 2.), (2, 1, 6., 2.)], columns=rounds.COLUMNS)
+    np.testing.assert_array_equal(Timings([None] * 3, visits, {}).repeats(), [[2, np.nan, np.nan], [4, np.nan, 6], [np.nan] * 3])
+
+
+# -- the networks that are timed --------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("space", [
+    tiny(), tiny(edges=1), pl.spaces.tree(1, 72, classes=3, input_size=4),
+    pl.spaces.mobile(widths=(4,) * 9, classes=3, input_size=32, candidates=("MB3 3x3", "MB6 5x5")),
+], ids=lambda s: f"{s.name} {len(s.edges())}")
+def test_a_pooled_network_is_the_compact_one(space):
+    torch.manual_seed(0)
+    clock = clocks.Cpu()
+    pool, x = Pool(space, clock), torch.randn(1, 3, space.input_size, space.input_size)
+    for network in random_networks(space, 3, seed=1):
+        pooled = pool.network(network.choices)
+        compact = network.build().eval()
+        compact.load_state_dict(pooled.state_dict())  # strict: the same layers under the same names
+        for operations, choice in zip(pool.operations, network.choices):
+            assert set(operations[choice].modules()) <= set(pooled.modules()), "the pool's own weights run"
+        with torch.no_grad():
+            assert_close(pooled(x), compact(x), rtol=0, atol=1e-5)
+        assert not pooled.training
+
+
+def test_a_pooled_network_of_zeros_is_the_fixed_part():
+    torch.manual_seed(0)
+    pool, x = Pool(tiny(), clocks.Cpu()), torch.randn(2, 3, 4, 4)
+    whole = pool.network(("Zero", "Zero"))
+    with torch.no_grad():
+        assert_close(whole(x), whole[3](whole[0](x)))
+        assert not torch.allclose(pool.network(("Zero", "DW 3x3"))(x), whole[3](whole[0](x)))
+
+
+def test_in_the_reference_every_candidate_takes_part():
+    assert reference(tiny(edges=4)).choices == ("MB3 3x3", "DW 3x3", "Zero", "MB3 3x3")
+    choices = reference(pl.spaces.mobile()).choices
+    assert set(choices) == {*pl.ops.MBCONV, "Zero"}
+    pl.spaces.mobile().check(choices)
+
+
+def test_random_networks_are_different_repeatable_and_uniform():
+    space = tiny()
+    assert {a.choices for a in random_networks(space, 9, 0)} == set(itertools.product(space.edges()[0].candidates, repeat=2))
+    wide = tiny(edges=6)
+    drawn = [a.choices for a in random_networks(wide, 400, 5)]
+    assert drawn == [a.choices for a in random_networks(wide, 400, 5)] != [a.choices for a in random_networks(wide, 400, 6)]
+    assert len(set(drawn)) == 400
+    counts = np.array([[column.count(name) for name in wide.edges()[0].candidates] for column in zip(*drawn)])
+    assert abs(counts / 400 - 1 / 3).max() < 0.08
+    for count in (0, 10):
+        with pytest.raises(ValueError, match=f"{count} networks asked for; chain.* has 1 to 9"):
+            random_networks(space, count, 0)
+
+
+# -- measuring for real -----------------------------------------------------------------------------------------------
+
+def test_measure_times_every_distinct_block_once_and_resumes(tmp_path, monkeypatch, capsys):
+    space, out = tiny(edges=3), tmp_path / "t.csv"
+    table = measure(space, rounds=2, out=out, seed=1)
+    assert set(table) == {Block("conv 3x3", 3, 4, 4), Block("linear", 4, 3, 4),
+                          Block("MB3 3x3", 4, 4, 4, residual=True), Block("DW 3x3", 4, 4, 4, residual=True)}
+    assert all(0 < entry.ms < 100 and entry.count == 2 for entry in table.entries.values())
+    about = table.about
+    assert about["device"] == "cpu" and about["threads"] == about["batch"] == 1 and about["reference_ms"] > 0
+    assert about["space_settings"] == {"name": "chain", **space.settings} and about["machine"]["torch"] == torch.__version__
+    loaded = Table.load(out)
+    assert list(loaded) == list(table) and all(loaded[b] == pytest.approx(table[b], rel=1e-4) for b in table)
+    monkeypatch.setattr(rounds, "visit", lambda *_: pytest.fail("measured again"))
+    again = measure(space, rounds=2, out=out, seed=1)
+    assert all(again[b] == pytest.approx(table[b], rel=1e-3) for b in table)
+    assert "going on after 8 visits" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="seed is 1 there and 2 here"):
+        measure(space, rounds=2, out=out, seed=2)
+    costs = pl.objective.costs(space, loaded)
+    assert costs.of([2, 2, 2]) == pytest.approx(costs.fixed) and costs.of([0, 0, 0]) > costs.fixed
+
+
+def test_the_milliseconds_are_those_of_a_forward_pass():
+    table = measure(pl.spaces.chain(edges=1, width=16, classes=3, input_size=64, candidates=("MB6 7x7", "DW 3x3")), rounds=2)
+    heavy, light = (table[f"{name} 16→16 s1 64x64"] for name in ("MB6 7x7", "DW 3x3"))
+    assert 2 * light < heavy < 1000, "one has 20 times the work of the other"
+
+
+def test_networks_are_timed_saved_and_loaded(tmp_path, monkeypatch):
+    space, out = tiny(), tmp_path / "n.csv"
+    timings = networks(space, 5, rounds=3, out=out, seed=2)
+    repeats = timings.repeats()
+    assert repeats.shape == (5, 3) and np.isfinite(repeats).all() and repeats.min() > 0
+    assert [a.choices for a in timings.architectures] == [a.choices for a in random_networks(space, 5, 2)]
+    loaded = Timings.load(out)
+    assert [a.choices for a in loaded.architectures] == [a.choices for a in timings.architectures]
+    assert loaded.architectures[0].space == space and loaded.about == timings.about
+    np.testing.assert_allclose(loaded.repeats(), repeats, rtol=1e-3)
+    rows = pd.read_csv(out, comment="#", dtype={"choices": str})
+    assert rows.visits.tolist() == [3] * 5
+    np.testing.assert_allclose(rows.ms, timings.milliseconds(), rtol=1e-3)
+    assert rows.choices[0] == "".join(str(space.edges()[0].candidates.index(c)) for c in timings.architectures[0].choices)
+    monkeypatch.setattr(rounds, "visit", lambda *_: pytest.fail("measured again"))
+    np.testing.assert_allclose(networks(space, 5, rounds=3, out=out, seed=2).repeats(), repeats, rtol=1e-3)
+    with pytest.raises(ValueError, match="networks is 5 there and 6 here"):
+        networks(space, 6, rounds=3, out=out, seed=2)
+
+
+def saved(path, networks):
+    """Timings of these networks by fake clocks, saved."""
+    settings = {"name": "chain", **networks[0].space.settings}
+    about = {"seed": 0, "space_settings": settings}
+    visits = rounds.run_rounds(counting(len(networks))[0], len(networks), lambda: 0.01, 1, 0.0, about, path)
+    Timings(networks, visits, about).save(path)
+
+
+def test_networks_of_a_space_with_many_candidates_survive_the_file(tmp_path):
+    space = tiny(candidates=("Zero", *(f"DW {k}x{k}" for k in range(1, 25, 2))))
+    drawn = [pl.Architecture(space, (a, b)) for a, b in zip(space.edges()[0].candidates, space.edges()[0].candidates[::-1])]
+    saved(tmp_path / "n.csv", drawn)
+    assert [a.choices for a in Timings.load(tmp_path / "n.csv").architectures] == [a.choices for a in drawn]
+
+
+@pytest.mark.parametrize("damage, told", [
+    (lambda text: text.replace("choices", "choice"), "choices"),
+    (lambda text: text.replace("\n00,", "\n09,"), "holds no timings of networks"),
+    (lambda text: text.replace("\n00,", "\n000,"), "holds no timings of networks"),
+    (lambda text: "", "holds no timings of networks"),
+])
+def test_damaged_timings_are_refused_in_one_line(damage, told, tmp_path):
+    saved(tmp_path / "n.csv", [pl.Architecture(tiny(), ("MB3 3x3",) * 2)])
+    assert len(Timings.load(tmp_path / "n.csv").architectures) == 1
+    (tmp_path / "n.csv").write_text(damage((tmp_path / "n.csv").read_text()))
+    with pytest.raises(ValueError, match=f"n.csv .*{told}") as caught:
+        Timings.load(tmp_path / "n.csv")
+    assert "\n" not in str(caught.value)
+
+
+# -- clocks -----------------------------------------------------------------------------------------------------------
+
+def test_an_unknown_or_absent_device_is_refused():
+    with pytest.raises(ValueError, match="unknown device 'tpu'; allowed: cpu, cuda, onnxruntime"):
+        clocks.clock_of("tpu")
+    for threads in (0, -1):
+        with pytest.raises(ValueError, match=f"threads={threads}: must be at least 1"):
+            clocks.clock_of("cpu", threads)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU here")
+def test_a_gpu_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match="'cuda' asked for, but PyTorch sees no CUDA GPU"):
+        measure(tiny(), device="cuda")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no CUDA GPU here")
+def test_the_gpu_clock_replays_the_module():
+    clock = clocks.clock_of("cuda")
+    assert clock.batch == 8
+    run = clock.prepare(Block("MB6 5x5", 64, 64, 56, residual=True).module(), (8, 64, 56, 56))
+    assert 1e-6 < min(run() for _ in range(5)) < 1
+
+
+def test_the_cpu_clock_runs_the_module_once_in_inference_mode():
+    seen = []
+
+    class Seen(torch.nn.Module):
+        def forward(self, x):
+            last = x.is_contiguous(memory_format=torch.channels_last)
+            seen.append((tuple(x.shape), last, torch.is_inference_mode_enabled(), self.training))
+
+    run = clocks.clock_of("cpu").prepare(Seen(), (2, 3, 5, 5))
+    assert seen == [] and run() > 0 and seen == [((2, 3, 5, 5), True, True, False)]
+
+
+def test_onnxruntime_missing_is_told_in_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ValueError, match="'onnxruntime' asked for, but it is not installed; pip install") as caught:
+        clocks.clock_of("onnxruntime")
+    assert "\n" not in str(caught.value)
+
+
+def test_onnxruntime_computes_what_pytorch_does(monkeypatch):
+    for name in ("onnxruntime", "onnxscript"):
+        pytest.importorskip(name, reason=f"{name} is not installed")
+    clock = clocks.clock_of("onnxruntime", 1)
+    sessions, original = [], clock.onnxruntime.InferenceSession
+    monkeypatch.setattr(clock.onnxruntime, "InferenceSession", lambda *a, **k: sessions.append(original(*a, **k)) or sessions[-1])
+    torch.manual_seed(0)
+    module = Block("MB3 3x3", 4, 4, 6, residual=True).module()
+    run = clock.prepare(module, (1, 4, 6, 6))
+    assert 0 < run() < 1
+    x = torch.randn(1, 4, 6, 6)
+    with torch.no_grad():
+        assert_close(torch.from_numpy(sessions[0].run(None, {"x": x.numpy()})[0]), module.eval()(x), rtol=1e-4, atol=1e-5)
+
+
+# -- command line -----------------------------------------------------------------------------------------------------
+
+def cli(*arguments, monkeypatch):
+    """As `python -m proxyless_lite.latency …`, in this process; the exit status, None where it ends well."""
+    monkeypatch.setattr(sys, "argv", ["latency", *map(str, arguments)])
+    sys.modules.pop("proxyless_lite.latency.__main__", None)
+    try:
+        runpy.run_module("proxyless_lite.latency", run_name="__main__", alter_sys=True)
+    except SystemExit as stop:
+        return stop.code
+
+
+SMALL = ["--space", "chain", "--width", 4, "--input-size", 4, "--classes", 3]
+
+
+def test_measure_then_predict(tmp_path, monkeypatch, capsys):
+    table, network = tmp_path / "t.csv", tmp_path / "a.json"
+    assert cli("measure", *SMALL, "--rounds", 1, "--out", table, monkeypatch=monkeypatch) is None
+    space = pl.spaces.chain(width=4, classes=3, input_size=4)
+    measured = Table.load(table)
+    assert len(measured) == 8 and measured.about["space"] == str(space) and f"written to {table}" in capsys.readouterr().out
+    pl.Architecture(space, ("MB6 7x7", "Zero", "MB3 3x3", "MB3 5x5")).save(network)
+    cli("predict", "--data", table, network, network, monkeypatch=monkeypatch)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and lines[0].startswith(f"{network}: ") and lines[0].endswith(" ms (prediction)")
+    by_table = sum(measured[block] for block in space.blocks(("MB6 7x7", "Zero", "MB3 3x3", "MB3 5x5")))
+    assert float(lines[0].split()[1]) == pytest.approx(by_table, rel=0.5)
+
+
+def test_networks_then_predict(tmp_path, monkeypatch, capsys):
+    timings, network = tmp_path / "n.csv", tmp_path / "a.json"
+    cli("networks", *SMALL, "--count", 16, "--rounds", 1, "--out", timings, monkeypatch=monkeypatch)
+    told = capsys.readouterr().out
+    assert "rmse/mean" in told and "kendall tau" in told and f"written to {timings}" in told
+    measured = Timings.load(timings)
+    measured.architectures[0].save(network)
+    cli("predict", "--data", timings, network, monkeypatch=monkeypatch)
+    assert float(capsys.readouterr().out.split()[1]) == pytest.approx(measured.milliseconds()[0], rel=0.5)
+
+
+def test_a_few_networks_are_measured_even_if_no_model_can_be_fitted(tmp_path, monkeypatch, capsys):
+    assert cli("networks", *SMALL, "--count", 2, "--rounds", 1, "--out", tmp_path / "n.csv", monkeypatch=monkeypatch) is None
+    assert len(Timings.load(tmp_path / "n.csv").architectures) == 2 and "written to" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments, told", [
+    (["measure", "--device", "tpu", "--out", "t.csv"], "error: unknown device 'tpu'; allowed: cpu, cuda, onnxruntime"),
+    (["measure", "--space", "mobile", "--width", -1, "--out", "t.csv"], "width must be above 0"),
+    (["measure", "--rounds", 0, "--out", "t.csv"], "rounds"),
+    (["measure", "--batch", -1, "--out", "t.csv"], "batch"),
+    (["measure", "--batch", 0, "--out", "t.csv"], "batch"),
+    (["networks", "--count", 0, "--out", "n.csv"], "0 networks asked for"),
+    (["predict", "--data", "absent.csv", "a.json"], "absent.csv"),
+    (["predict", "--data", "table.csv", "absent.json"], "absent.json"),
+])
+def test_errors_are_one_line(arguments, told, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    space = tiny(candidates=pl.ops.MBCONV)
+    blocks = [*space.fixed_blocks(), *map(space.edges()[0].block, pl.ops.MBCONV)]
+    Table({b: pl.latency.Entry(1. + i) for i, b in enumerate(blocks)}).save("table.csv")
+    small = [] if arguments[0] == "predict" or "--space" in arguments else SMALL
+    code = cli(arguments[0], *small, *arguments[1:], monkeypatch=monkeypatch)
+    assert isinstance(code, str) and code.startswith("error: ") and told in code and "\n" not in code, code
+
+
+@pytest.mark.parametrize("arguments", [["measure"], ["guess"], [], ["measure", "--out", "t.csv", "--space", "moon"],
+                                       ["measure", "--out", "t.csv", "--rounds", "x"]], ids=str)
+def test_wrong_arguments_are_one_line(arguments, monkeypatch, capsys):
+    assert cli(*arguments, monkeypatch=monkeypatch) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_about_of_a_table_is_json(tmp_path):
+    measure(tiny(edges=1), rounds=1, out=tmp_path / "t.csv")
+    first = (tmp_path / "t.csv").read_text().splitlines()[0]
+    assert json.loads(first.removeprefix("# "))["rounds"] == 1

@@ -1,0 +1,502 @@
+"""Expected cost, losses and rewards, against enumeration and closed forms in float64; and a search that listens to them."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.testing import assert_close
+
+import proxyless_lite as pl
+import toy
+from proxyless_lite.latency import Entry, Model, Table
+from proxyless_lite.objective import LatencyPenalty, Reward, costs
+from proxyless_lite.rules import Combined, Exact, Reinforce, TwoPath, Trapezoid
+from proxyless_lite.spaces import Block, Edge, Space
+
+
+def exactly(a, b):
+    assert_close(a, b, rtol=0, atol=1e-10)
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def uneven():
+    """Two edges of 3 and 2 candidates, Zero on the first."""
+    a = Edge("a", ("MB3 3x3", "Zero", "MB6 3x3"), 4, 4, 4, residual=True)
+    b = Edge("b", ("MB3 5x5", "MB1 3x3"), 4, 6, 4, stride=2)
+    stem, head = Block("conv 3x3", 3, 4, 4), Block("linear", 6, 3, 2)
+    return Space("uneven", {}, 4, lambda fill: nn.Sequential(stem.module(), pl.ops.Residual(fill(a)), fill(b), head.module()),
+                 rows=((a.block("Zero").shape, 1), (b.block("MB1 3x3").shape, 1)), fixed=(stem, head))
+
+
+def chain(**settings):
+    usual = dict(edges=3, width=4, classes=3, input_size=4, candidates=("MB3 3x3", "identity", "Zero", "MB6 5x5"))
+    return pl.spaces.chain(**usual | settings)
+
+
+def table(space, seed=0, **about):
+    """Made-up milliseconds of every block of a space."""
+    rng = np.random.default_rng(seed)
+    blocks = [*space.fixed_blocks(), *(e.block(n) for e in space.edges() for n in e.candidates if n != "Zero")]
+    return Table({b: Entry(ms) for b, ms in zip(dict.fromkeys(blocks), rng.uniform(1, 5, size=len(blocks)))}, about)
+
+
+def supernet(space=None):
+    torch.manual_seed(0)
+    return toy.spread(pl.SuperNet(space or uneven()).double())
+
+
+def by_hand(net, milliseconds):
+    """What every path of every edge costs, a list of lists, and the fixed part."""
+    rows = [[0.0 if n == "Zero" else milliseconds[e.block(n)] for n in e.candidates] for e in net.space.edges()]
+    return rows, sum(milliseconds[b] for b in net.space.fixed_blocks())
+
+
+def batch(space=None):
+    return torch.randn(4, 3, 4, 4, generator=seeded(1), dtype=torch.float64), torch.tensor([0, 1, 2, 1])
+
+
+def closed_form(net, rows, p=None):
+    """p_i (F_i − Σ_j p_j F_j) for every edge, as a matrix (E, N)."""
+    p = net.probability_matrix() if p is None else p
+    found = []
+    for row, p_e in zip(rows, p):
+        mean = sum(f * q for f, q in zip(row, p_e.tolist()))
+        found.append(torch.tensor([q * (f - mean) for f, q in zip(row, p_e.tolist())], dtype=torch.float64))
+    return toy.padded(net, found)
+
+
+# -- Costs ------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("space", [uneven(), chain()], ids=lambda s: s.name)
+def test_expected_cost_is_the_mean_over_all_paths_and_its_gradient_the_closed_form(space):
+    net = supernet(space)
+    ms = table(space)
+    rows, fixed = by_hand(net, ms)
+    found = costs(net, ms).expected(net)
+    p = net.probability_matrix()
+    mean = sum(math.prod(p[e, i].item() for e, i in enumerate(paths)) * (fixed + sum(rows[e][i] for e, i in enumerate(paths)))
+               for paths in toy.all_paths(net))
+    assert found.item() == pytest.approx(mean, abs=1e-12) and found.dtype == torch.float64
+    exactly(costs(net, ms).under(p), found.detach())
+    gradient = toy.padded(net, torch.autograd.grad(found, net.architecture_parameters()))
+    exactly(gradient, closed_form(net, rows))
+    assert gradient.abs().max() > 0.1
+
+
+def test_the_gradient_of_expected_cost_does_not_care_which_path_is_active():
+    net = supernet()
+    c = costs(net, table(net.space))
+    gradients = []
+    for active in ((1, 0), (0, 1)):  # Zero first
+        net.activate(active)
+        gradients.append(toy.padded(net, torch.autograd.grad(c.expected(net), net.architecture_parameters())))
+    exactly(*gradients)
+    assert gradients[0].abs().amax(1).min() > 1e-2
+
+
+def test_the_cost_of_a_network_is_the_sum_of_its_blocks():
+    net = supernet()
+    ms = table(net.space)
+    c, (rows, fixed) = costs(net.space, ms), by_hand(net, ms)
+    assert c.unit == "ms" and c.fixed == pytest.approx(fixed)
+    assert c.matrix.tolist() == toy.padded(net, [torch.tensor(row, dtype=torch.float64) for row in rows]).tolist()
+    for paths in toy.all_paths(net):
+        choices = tuple(e.candidates[i] for e, i in zip(net.space.edges(), paths))
+        wanted = fixed + sum(rows[e][i] for e, i in enumerate(paths))
+        assert c.of(paths) == pytest.approx(wanted) == c.of(pl.Architecture(net.space, choices)) == c.of(list(paths))
+    with pytest.raises(ValueError, match="edge 'b' has no candidate 'Zero'"):
+        c.of(pl.Architecture(net.space, ("Zero", "Zero")))
+
+
+@pytest.mark.parametrize("paths", [[0], [0, 0, 0], [0, 2], [3, 0]], ids=str)
+def test_paths_that_do_not_fit_have_no_cost(paths):
+    with pytest.raises((ValueError, IndexError)):
+        costs(uneven(), "macs").of(paths)
+
+
+@pytest.mark.parametrize("space", [chain(), uneven(), pl.spaces.tree(1, 72, classes=3, input_size=8),
+                                   pl.spaces.mobile(.5, classes=7, input_size=64)], ids=lambda s: s.name)
+@pytest.mark.parametrize("source, count", [("macs", pl.Architecture.macs), ("params", pl.Architecture.params)])
+def test_costs_in_macs_and_params_are_those_of_the_architecture(space, source, count):
+    c = costs(space, source)
+    assert c.unit == {"macs": "MACs", "params": "params"}[source]
+    g = np.random.default_rng(0)
+    for _ in range(3):
+        network = pl.Architecture(space, tuple(e.candidates[g.integers(len(e.candidates))] for e in space.edges()))
+        assert c.of(network) == count(network)
+
+
+def test_costs_follow_the_precision_of_the_network():
+    net = pl.SuperNet(uneven())
+    c = costs(net, table(net.space))
+    single = c.expected(net)
+    assert single.dtype == torch.float32
+    assert c.expected(net.double()).item() == pytest.approx(single.item(), rel=1e-6)
+    assert c.expected(net.double()).dtype == torch.float64
+
+
+def test_costs_that_cannot_be_found_are_refused():
+    space, ms = chain(), table(chain())
+    with pytest.raises(ValueError, match=r"for input size 4, but chain\(.*\) has 8; measure that one"):
+        costs(chain(input_size=8), ms)
+    with pytest.raises(KeyError, match="no entry for MB3 3x3 4→4 s1 4x4 with residual"):
+        costs(space, Table({b: ms.entries[b] for b in ms if b.operation != "MB3 3x3"}))
+    for source in ("flops", 3, None):
+        with pytest.raises(ValueError, match=f"costs from {source!r} are not known; allowed: a latency.Table"):
+            costs(space, source)
+    with pytest.raises(ValueError, match="made from a module of your own"):
+        costs(toy.network(), "macs")
+
+
+def test_a_model_gives_costs_without_a_table():
+    space = chain(candidates=pl.ops.MBCONV)
+    c = costs(space, model := Model().fit(table(space)))
+    network = pl.Architecture(space, ("MB3 3x3", "MB6 7x7", "MB3 5x5"))
+    assert c.of(network) == pytest.approx(model.predict(network))
+
+
+# -- LatencyPenalty ---------------------------------------------------------------------------------------------------
+
+FORMS = {
+    "linear": lambda ce, e: ce + 0.3 * e,
+    "add#linear": lambda ce, e: ce + 0.3 * (e - 12) / 12,
+    "abs#linear": lambda ce, e: ce + 0.3 * abs(e - 12) / 12,
+    "mul#log": lambda ce, e: 0.2 * ce * (math.log(e) / math.log(12)) ** 0.3,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_forms_of_the_loss_and_their_slopes(form):
+    net = supernet()
+    c = costs(net, table(net.space))
+    penalty, formula = LatencyPenalty(c, weight=0.3, target=12, form=form), FORMS[form]
+    number = lambda x: torch.tensor(x, dtype=torch.float64)  # noqa: E731
+    for ce, e in ((1.7, 9.), (0.4, 12.), (2.3, 40.)):
+        assert penalty.loss(number(ce), number(e)).item() == pytest.approx(formula(ce, e))
+    p = net.probability_matrix()
+    ce, e, h = 1.7, c.under(p).item(), 1e-5
+    with torch.no_grad():
+        by_ce, by_e = penalty.slopes(number(ce), p)
+    assert by_ce.item() == pytest.approx((formula(ce + h, e) - formula(ce - h, e)) / (2 * h), rel=1e-6)
+    assert by_e.item() == pytest.approx((formula(ce, e + h) - formula(ce, e - h)) / (2 * h), rel=1e-6)
+    assert not by_ce.requires_grad
+
+
+@pytest.mark.parametrize("settings, told", [
+    (dict(form="square"), r"form='square'.*form is one of linear, add#linear, .*mul#log"),
+    (dict(over="none"), "over is pair or all"),
+    (dict(form="add#linear"), r"LatencyPenalty\(target=None\): give the cost to aim at, above 0"),
+    (dict(form="mul#log", target=-1), "target=-1"),
+    (dict(form="add#linear", target=math.nan), "target=nan"), (dict(weight=-1), r"weight=-1\): must be a finite number"),
+    (dict(weight=math.inf), "weight=inf"),
+    (dict(form="mul#log", target=0.9), "its logarithms need costs above 1, but the target is 0.9"),
+])
+def test_a_penalty_that_means_nothing_is_refused(settings, told):
+    with pytest.raises(ValueError, match=told) as caught:
+        LatencyPenalty(costs(uneven(), "macs"), **dict(weight=0.1) | settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_logarithms_of_costs_that_may_fall_below_1_are_refused():
+    space = uneven()
+    cheap = Table({b: Entry(0.1) for b in table(space)})
+    with pytest.raises(ValueError, match="the target is 5 and the cheapest network 0.3 ms; use another form"):
+        LatencyPenalty(costs(space, cheap), weight=0.1, target=5, form="mul#log")
+    LatencyPenalty(costs(space, cheap), weight=0.1, target=5, form="add#linear")
+
+
+def test_the_verdict_says_why_a_search_missed_its_target():
+    net = supernet()
+    c = costs(net, ms := table(net.space))
+    rows, fixed = by_hand(net, ms)
+
+    def verdict(alpha, target):
+        net.set_alpha(alpha)
+        return LatencyPenalty(c, weight=0.1, target=target, form="add#linear").verdict(net, tolerance=0.02)
+
+    dear = [row.index(max(row)) for row in rows]
+    derived, uniform = fixed + sum(map(max, rows)), fixed + sum(rows[0]) / 3 + sum(rows[1]) / 2
+    decided, open_ = (scale * F.one_hot(torch.tensor(dear), 3) for scale in (9., .01))
+    assert derived / uniform > 1.05
+    assert verdict(decided, derived).startswith(f"target {derived:.4g} ms: derived network {derived:.4g} (+0%), expected ")
+    assert "search longer" not in verdict(decided, derived) and "weight" not in verdict(decided, derived)
+    assert "α has not decided (mean entropy 0.90 nats)" in verdict(open_, uniform)
+    assert "change the weight" in verdict(decided, 2 * derived) and "-50%" in verdict(decided, 2 * derived)
+
+
+# -- rules under a penalty --------------------------------------------------------------------------------------------
+
+def difference(rule, net, penalty, seed):
+    """What the penalty adds to an estimate, the cross-entropy's own part, the loss, and the gates; all at the same draw."""
+    x, labels = batch()
+    plain, metrics = rule.estimate(net, x, labels, seeded(seed))
+    gates = [(op.gate.active, list(op.gate.others)) for op in net.mixed_ops.values()]
+    found, with_penalty = rule.estimate(net, x, labels, seeded(seed), penalty)
+    assert gates == [(op.gate.active, list(op.gate.others)) for op in net.mixed_ops.values()]
+    exactly(metrics["loss"], with_penalty["loss"])  # the metrics stay those of the cross-entropy
+    return found, plain, metrics["loss"], gates
+
+
+def reset_to(net, gates):
+    """q (E, N): p reset to the active path and its partner."""
+    q = torch.zeros_like(net.probability_matrix())
+    for e, (active, (other,)) in enumerate(gates):
+        p = net.probability_matrix()[e]
+        q[e, active], q[e, other] = p[active] / (p[active] + p[other]), p[other] / (p[active] + p[other])
+    return q
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_two_path_over_the_pair_resets_the_probabilities_of_the_cost_too(form):
+    net = supernet(chain())
+    ms = table(net.space)
+    rows, fixed = by_hand(net, ms)
+    penalty = LatencyPenalty(costs(net, ms), weight=0.3, target=12, form=form)
+    zero_active = 0
+    for seed in range(12):
+        found, plain, ce, gates = difference(TwoPath(), net, penalty, seed)
+        q = reset_to(net, gates)
+        e = fixed + sum(q[i, j].item() * f for i, row in enumerate(rows) for j, f in enumerate(row))
+        h, formula = 1e-6, FORMS[form]
+        by_ce = (formula(ce.item() + h, e) - formula(ce.item() - h, e)) / (2 * h)
+        by_e = (formula(ce.item(), e + h) - formula(ce.item(), e - h)) / (2 * h)
+        assert_close(found, by_ce * plain + by_e * closed_form(net, rows, q), rtol=0, atol=1e-7)
+        for i, (active, (other,)) in enumerate(gates):
+            assert sorted(found[i].nonzero().flatten().tolist()) == sorted([active, other])
+            if active == 2:  # Zero
+                zero_active += 1
+                assert (found - by_ce * plain)[i].abs().max() > 1e-4, "an edge whose active path is Zero learns its cost"
+    assert zero_active > 3
+
+
+@pytest.mark.parametrize("rule", [TwoPath(), Exact(), Trapezoid()], ids=repr)
+def test_over_all_paths_the_cost_counts_by_the_full_probabilities(rule):
+    net = supernet(chain())
+    ms = table(net.space)
+    rows, _ = by_hand(net, ms)
+    penalty = LatencyPenalty(costs(net, ms), weight=0.3, over="all" if isinstance(rule, TwoPath) else "pair")
+    active = set()
+    for seed in range(8):
+        found, plain, _, gates = difference(rule, net, penalty, seed)
+        exactly(found - plain, 0.3 * closed_form(net, rows))
+        active |= {gate[0] for gate in gates}
+    assert 2 in active, "Zero was among the active paths"
+    assert closed_form(net, rows).abs().min() > 1e-4, "every path of every edge moves"
+
+
+@pytest.mark.parametrize("over", ["pair", "all"])
+def test_the_rescale_is_that_of_the_pair_and_absent_over_all(over):
+    net = supernet(chain())
+    penalty = LatencyPenalty(costs(net, table(net.space)), weight=0.5, over=over)
+    optimizer = torch.optim.SGD(net.architecture_parameters(), lr=0.1)
+    rule, (x, labels) = TwoPath(), batch()
+    rule.update(net, optimizer, x, labels, seeded(99))  # a plain update before it must leave nothing behind
+    for seed in range(10):
+        before, alpha = net.probability_matrix(), net.alpha_matrix()
+        gradient, _ = rule.estimate(net, x, labels, seeded(seed), penalty)
+        rule.update(net, optimizer, x, labels, seeded(seed), penalty)
+        change = (net.probability_matrix() - before).abs()
+        if over == "all":
+            exactly(net.alpha_matrix(), alpha - 0.1 * gradient)
+            assert change.min() > 1e-6
+        for row, op in zip(change, net.mixed_ops.values()):
+            pair = [op.gate.active, *op.gate.others]
+            rest = [k for k in range(4) if k not in pair]
+            assert over == "all" or (row[rest].max() < 1e-14 and row[pair].min() > 1e-6)
+
+
+def test_a_heavy_penalty_finds_the_cheapest_path_by_every_gradient_rule():
+    for rule in (TwoPath(), Exact(), Trapezoid()):
+        net = supernet()
+        penalty = LatencyPenalty(costs(net, table(net.space)), weight=100.)
+        optimizer = torch.optim.Adam(net.architecture_parameters(), lr=0.1, betas=(0.0, 0.999))
+        for seed in range(60):
+            rule.update(net, optimizer, *batch(), seeded(seed), penalty)
+        rows, _ = by_hand(net, table(net.space))
+        assert net.best_paths() == [row.index(min(row)) for row in rows] and net.derive().choices[0] == "Zero", rule
+
+
+# -- Reward -----------------------------------------------------------------------------------------------------------
+
+def test_a_reward_weighs_accuracy_by_cost():
+    space = uneven()
+    c = costs(space, ms := table(space))
+    network = pl.Architecture(space, ("MB6 3x3", "MB3 5x5"))
+    cost = sum(ms[b] for b in space.blocks(network.choices))
+    for target in (cost / 2, cost * 2):
+        two, one = (Reward(c, target, sided=sided)(0.8, network) for sided in (2, 1))
+        assert two == pytest.approx(0.8 * (target / cost) ** 0.1) == Reward(c, target)(0.8, [2, 0])
+        assert one == pytest.approx(min(two, 0.8))
+    assert Reward(c, cost, exponent=-0.5)(0.8, network) == pytest.approx(0.8)
+    assert Reward(c, cost / 4, exponent=-0.5)(torch.tensor(0.8), network).item() == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("settings, told", [
+    (dict(target=0), r"Reward\(target=0\)"), (dict(target=None), "target=None"), (dict(sided=3), "sided=3"),
+    (dict(exponent=.1), "exponent must be 0 or below"), (dict(exponent=math.nan), "exponent=nan"),
+])
+def test_a_reward_that_means_nothing_is_refused(settings, told):
+    with pytest.raises(ValueError, match=told):
+        Reward(costs(uneven(), "macs"), **dict(target=1.) | settings)
+
+
+def draws(net, monkeypatch, *paths):
+    """Make the next calls of net.sample give these paths."""
+    remaining = iter(paths)
+
+    def sample(generator=None):
+        net.activate(now := next(remaining))
+        return list(now)
+
+    monkeypatch.setattr(net, "sample", sample)
+
+
+def likelihood(logits, labels):
+    return (-F.cross_entropy(logits, labels)).exp()
+
+
+@pytest.mark.parametrize("sided", [1, 2])
+def test_reinforce_with_a_reward_is_unbiased_for_the_expected_reward(sided, monkeypatch):
+    net = supernet()
+    x, labels = batch()
+    ms = table(net.space)
+    rows, fixed = by_hand(net, ms)
+    target = fixed + 4
+
+    @torch.no_grad()
+    def negative_reward(paths, exponent=-0.5):
+        net.activate(paths)
+        with net.frozen():
+            over = (fixed + sum(row[i] for row, i in zip(rows, paths))) / target
+            return -likelihood(net(x), labels) * (max(over, 1) if sided == 1 else over) ** exponent
+
+    gradient, losses = toy.true_gradient(net, negative_reward)
+    p = net.probability_matrix()
+    chance = {paths: math.prod(p[e, i].item() for e, i in enumerate(paths)) for paths in losses}
+    reward, mean = Reward(costs(net, ms), target, exponent=-0.5, sided=sided), torch.zeros_like(p)
+    for a in losses:
+        for b in losses:
+            draws(net, monkeypatch, a, b)
+            mean += chance[a] * chance[b] * Reinforce(samples=2, reward=likelihood).estimate(net, x, labels, None, reward)[0]
+    exactly(mean, gradient)
+    without, _ = toy.true_gradient(net, lambda paths: negative_reward(paths, 0))
+    assert (gradient - without).abs().max() > 1e-3, "the cost matters here"
+
+
+@pytest.mark.parametrize("weight", [0., .3, 1.])
+def test_combined_gives_each_part_its_own_objective(weight):
+    net = supernet(chain())
+    c = costs(net, table(net.space))
+    pair = LatencyPenalty(c, weight=0.3), Reward(c, target=8.)
+    x, labels = batch()
+    found, _ = Combined(Trapezoid(), Reinforce(samples=3, reward=likelihood), weight).estimate(net, x, labels, seeded(5), pair)
+    g = seeded(5)
+    first, _ = Trapezoid().estimate(net, x, labels, g, pair[0])
+    second, _ = Reinforce(samples=3, reward=likelihood).estimate(net, x, labels, g, pair[1])
+    exactly(found, (1 - weight) * first + weight * second)
+
+
+def test_an_objective_that_a_rule_cannot_follow_is_refused():
+    c = costs(uneven(), "macs")
+    penalty, reward = LatencyPenalty(c, 0.1), Reward(c, 1e4)
+    for rule, wrong, told in (
+        (TwoPath(), reward, "TwoPath follows a LatencyPenalty, not Reward"), (Exact(), (penalty, reward), "Exact follows"),
+        (Reinforce(), penalty, "Reinforce follows a Reward, not LatencyPenalty"), (Trapezoid(), "linear", "Trapezoid follows"),
+        (Combined(), penalty, r"Combined follows a pair \(LatencyPenalty, Reward\)"),
+        (Combined(), (reward, penalty), "follows a LatencyPenalty"),
+        (Combined(), (penalty, penalty), "Reinforce follows"), (Combined(), (penalty,), "follows a pair"),
+    ):
+        with pytest.raises(ValueError, match=told) as caught:
+            rule.check(wrong)
+        assert "\n" not in str(caught.value)
+    for rule, right in ((TwoPath(), penalty), (Reinforce(), reward), (Combined(), (penalty, reward)), (Combined(), None)):
+        rule.check(right)
+
+
+# -- Search -----------------------------------------------------------------------------------------------------------
+
+FEW = dict(epochs=4, warmup_epochs=1, batch_size=256, alpha_batch_size=32, alpha_every=1, alpha_lr=0.1, lr=0.05, warmup_lr=0.05)
+
+
+def searched(**settings):
+    return pl.spaces.chain(**dict(edges=2, width=4, candidates=("MB6 5x5", "MB3 3x3", "Zero")) | settings)
+
+
+def search(objective=None, rule=None, out=None, space=None, **settings):
+    torch.manual_seed(7)
+    net = pl.SuperNet(space or searched())
+    return pl.Search(net, pl.data.load("digits"), rule, pl.presets.SearchConfig(**FEW | settings), out, "cpu", objective)
+
+
+@pytest.mark.parametrize("rule", [TwoPath(), Reinforce(samples=4), Combined(TwoPath(), Reinforce(samples=2))],
+                         ids=lambda r: type(r).__name__)
+def test_a_search_under_a_heavy_objective_finds_cheap_networks(rule):
+    c = costs(searched(), "macs")
+    penalty, reward = LatencyPenalty(c, weight=30., target=1e4, form="add#linear"), Reward(c, target=1e4, exponent=-3.)
+    objective = {TwoPath: penalty, Reinforce: reward, Combined: (penalty, reward)}[type(rule)]
+    result = search(objective, rule, epochs=6).run()
+    history = result.history
+    uniform = c.fixed + c.matrix.mean(1).sum().item()
+    assert history.expected_cost.iloc[0] == pytest.approx(uniform, rel=0.01), "warm-up leaves α alone"
+    assert history.expected_cost.iloc[-1] < 0.75 * history.expected_cost.iloc[0]
+    assert history.derived_cost.iloc[-1] == c.of(result.architecture) == result.architecture.macs()
+    p = torch.tensor(history.probabilities.iloc[-1]).double()
+    assert history.expected_cost.iloc[-1] == pytest.approx(c.fixed + (p * c.matrix).sum().item(), rel=1e-6)
+    if rule.__class__ is TwoPath:
+        assert result.architecture.choices == ("Zero", "Zero")
+
+
+def test_a_search_without_objective_has_no_costs():
+    history = search(epochs=1, warmup_epochs=0).run().history
+    assert "expected_cost" not in history and "derived_cost" not in history
+
+
+def test_objectives_of_another_space_are_refused():
+    ours, other = costs(searched(), "macs"), costs(searched(width=8), "macs")
+    with pytest.raises(ValueError, match=r"costs are for chain\(.*width=8.*\), but the network searched is chain\(.*width=4"):
+        search(LatencyPenalty(other, 0.1))
+    with pytest.raises(ValueError, match="costs are for chain.*width=8"):
+        search((LatencyPenalty(ours, 0.1), Reward(other, 1e4)), Combined())
+    with pytest.raises(ValueError, match="Reinforce follows a Reward"):
+        search(LatencyPenalty(ours, 0.1), Reinforce())
+
+
+def test_a_search_is_resumed_with_its_objective_only(tmp_path):
+    c = costs(searched(), ms := table(searched()))
+    whole = search(LatencyPenalty(c, 0.1), epochs=2).run().history
+    search(LatencyPenalty(c, 0.1), out=tmp_path, epochs=2).run()
+    again = search(LatencyPenalty(costs(searched(), ms), 0.1), out=tmp_path, epochs=2).run().history
+    assert again.expected_cost.tolist() == whole.expected_cost.tolist()
+    dearer = Table({b: Entry(entry.ms * (1.5 if b.operation == "MB3 3x3" else 1)) for b, entry in ms.entries.items()})
+    for other in (None, LatencyPenalty(c, 0.2), LatencyPenalty(c, 0.1, over="all"),
+                  LatencyPenalty(costs(searched(), "macs"), 0.1), LatencyPenalty(costs(searched(), dearer), 0.1)):
+        with pytest.raises(ValueError, match="another configuration: objective is"):
+            search(other, out=tmp_path, epochs=2).run()
+
+
+def test_forecast_with_an_objective():
+    assert search(LatencyPenalty(costs(searched(), "macs"), 0.1)).forecast()["hours"] > 0
+
+
+# -- random networks of equal cost ------------------------------------------------------------------------------------
+
+def test_random_networks_of_equal_latency():
+    space = chain(edges=8)
+    ms = table(space)
+    c, network = costs(space, ms), pl.Architecture(space, ("MB3 3x3", "Zero") * 4)
+    found = pl.baselines.random_of_equal_cost(network, 20, tolerance=0.05, seed=1, costs=c)
+    target = sum(ms[b] for b in space.blocks(network.choices))
+    assert len({a.choices for a in found} | {network.choices}) == 21
+    assert all(abs(sum(ms[b] for b in space.blocks(a.choices)) - target) <= 0.05 * target for a in found)
+    by_macs = pl.baselines.random_of_equal_cost(network, 20, seed=1)
+    assert any(abs(c.of(a) - target) > 0.05 * target for a in by_macs), "MACs are another cost"
+    assert all(abs(a.macs() - network.macs()) <= 0.05 * network.macs() for a in by_macs)
+    with pytest.raises(ValueError, match="of 30 random networks within 0% of .* ms in chain"):
+        cheap = pl.Architecture(chain(), ("Zero",) * 3)
+        pl.baselines.random_of_equal_cost(cheap, 30, tolerance=0.001, costs=costs(chain(), table(chain())))
