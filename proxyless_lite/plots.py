@@ -139,8 +139,11 @@ def learning_curve(counts, rmse, noise, unit="ms"):
     for n, values in zip(counts, rmse):
         ax.plot([n] * len(values), values, "o", color="white", markeredgecolor="0.5", markersize=4)
     ax.plot(counts, [np.mean(values) for values in rmse], "D-", color=BLUE, label="test RMSE, mean of the fits")
-    ax.axhline(noise, color=BLACK, linestyle="--", label="noise floor (split-half)")
-    ax.set(xscale="log", xlabel="networks to fit", ylabel=f"RMSE ({unit})", ylim=(0, None))
+    ax.axhline(noise, color=BLACK, linestyle="--", label="noise floor of the measurement")
+    ax.set_xscale("log")
+    ax.set_xticks(counts, counts, minor=False)
+    ax.minorticks_off()
+    ax.set(xlabel="networks to fit", ylabel=f"RMSE ({unit})", ylim=(0, None))
     ax.legend()
     return figure
 

@@ -392,7 +392,7 @@ def cli(*arguments, monkeypatch):
         return stop.code
 
 
-SMALL = ["--space", "chain", "--width", 4, "--input-size", 4, "--classes", 3]
+SMALL = ["--space", "chain", "--set", "width=4", "input_size=4", "classes=3"]
 
 
 def test_measure_then_predict(tmp_path, monkeypatch, capsys):
@@ -427,7 +427,9 @@ def test_a_few_networks_are_measured_even_if_no_model_can_be_fitted(tmp_path, mo
 
 @pytest.mark.parametrize("arguments, told", [
     (["measure", "--device", "tpu", "--out", "t.csv"], "error: unknown device 'tpu'; allowed: cpu, cuda, onnxruntime"),
-    (["measure", "--space", "mobile", "--width", -1, "--out", "t.csv"], "width must be above 0"),
+    (["measure", "--space", "mobile", "--set", "width=-1", "--out", "t.csv"], "width must be above 0"),
+    (["measure", "--space", "tree", "--set", "edges=2", "--out", "t.csv"], "the tree space has no number 'edges'; allowed: blocks,"),
+    (["measure", "--space", "chain", "--set", "width=1.5", "--out", "t.csv"], "'1.5' is no int"),
     (["measure", "--rounds", 0, "--out", "t.csv"], "rounds"),
     (["measure", "--batch", -1, "--out", "t.csv"], "batch"),
     (["measure", "--batch", 0, "--out", "t.csv"], "batch"),

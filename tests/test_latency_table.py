@@ -3,7 +3,10 @@
 import hashlib
 import json
 import math
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -234,22 +237,35 @@ def test_tables_of_different_devices_do_not_merge(key, other):
         Table({A: Entry(1.)}, ABOUT).merge(Table({B: Entry(1.)}, {**ABOUT, key: other}))
 
 
-def test_the_released_table_is_downloaded_once_and_checked(tmp_path, monkeypatch):
+@pytest.fixture
+def server(tmp_path):
+    """A web server of a folder of its own: (the folder, the address of there.yaml in it)."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    handler = partial(SimpleHTTPRequestHandler, directory=folder)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        Thread(target=running.serve_forever, daemon=True).start()
+        yield folder, f"http://127.0.0.1:{running.server_port}/there.yaml"
+        running.shutdown()
+
+
+def test_the_released_table_is_downloaded_once_and_checked(tmp_path, monkeypatch, server):
     content = b"Conv-input:224x224x3-output:112x112x32:\n  count: 2\n  mean: 4.5\n  var: 0.25\n"
-    (tmp_path / "there.yaml").write_bytes(content)
-    url = (tmp_path / "there.yaml").as_uri()
+    folder, url = server
+    (folder / "there.yaml").write_bytes(content)
     monkeypatch.setattr(released_file, "MD5", hashlib.md5(content).hexdigest())
     path = released_file.fetch(tmp_path / "root", url)
     assert pl.latency.Table.load(path)[Block("conv 3x3", 3, 32, 224, 2)] == 4.5
-    (tmp_path / "there.yaml").unlink()
+    (folder / "there.yaml").unlink()
     assert released_file.fetch(tmp_path / "root", url) == path, "it is there already"
     assert len(pl.latency.Table.pixel1(tmp_path / "root")) == 1
 
 
 @pytest.mark.parametrize("content", [b"another: file", None])
-def test_a_failed_download_is_one_line_and_leaves_nothing(tmp_path, content):
+def test_a_failed_download_is_one_line_and_leaves_nothing(tmp_path, content, server):
+    folder, url = server
     if content:
-        (tmp_path / "there.yaml").write_bytes(content)
-    with pytest.raises(FileNotFoundError, match="mobile_trim.yaml is not there and could not be downloaded from file:") as error:
-        released_file.fetch(tmp_path / "root", (tmp_path / "there.yaml").as_uri())
+        (folder / "there.yaml").write_bytes(content)
+    with pytest.raises(FileNotFoundError, match="mobile_trim.yaml is not there and could not be downloaded from http:") as error:
+        released_file.fetch(tmp_path / "root", url)
     assert "\n" not in str(error.value) and not list((tmp_path / "root").glob("*"))

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 import proxyless_lite as pl
+from proxyless_lite.search.__main__ import main
 import small_runs as runs
 
 
@@ -322,3 +323,19 @@ def test_command_line(tmp_path):
     for wrong, message in ((["--preset", "fast"], "unknown preset"), (["--data", "mnist"], "unknown data set 'mnist'")):
         refused = command(*wrong, "--out", str(tmp_path / "x"))
         assert refused.returncode == 1 and message in refused.stderr and refused.stderr.count("\n") == 1
+
+
+def test_command_line_with_a_cost(tmp_path):
+    small = ["--epochs", "1", "--warmup-epochs", "0", "--out", str(tmp_path / "run")]
+    done = command(*small, "--costs", "macs", "--weight", "1e-6")
+    assert done.returncode == 0 and " MACs, by macs" in done.stdout, done.stderr
+    assert {"expected_cost", "derived_cost"} <= set((tmp_path / "run/history.csv").read_text().split("\n")[0].split(","))
+    other = command(*small, "--costs", "macs", "--weight", "2e-6")
+    assert other.returncode == 1 and "another configuration: objective" in other.stderr
+    for wrong, message in ((["--weight", "1"], "need --costs"), (["--costs", "macs"], "needs --weight"),
+                           (["--costs", "absent.csv", "--weight", "1"], "absent.csv"),
+                           (["--costs", "macs", "--rule", "reinforce"], "Reward(target=None)"),
+                           (["--costs", "macs", "--weight", "1", "--form", "add#linear"], "LatencyPenalty(target=None)")):
+        with pytest.raises((ValueError, OSError)) as refused:
+            main(["--out", str(tmp_path / "x"), *wrong])
+        assert message in str(refused.value) and "\n" not in str(refused.value)

@@ -1,6 +1,7 @@
 """Command line: python -m proxyless_lite.latency measure --space mobile --device cpu --out t.csv"""
 
 import argparse
+import inspect
 import sys
 from pathlib import Path
 
@@ -23,9 +24,8 @@ def parser():
         command = commands.add_parser(name, help=told, description=told + ". Run again with the same --out to go on.",
                                       formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False)
         command.add_argument("--space", default="mobile", choices=spaces.BY_NAME)
-        command.add_argument("--width", type=float, help="width multiplier (mobile), channels (chain, tree); default: the space's")
-        command.add_argument("--input-size", type=int, help="pixels; default: the space's")
-        command.add_argument("--classes", type=int, help="default: the space's")
+        command.add_argument("--set", nargs="*", default=[], metavar="NAME=NUMBER",
+                             help="settings of the space, for example width=1.4 (mobile), blocks=1 (tree), input_size=32; else its own")
         command.add_argument("--device", default="cpu", help="cpu (PyTorch), cuda (PyTorch), onnxruntime (CPU, the exported network)")
         command.add_argument("--threads", type=int, default=1, help="CPU threads")
         command.add_argument("--batch", type=int, help="images at once; default: 1 on a CPU, 8 on a GPU")
@@ -46,12 +46,7 @@ def main(arguments=None):
     args = vars(parser().parse_args(arguments))
     if args["command"] == "predict":
         return predict(args)
-    given = {name: args[name] for name in ("width", "input_size", "classes") if args[name] is not None}
-    if args["space"] != "mobile" and "width" in given:
-        if given["width"] % 1:
-            raise ValueError(f"--width {given['width']}: the {args['space']} space takes a whole number of channels")
-        given["width"] = int(given["width"])
-    space = spaces.BY_NAME[args["space"]](**given)
+    space = space_of(args["space"], args["set"])
     how = {name: args[name] for name in ("device", "threads", "batch", "rounds", "seed", "out")}
     if args["command"] == "measure":
         table = measure(space, precision=args["precision"], **how)
@@ -64,6 +59,22 @@ def main(arguments=None):
             print("\n".join(f"{name:16s} {value:.4g}" for name, value in report.items()))
         except ValueError as error:
             print(f"no model of them: {error}")
+
+
+def space_of(name, settings):
+    """The space with settings such as "width=1.4". Raises ValueError for one that it does not have."""
+    make = spaces.BY_NAME[name]
+    usual = {p.name: p.default for p in inspect.signature(make).parameters.values() if isinstance(p.default, (int, float))}
+    given = {}
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        if key not in usual:
+            raise ValueError(f"the {name} space has no number {key!r}; allowed: {', '.join(usual)}")
+        try:
+            given[key] = type(usual[key])(value)
+        except ValueError:
+            raise ValueError(f"--set {setting}: {value!r} is no {type(usual[key]).__name__}") from None
+    return make(**given)
 
 
 def predict(args):

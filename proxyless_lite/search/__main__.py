@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from .. import data, presets, rules, runtime, spaces
+from .. import data, latency, objective, presets, rules, runtime, spaces
 from ..supernet import SuperNet
 from . import Search
 
@@ -26,6 +26,11 @@ def parser():
     cli.add_argument("--data", default="digits", help="digits, cifar10, or a folder with train/ and test/")
     cli.add_argument("--out", required=True, help="run folder: checkpoint, history.csv, architecture.json")
     cli.add_argument("--rule", default="two_path", choices=rules.BY_NAME, help="how α moves")
+    cost = cli.add_argument_group("listen to a cost as well (§3.3)")
+    cost.add_argument("--costs", help="a latency table (what proxyless_lite.latency measure wrote), or macs, or params")
+    cost.add_argument("--weight", type=float, help="of the cost in the loss; needed with --costs by rules that use gradients")
+    cost.add_argument("--target", type=float, help="the cost to aim at; needed by --form add#linear, abs#linear, mul#log and by reinforce")
+    cost.add_argument("--form", default="linear", choices=objective.LatencyPenalty.FORMS, help="of the loss; linear is Eq. 7")
     cli.add_argument("--image-size", type=int, help="resize the images of a folder; default: the size of the first")
     cli.add_argument("--device", help="cpu or cuda; default: CUDA if there is")
     cli.add_argument("--forecast", action="store_true", help="only say how long it would take and how much memory")
@@ -50,7 +55,8 @@ def main(arguments=None):
     sets = data.load(args["data"], limit=experiment.images, image_size=args["image_size"], seed=config.seed)
     torch.manual_seed(config.seed)
     space = spaces.tree(experiment.blocks, experiment.width, len(sets.classes), sets.shape[1])
-    search = Search(SuperNet(space), sets, rules.BY_NAME[args["rule"]](), config, args["out"], device)
+    aim = aim_of(args, space)
+    search = Search(SuperNet(space), sets, rules.BY_NAME[args["rule"]](), config, args["out"], device, aim)
     print(f"{sets}\n{space}: {len(space.edges())} decisions")
     forecast = search.forecast()
     print(f"forecast: {runtime.clock(3600 * forecast['hours'])}, {forecast['memory']:,.0f} MB on {device}")
@@ -62,13 +68,31 @@ def main(arguments=None):
     result.history.drop(columns="probabilities").to_csv(out / "history.csv", index=False)
     print(f"\n{result.architecture}\n{result.architecture.params():,} params, {result.architecture.macs():,} MACs, "
           f"searched in {runtime.clock(result.seconds)}; written to {out / 'architecture.json'}")
+    if search.costs:
+        print(f"cost {search.costs.of(result.architecture):.4g} {search.costs.unit}, by {args['costs']}")
+
+
+def aim_of(args, space):
+    """The objective that the command line asks for, None without --costs."""
+    if args["costs"] is None:
+        if args["weight"] is not None or args["target"] is not None:
+            raise ValueError("--weight and --target need --costs: a latency table, macs or params")
+        return None
+    source = args["costs"] if args["costs"] in ("macs", "params") else latency.Table.load(args["costs"])
+    costs = objective.costs(space, source)
+    if args["rule"] == "reinforce":
+        return objective.Reward(costs, args["target"])
+    if args["weight"] is None:
+        raise ValueError(f"--costs with rule {args['rule']} needs --weight, the weight of the cost in the loss")
+    penalty = objective.LatencyPenalty(costs, args["weight"], args["target"], args["form"])
+    return (penalty, objective.Reward(costs, args["target"])) if args["rule"] == "combined" else penalty
 
 
 if __name__ == "__main__":
     try:
         main()
-    except (ValueError, OSError, FloatingPointError) as error:
-        sys.exit(f"error: {error}")
+    except (ValueError, KeyError, OSError, FloatingPointError) as error:
+        sys.exit(f"error: {error.args[0] if isinstance(error, KeyError) else error}")
     except runtime.Stopped as stop:
         print(stop, file=sys.stderr)
         raise
