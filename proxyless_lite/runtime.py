@@ -238,12 +238,12 @@ class Progress:
 
     def show(self, now, numbers):
         self.shown = now
-        shown = ", ".join(f"{k} {v:.3g}" for k, v in numbers.items())
+        shown = "".join(f", {k} {v:.3g}" for k, v in numbers.items())
         if self.bar is not None:
-            self.bar.set_postfix_str(shown)
+            self.bar.set_postfix_str(shown.removeprefix(", "))
             return
         left = (now - self.began) / (self.done - self.first) * (self.total - self.done)
-        print(f"{self.label} {100 * self.done // self.total:3d} %, {shown}, {clock(left)} left", flush=True)
+        print(f"{self.label} {100 * self.done // self.total:3d} %{shown}, {clock(left)} left", flush=True)
 
     def close(self):
         if self.bar is not None:

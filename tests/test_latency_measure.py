@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 from torch.testing import assert_close
 
 import proxyless_lite as pl
@@ -423,6 +424,24 @@ def test_networks_then_predict(tmp_path, monkeypatch, capsys):
 def test_a_few_networks_are_measured_even_if_no_model_can_be_fitted(tmp_path, monkeypatch, capsys):
     assert cli("networks", *SMALL, "--count", 2, "--rounds", 1, "--out", tmp_path / "n.csv", monkeypatch=monkeypatch) is None
     assert len(Timings.load(tmp_path / "n.csv").architectures) == 2 and "written to" in capsys.readouterr().out
+
+
+def test_networks_blocks_and_modules_are_compared():
+    space = pl.spaces.chain(edges=3, width=32, input_size=16)
+    slow, fast = (pl.Architecture(space, (name,) * 3) for name in ("MB6 7x7", "Zero"))
+    block = space.edges()[0].block("MB6 7x7")
+    found = pl.latency.compare([slow, fast, block, (nn.Conv2d(3, 8, 3), (3, 16, 16))], rounds=7, batch=4)
+    assert list(found.columns) == ["ms", "sd", "visits"] and list(found.visits) == [7] * 4
+    assert found.ms[0] > 2 * found.ms[2] > 0 and found.ms[0] > 3 * found.ms[1] > 0 and 0 < found.ms[3] < found.ms[0]
+
+
+def test_time_given_networks(tmp_path, monkeypatch, capsys):
+    space = pl.spaces.chain(edges=2, width=4, classes=3, input_size=4)
+    for name in ("MB6 7x7", "Zero"):
+        pl.Architecture(space, (name,) * 2).save(tmp_path / f"{name}.json")
+    assert cli("time", "--rounds", 3, *(tmp_path / f"{name}.json" for name in ("MB6 7x7", "Zero")), monkeypatch=monkeypatch) is None
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.endswith("(measured)")]
+    assert len(lines) == 2 and float(lines[0].split()[2]) > float(lines[1].split()[1]) > 0
 
 
 @pytest.mark.parametrize("arguments, told", [

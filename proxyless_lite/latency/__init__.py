@@ -1,6 +1,6 @@
 """Latency as data: measure it, look it up, predict it (§3.3, App. B)."""
 
-from .measure import measure, networks
+from .measure import compare, measure, networks
 from .model import Model
 from .table import Entry, Table
 from .timings import Timings

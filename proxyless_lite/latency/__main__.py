@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .. import spaces
 from ..architecture import Architecture
-from . import Model, Table, Timings, measure, networks
+from . import Model, Table, Timings, compare, measure, networks
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -18,22 +18,28 @@ class OneLineParser(argparse.ArgumentParser):
 def parser():
     cli = OneLineParser(prog="python -m proxyless_lite.latency", allow_abbrev=False,
                         description="Measure the latency of a space on this machine, and predict that of networks.")
-    commands = cli.add_subparsers(dest="command", required=True, metavar="measure | networks | predict")
+    commands = cli.add_subparsers(dest="command", required=True, metavar="measure | networks | time | predict")
     for name, told in (("measure", "time every distinct candidate block of a space: a latency table"),
-                       ("networks", "time random whole networks of a space: data for a latency model")):
-        command = commands.add_parser(name, help=told, description=told + ". Run again with the same --out to go on.",
+                       ("networks", "time random whole networks of a space: data for a latency model"),
+                       ("time", "time given networks against each other")):
+        again = "" if name == "time" else ". Run again with the same --out to go on"
+        command = commands.add_parser(name, help=told, description=f"{told.capitalize()}{again}.",
                                       formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False)
-        command.add_argument("--space", default="mobile", choices=spaces.BY_NAME)
-        command.add_argument("--set", nargs="*", default=[], metavar="NAME=NUMBER",
-                             help="settings of the space, for example width=1.4 (mobile), blocks=1 (tree), input_size=32; else its own")
         command.add_argument("--device", default="cpu", help="cpu (PyTorch), cuda (PyTorch), onnxruntime (CPU, the exported network)")
         command.add_argument("--threads", type=int, default=1, help="CPU threads")
         command.add_argument("--batch", type=int, help="images at once; default: 1 on a CPU, 8 on a GPU")
-        command.add_argument("--rounds", type=int, default=40 if name == "measure" else 8, help="visits of each at most")
-        command.add_argument("--seed", type=int, default=0, help="of the order of visits, and of the networks")
+        command.add_argument("--rounds", type=int, default=8 if name == "networks" else 40, help="visits of each at most")
+        command.add_argument("--seed", type=int, default=0, help="of the order of visits, and of random networks")
+        if name == "time":
+            command.add_argument("networks", nargs="+", help="architecture files (JSON)")
+            continue
+        command.add_argument("--space", default="mobile", choices=spaces.BY_NAME)
+        command.add_argument("--set", nargs="*", default=[], metavar="NAME=NUMBER",
+                             help="settings of the space, for example width=1.4 (mobile), blocks=1 (tree), input_size=32; else its own")
         command.add_argument("--out", required=True, help="CSV to write; the single visits are kept beside it")
-    commands.choices["measure"].add_argument("--precision", type=float, default=0.01,
-                                             help="a block is certain when its relative standard error is below this")
+    for name in ("measure", "time"):
+        commands.choices[name].add_argument("--precision", type=float, default=0.01,
+                                            help="a block or network is certain when its relative standard error is below this")
     commands.choices["networks"].add_argument("--count", type=int, default=5000, help="how many networks")
     predict = commands.add_parser("predict", help="predict networks from a table or from timings", allow_abbrev=False,
                                   description="Fit the model to a table or to timings of networks, and predict.")
@@ -46,13 +52,18 @@ def main(arguments=None):
     args = vars(parser().parse_args(arguments))
     if args["command"] == "predict":
         return predict(args)
+    how = {name: args[name] for name in ("device", "threads", "batch", "rounds", "seed")}
+    if args["command"] == "time":
+        found = compare([Architecture.load(file) for file in args["networks"]], precision=args["precision"], **how)
+        for file, row in zip(args["networks"], found.itertuples()):
+            print(f"{file}: {row.ms:.4g} ms, sd {row.sd:.2g} between {row.visits} visits (measured)")
+        return
     space = space_of(args["space"], args["set"])
-    how = {name: args[name] for name in ("device", "threads", "batch", "rounds", "seed", "out")}
     if args["command"] == "measure":
-        table = measure(space, precision=args["precision"], **how)
+        table = measure(space, precision=args["precision"], out=args["out"], **how)
         print(f"{table}\nwritten to {args['out']}")
     else:
-        timings = networks(space, args["count"], **how)
+        timings = networks(space, args["count"], out=args["out"], **how)
         print(f"written to {args['out']}")
         try:
             report = Model().fit(timings.architectures, timings.repeats()).report()

@@ -1,10 +1,11 @@
-"""Measure the blocks of a space, or whole random networks of it, on the device at hand."""
+"""Measure on the device at hand: every block of a space, many random networks of it, or a few given things."""
 
 import random
 import time
 
-from .. import runtime
+from .. import runtime, spaces
 from ..architecture import Architecture
+from ..spaces import Block
 from .clocks import clock_of
 from .rounds import run_rounds, summarize
 from .table import Entry, Table
@@ -23,8 +24,8 @@ def measure(space, device="cpu", threads=1, batch=None, precision=0.01, rounds=4
     batch = checked(clock, batch, rounds)
     candidates = [edge.block(name) for edge in space.edges() for name in edge.candidates if name != "Zero"]
     blocks = list(dict.fromkeys([*space.fixed_blocks(), *candidates]))
-    runs = [clock.prepare(b.module(), (batch, b.in_channels, b.input_size, b.input_size)) for b in blocks]
-    beside = clock.prepare(reference(space).build(), (batch, 3, space.input_size, space.input_size))
+    runs = [prepare(clock, block, batch) for block in blocks]
+    beside = prepare(clock, reference(space), batch)
     about = {"blocks": len(blocks), **describe(space, clock, batch, seed, rounds)}
     visits = run_rounds(lambda i: runs[i], len(blocks), beside, rounds, precision, about, out, f"{len(blocks)} blocks on {clock.name}")
     entries = {b: Entry(row.ms, row.sd, row.visits) for b, row in zip(blocks, summarize(visits).itertuples())}
@@ -43,7 +44,7 @@ def networks(space, count, device="cpu", threads=1, batch=None, rounds=8, out=No
     batch = checked(clock, batch, rounds)
     drawn = random_networks(space, count, seed)
     shape = (batch, 3, space.input_size, space.input_size)
-    pool, beside = Pool(space, clock), clock.prepare(reference(space).build(), shape)
+    pool, beside = Pool(space, clock), prepare(clock, reference(space), batch)
     about = {"networks": count, **describe(space, clock, batch, seed, rounds)}
     visits = run_rounds(lambda i: clock.prepare(pool.network(drawn[i].choices), shape), count, beside, rounds, 0.0, about, out,
                         f"{count} networks on {clock.name}")
@@ -51,6 +52,30 @@ def networks(space, count, device="cpu", threads=1, batch=None, rounds=8, out=No
     if out is not None:
         timings.save(out)
     return timings
+
+
+def compare(items, device="cpu", threads=1, batch=None, precision=0.01, rounds=40, seed=0):
+    """Time a few things against each other: Architectures, Blocks, or pairs (module, input shape without the batch).
+
+    Returns a DataFrame, one row an item in the order given: median `ms`, `sd` between visits, number of `visits`.
+    Options and errors as for `measure`; nothing is written.
+    """
+    clock = clock_of(device, threads)
+    batch = checked(clock, batch, rounds)
+    space = next((item.space for item in items if isinstance(item, Architecture)), None) or spaces.mobile()
+    runs, beside = [prepare(clock, item, batch) for item in items], prepare(clock, reference(space), batch)
+    visits = run_rounds(lambda i: runs[i], len(runs), beside, rounds, precision, {"seed": seed}, label=f"{len(runs)} items on {clock.name}")
+    return summarize(visits)
+
+
+def prepare(clock, item, batch):
+    """An Architecture, a Block, or a pair (module, shape), as a function that runs it once and returns seconds."""
+    if isinstance(item, Architecture):
+        item = item.build(), (3, item.space.input_size, item.space.input_size)
+    elif isinstance(item, Block):
+        item = item.module(), (item.in_channels, item.input_size, item.input_size)
+    module, shape = item
+    return clock.prepare(module, (batch, *shape))
 
 
 def checked(clock, batch, rounds):

@@ -6,6 +6,7 @@ it a reference network is timed; the ratio of the two is what counts, and its me
 
 import json
 import math
+import os
 import random
 import statistics
 from pathlib import Path
@@ -36,7 +37,7 @@ def run_rounds(get, count, beside, rounds, precision, about, out=None, label="me
         path.write_text(heading(about))
     done = {(r, i) for r, i, _, _ in rows}
     progress = runtime.Progress(rounds * count, len(done), label)
-    with open(path or "/dev/null", "a") as file:
+    with open(path or os.devnull, "a") as file:
         for r in range(rounds):
             certain = certain_items(rows, precision)
             order = random.Random(about["seed"] * 1_000_003 + r).sample(range(count), count)
