@@ -405,7 +405,7 @@ def test_measure_then_predict(tmp_path, monkeypatch, capsys):
     pl.Architecture(space, ("MB6 7x7", "Zero", "MB3 3x3", "MB3 5x5")).save(network)
     cli("predict", "--data", table, network, network, monkeypatch=monkeypatch)
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2 and lines[0].startswith(f"{network}: ") and lines[0].endswith(" ms (prediction)")
+    assert len(lines) == 2 and lines[0].startswith(f"{network}: ") and lines[0].endswith(" ms (prediction from blocks timed alone)")
     by_table = sum(measured[block] for block in space.blocks(("MB6 7x7", "Zero", "MB3 3x3", "MB3 5x5")))
     assert float(lines[0].split()[1]) == pytest.approx(by_table, rel=0.5)
 

@@ -93,12 +93,12 @@ def predict(args):
     path = Path(args["data"])
     if path.suffix == ".csv" and path.with_suffix(".visits.csv").exists() and "choices" in path.read_text()[:5000]:
         timings = Timings.load(path)
-        model = Model().fit(timings.architectures, timings.repeats())
+        model, told = Model().fit(timings.architectures, timings.repeats()), "prediction"
     else:
-        model = Model().fit(Table.load(path))
+        model, told = Model().fit(Table.load(path)), "prediction from blocks timed alone"
     for file in args["networks"]:
         network = Architecture.load(file)
-        print(f"{file}: {model.predict(network):.4g} ± {model.uncertainty(network):.2g} ms (prediction)")
+        print(f"{file}: {model.predict(network):.4g} ± {model.uncertainty(network):.2g} ms ({told})")
 
 
 if __name__ == "__main__":
