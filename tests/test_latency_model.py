@@ -19,7 +19,7 @@ from proxyless_lite.spaces import Block
 
 RELEASED = Path(__file__).resolve().parents[1].parent / "shared/data/released"
 REPORT = ["networks", "mean", "rmse", "rmse/mean", "r2", "kendall tau", "within 5 %", "within 10 %", "noise",
-          "noise, split-half", "autocorrelation"]
+          "noise, split-half", "autocorrelation", "uncertainty"]
 
 
 def made_up(block):
@@ -255,7 +255,7 @@ def test_features_of_operations_of_ones_own_are_found_by_running_them():
 def test_accuracy_by_hand():
     predicted, repeats = np.array([10.8, 20., 29., 50.]), np.array([[10., 10, 11], [20, 21, 19], [30, 30, np.nan], [40, 30, 50]])
     found = accuracy(predicted, repeats)  # medians 10, 20, 30, 40: off by 0.8, 0, −1, 10
-    assert list(found) == REPORT
+    assert list(found) == REPORT[:-1]
     assert found["networks"] == 4 and found["mean"] == 25
     assert found["rmse"] == pytest.approx(math.sqrt(101.64 / 4)) == 25 * found["rmse/mean"]
     assert found["r2"] == pytest.approx(1 - 101.64 / 500)
@@ -312,6 +312,7 @@ def test_the_report_on_unseen_networks_is_that_of_their_predictions(mobile, fitt
     assert list(report) == REPORT and report["networks"] == 300
     assert report["rmse"] == pytest.approx(np.sqrt(np.mean((predicted - median)**2)))
     assert report["kendall tau"] == pytest.approx(kendalltau(predicted, median).statistic)
+    assert report["uncertainty"] == pytest.approx(fitted.uncertainty(unseen).mean()) and report["uncertainty"] > 0
     assert report["noise"] == pytest.approx(np.std(np.median(measured / true[:, None], axis=1)) * true.mean(), rel=0.1)
 
 

@@ -95,7 +95,7 @@ def test_random_networks_of_equal_cost(architecture):
 def test_edge_costs_add_up_to_the_network(architecture):
     space = architecture.space
     edges = space.edges()
-    total = pl.Architecture(space, ("identity",) * 36).macs() + sum(map(pl.baselines.candidate_macs, edges, architecture.choices))
+    total = pl.Architecture(space, ("identity",) * 36).macs() + sum(map(pl.architecture.candidate_macs, edges, architecture.choices))
     assert total == architecture.macs()
 
 

@@ -89,17 +89,19 @@ class Model:
         return 0.0 if block.operation == "Zero" else self.predict(block)
 
     def report(self, items=None, milliseconds=None):
-        """How good the predictions are, a dict (see `accuracy`), on items that the fit has not seen.
+        """How good the predictions are on items that the fit has not seen: a dict (see `accuracy`), with the mean
+        `uncertainty` in ms.
 
         Without arguments on the items of the fit, each predicted by a model that left out its fifth of them.
         """
         if items is not None:
-            return accuracy(self.predict(items), repeated(milliseconds, len(items)))
-        predictions = np.empty(len(self.items))
-        for train, test in KFold(min(5, len(self.items)), shuffle=True, random_state=0).split(self.items):
-            model = Model().fit([self.items[i] for i in train], self.repeats[train])
-            predictions[test] = model.predict([self.items[i] for i in test])
-        return accuracy(predictions, self.repeats)
+            predictions, repeats, deviations = self.predict(items), repeated(milliseconds, len(items)), self.uncertainty(items)
+        else:
+            predictions, deviations, repeats = np.empty(len(self.items)), np.empty(len(self.items)), self.repeats
+            for train, test in KFold(min(5, len(self.items)), shuffle=True, random_state=0).split(self.items):
+                model, left_out = Model().fit([self.items[i] for i in train], self.repeats[train]), [self.items[i] for i in test]
+                predictions[test], deviations[test] = model.predict(left_out), model.uncertainty(left_out)
+        return {**accuracy(predictions, repeats), "uncertainty": deviations.mean()}
 
     def _physics(self, work):
         smallest = self.coefficients[WORK.index("layers")] or 1e-4
