@@ -148,17 +148,17 @@ def learning_curve(counts, rmse, noise, unit="ms"):
     return figure
 
 
-def latency_against_weight(table, target="weight", unit="ms"):
+def latency_against_weight(table, unit="ms"):
     """E[latency] and the derived network's latency against the penalty's weight: mean over seeds, and each seed.
 
     `table` has columns weight, expected_cost, derived_cost."""
     figure, ax = new_figure(figsize=(5.6, 3))
-    weights = sorted(table[target].unique())
+    weights = sorted(table.weight.unique())
     for column, colour, marker, label in (("expected_cost", BLUE, "o", "E[latency]"), ("derived_cost", ORANGE, "s", "derived network")):
-        groups = table.groupby(target)[column]
+        groups = table.groupby("weight")[column]
         ax.plot(range(len(weights)), groups.mean(), marker=marker, color=colour, label=f"{label}, mean of seeds")
         for x, weight in enumerate(weights):
-            values = table.loc[table[target] == weight, column]
+            values = table.loc[table.weight == weight, column]
             ax.plot([x] * len(values), values, marker, color="white", markeredgecolor=colour, markersize=4)
     ax.set_xticks(range(len(weights)), [f"{w:g}" for w in weights])
     ax.set(xlabel=f"weight λ₂ of the penalty (1/{unit})", ylabel=f"latency ({unit})", ylim=(0, None))

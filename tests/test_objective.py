@@ -346,17 +346,6 @@ def test_a_reward_that_means_nothing_is_refused(settings, told):
         Reward(costs(uneven(), "macs"), **dict(target=1.) | settings)
 
 
-def draws(net, monkeypatch, *paths):
-    """Make the next calls of net.sample give these paths."""
-    remaining = iter(paths)
-
-    def sample(generator=None):
-        net.activate(now := next(remaining))
-        return list(now)
-
-    monkeypatch.setattr(net, "sample", sample)
-
-
 def likelihood(logits, labels):
     return (-F.cross_entropy(logits, labels)).exp()
 
@@ -382,7 +371,7 @@ def test_reinforce_with_a_reward_is_unbiased_for_the_expected_reward(sided, monk
     reward, mean = Reward(costs(net, ms), target, exponent=-0.5, sided=sided), torch.zeros_like(p)
     for a in losses:
         for b in losses:
-            draws(net, monkeypatch, a, b)
+            toy.draws(net, monkeypatch, a, b)
             mean += chance[a] * chance[b] * Reinforce(samples=2, reward=likelihood).estimate(net, x, labels, None, reward)[0]
     exactly(mean, gradient)
     without, _ = toy.true_gradient(net, lambda paths: negative_reward(paths, 0))

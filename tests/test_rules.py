@@ -222,17 +222,6 @@ def test_reinforce_is_unbiased_for_any_constant_baseline(baseline):
     exactly(mean, gradient)
 
 
-def draws(net, monkeypatch, *paths):
-    """Make the next calls of net.sample give these paths."""
-    remaining = iter(paths)
-
-    def sample(generator=None):
-        net.activate(now := next(remaining))
-        return list(now)
-
-    monkeypatch.setattr(net, "sample", sample)
-
-
 def test_the_first_reinforce_batch_with_leave_one_out_is_unbiased(monkeypatch):
     net = toy.network()
     x, labels = toy.batch()
@@ -242,7 +231,7 @@ def test_the_first_reinforce_batch_with_leave_one_out_is_unbiased(monkeypatch):
     mean = torch.zeros_like(p)
     for a in losses:
         for b in losses:
-            draws(net, monkeypatch, a, b)
+            toy.draws(net, monkeypatch, a, b)
             estimate, metrics = Reinforce(samples=2, reward=reward).estimate(net, x, labels)
             exactly(metrics["loss"], (losses[a] + losses[b]) / 2)
             mean += chance[a] * chance[b] * estimate
@@ -258,7 +247,7 @@ def test_the_moving_baseline_follows_its_recursion_and_survives_saving(monkeypat
     paths = [(0, 1), (3, 2)]
 
     def estimate(rule):
-        draws(net, monkeypatch, *paths)
+        toy.draws(net, monkeypatch, *paths)
         return rule.estimate(net, x, labels)[0]
 
     def expected(b, values):
@@ -283,7 +272,7 @@ def test_reinforce_default_reward_is_accuracy(monkeypatch):
     x, _ = toy.batch()
     net.activate((0, 1))
     labels = net(x).argmax(1)  # so the first path is always right
-    draws(net, monkeypatch, (0, 1), (3, 2))
+    toy.draws(net, monkeypatch, (0, 1), (3, 2))
     found, metrics = Reinforce(samples=2).estimate(net, x, labels)
     accuracies = []
     for paths in [(0, 1), (3, 2)]:

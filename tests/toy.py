@@ -150,3 +150,14 @@ def finite_differences(f, parameters, step=1e-6):
                 p[i] = value
             rows.append(row)
     return rows
+
+
+def draws(net, monkeypatch, *paths):
+    """Make the next calls of net.sample give these paths."""
+    remaining = iter(paths)
+
+    def sample(generator=None):
+        net.activate(now := next(remaining))
+        return list(now)
+
+    monkeypatch.setattr(net, "sample", sample)

@@ -7,12 +7,8 @@ from pathlib import Path
 
 from .. import spaces
 from ..architecture import Architecture
+from ..cli import OneLineParser, one_line
 from . import Model, Table, Timings, compare, measure, networks
-
-
-class OneLineParser(argparse.ArgumentParser):
-    def error(self, message):
-        self.exit(2, f"error: {message}; see --help\n")
 
 
 def parser():
@@ -107,4 +103,4 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         sys.exit("stopped; the same command goes on from here")
     except (ValueError, KeyError, OSError) as error:
-        sys.exit(f"error: {error.args[0] if isinstance(error, KeyError) else error}")
+        sys.exit(one_line(error))

@@ -86,7 +86,7 @@ class Model:
         return np.sqrt(np.maximum(np.einsum("nb,bc,nc->n", share, covariance, share), 0))
 
     def __getitem__(self, block):
-        return 0.0 if block.operation == "Zero" else self.predict(block)
+        return self.predict(block)
 
     def report(self, items=None, milliseconds=None):
         """How good the predictions are on items that the fit has not seen: a dict (see `accuracy`), with the mean

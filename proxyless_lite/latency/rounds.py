@@ -42,12 +42,13 @@ def run_rounds(get, count, beside, rounds, precision, about, out=None, label="me
             certain = certain_items(rows, precision)
             order = random.Random(about["seed"] * 1_000_003 + r).sample(range(count), count)
             for i in order:
-                if (r, i) not in done and i not in certain:
+                if (r, i) in done:
+                    continue
+                if i not in certain:
                     rows.append((r, i, *visit(get(i), beside)))
                     file.write(line(rows[-1]))
                     file.flush()
-                if (r, i) not in done:
-                    progress.step()
+                progress.step()
     progress.close()
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -74,11 +75,15 @@ def standard_error(values):
     return 1.2533 * 1.4826 * spread / math.sqrt(len(values)) / middle
 
 
+def corrected(visits):
+    """Milliseconds of each visit with what slows item and reference alike taken out: ms / reference_ms · median reference_ms."""
+    return visits.ms / visits.reference_ms * visits.reference_ms.median()
+
+
 def summarize(visits):
-    """One row an item: `ms` = median of ms/reference_ms × the reference's median, its standard deviation `sd` between
-    visits in ms, and their number `visits`."""
-    ratio = visits.ms / visits.reference_ms * visits.reference_ms.median()
-    groups = ratio.groupby(visits["item"])
+    """One row an item: the median `ms` of its corrected visits, the standard deviation `sd` between them in ms, and their
+    number `visits`."""
+    groups = corrected(visits).groupby(visits["item"])
     return pd.DataFrame({"ms": groups.median(), "sd": groups.std(), "visits": groups.size()})
 
 

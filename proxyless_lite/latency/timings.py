@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..architecture import Architecture, named_space
 from ..runtime import write_atomically
-from .rounds import read_visits, summarize, visits_path
+from .rounds import corrected, read_visits, summarize, visits_path
 
 
 DIGITS = string.digits + string.ascii_letters
@@ -26,11 +26,9 @@ class Timings:
     about: dict
 
     def repeats(self):
-        """Milliseconds (networks, rounds), NaN where there is none: ms / reference_ms of each visit, times the median of
-        reference_ms, so that what slows both down together is out."""
-        ratio = self.visits.assign(ms=self.visits.ms / self.visits.reference_ms * self.visits.reference_ms.median())
+        """Corrected milliseconds (networks, rounds), see rounds.corrected; NaN where there is no visit."""
         rounds = 1 + self.visits["round"].max()
-        return ratio.pivot(index="item", columns="round", values="ms").reindex(
+        return self.visits.assign(ms=corrected(self.visits)).pivot(index="item", columns="round", values="ms").reindex(
             index=range(len(self.architectures)), columns=range(rounds)).to_numpy()
 
     def milliseconds(self):

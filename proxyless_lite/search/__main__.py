@@ -9,13 +9,9 @@ from pathlib import Path
 import torch
 
 from .. import data, latency, objective, presets, rules, runtime, spaces
+from ..cli import OneLineParser, one_line
 from ..supernet import SuperNet
 from . import Search
-
-
-class OneLineParser(argparse.ArgumentParser):
-    def error(self, message):
-        self.exit(2, f"error: {message}; see --help\n")
 
 
 def parser():
@@ -92,7 +88,7 @@ if __name__ == "__main__":
     try:
         main()
     except (ValueError, KeyError, OSError, FloatingPointError) as error:
-        sys.exit(f"error: {error.args[0] if isinstance(error, KeyError) else error}")
+        sys.exit(one_line(error))
     except runtime.Stopped as stop:
         print(stop, file=sys.stderr)
         raise
