@@ -12,6 +12,7 @@ and the batch excluded). Kinds of step:
 active network for all; "darts_bytes_by_candidates" the same through Softmax gates.
 
     python benchmarks/step_cost.py [--rounds 15]
+    python benchmarks/step_cost.py --space mobile      # the ImageNet space at 224 px, batch 8
 """
 
 import argparse
@@ -118,9 +119,14 @@ def bytes_by_candidates():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--space", choices=("small", "mobile"), default="small", help="the tree and chain of the README, or the ImageNet space")
     args = parser.parse_args()
     torch.manual_seed(0)
     runtime.device("cpu")
+    if args.space == "mobile":
+        mobile = compare(Bench(pl.spaces.mobile(), batch=8), args.rounds, "mobile, 224 px")
+        print(json.dumps({"mobile": mobile, "rounds": args.rounds, "machine": runtime.describe()}))
+        return
     tree = compare(Bench(pl.spaces.tree(2, 96), batch=64), args.rounds, "tree, B = 2, F = 96, 32 px")
     chain = compare(Bench(pl.spaces.chain(12, 24, input_size=64, candidates=pl.ops.MBCONV), batch=8), args.rounds,
                     "chain, 12 MBConv edges, 64 px")
