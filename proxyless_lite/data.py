@@ -97,6 +97,13 @@ class Data:
         crops = images[indices[:, None, None], rows[:, :, None], columns[:, None, :]]  # (B, H, W, C)
         return crops * inside[..., None]                                  # black outside, as in torchvision's RandomCrop
 
+    def batches(self, *a, **k):
+        return Batches(self, *a, **k)
+
+    def once(self, split, size, rank=0, ranks=1):
+        for indices in torch.arange(rank, len(split), ranks).split(size):
+            yield self.batch(split, indices)
+
     def __str__(self):
         return (f"{self.name}: {len(self.train):,} train, {len(self.valid):,} valid, {len(self.test):,} test images, "
                 f"{len(self.classes)} classes, {'×'.join(map(str, self.shape))}")
@@ -234,3 +241,28 @@ def decode(path, size=None):
         left, top = (width - size) // 2, (height - size) // 2
         image = image.resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + size, top + size))
     return np.asarray(image)
+
+
+class Batches:
+    """Batches of a split in a fresh order every pass, as a function of (seed, pass): there is nothing to save."""
+
+    def __init__(self, data, split, size, seed, purpose, augment, rank=0, ranks=1):
+        if len(split) < size:
+            raise ValueError(f"a batch of {size} images asked for, but {data.name} has only {len(split)} to draw from; "
+                             f"give a smaller batch size")
+        self.data, self.split, self.size, self.key, self.augment = data, split, size, (seed, purpose), augment
+        self.rank, self.ranks = rank, ranks
+        self.per_pass = len(split) // size
+        self._pass = self._order = None
+
+    def __getitem__(self, i):
+        """Images (size, C, H, W) and labels (size,) of batch i, counted over all passes."""
+        number, index = divmod(i, self.per_pass)
+        if number != self._pass:
+            self._pass = number
+            self._order = torch.randperm(len(self.split), generator=runtime.generator("cpu", *self.key, 0, number))
+        device = self.split.images.device
+        generator = runtime.generator(device, *self.key, 1, i) if self.augment else None
+        x, y = self.data.batch(self.split, self._order[index * self.size:(index + 1) * self.size], generator)
+        k = self.size // self.ranks
+        return x[self.rank * k:(self.rank + 1) * k], y[self.rank * k:(self.rank + 1) * k]

@@ -7,23 +7,24 @@ from pathlib import Path
 import pandas as pd
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-from . import runtime
+from . import rules, runtime
 
 CHECK_EVERY = 10  # steps between two looks at the losses; a look waits for the device
 
 
 class Loop:
-    """`epochs` × `per_epoch` steps, resumable from folder `out` (None: nothing is written).
+    """`epochs` × `per_epoch` steps, resumable from folder `out` (None: nothing is written), on one rank or several.
 
-    A subclass has the `optimizer` of its weights and gives `step(epoch, index)`, which does one step and calls `record`;
-    `end_epoch(epoch)`, which returns the rest of the epoch's row of history; and `state()` and `load_state(state)`,
-    which hold all that steps change.
-    `identity` is what a folder must agree on to be resumed.
+    A subclass has the `model`, the `optimizer` of its weights and a `config` with a seed, and gives `step(epoch, index)`,
+    which does one step and calls `record`; `end_epoch(epoch)`, which returns the rest of the epoch's row of history; and
+    `state()` and `load_state(state)`, which hold all that steps change.
+    `identity` is what a folder must agree on to be resumed. The number of ranks is no part of it.
     """
 
-    def __init__(self, label, epochs, per_epoch, out, device, identity):
-        self.label, self.epochs, self.per_epoch, self.device = label, epochs, per_epoch, device
+    def __init__(self, label, epochs, per_epoch, out, engine, identity):
+        self.label, self.epochs, self.per_epoch, self.engine = label, epochs, per_epoch, engine
         self.out = Path(out) if out is not None else None
         self.identity = {"run": type(self).__name__, "epochs": epochs, "steps an epoch": per_epoch, **identity}
         self.done, self.seconds, self.rows, self.meters = 0, 0.0, [], {}
@@ -38,31 +39,37 @@ class Loop:
             self.meters.setdefault(name, []).append((self.done, value.detach()))
 
     def mean(self, name):
-        """Mean of a meter in this epoch so far; NaN if nothing was recorded."""
+        """Mean of a meter in this epoch so far, on this rank; NaN if nothing was recorded."""
         values = [value for _, value in self.meters.get(name, ())]
         return torch.stack(values).double().mean().item() if values else math.nan
+
+    def means(self, *names):
+        """Mean of each meter in this epoch so far, over all ranks."""
+        return dict(zip(names, self.engine.mean(torch.tensor([self.mean(name) for name in names], dtype=torch.float64)).tolist()))
 
     def loop(self):
         """Run all steps that are not done yet.
 
-        Raises runtime.Stopped after SIGTERM, FloatingPointError for a loss that is not finite, ValueError for a folder
-        of another configuration.
+        Raises runtime.Stopped after SIGTERM, FloatingPointError for a loss that is not finite, runtime.OutOfMemory,
+        runtime.LostRank when another rank is gone, ValueError for a folder of another configuration.
         """
         self.resume()
         total, began = self.epochs * self.per_epoch, time.monotonic() - self.seconds
-        progress = runtime.Progress(total, self.done, self.label)
+        progress = runtime.Progress(total, self.done, self.label) if self.engine.first else None
         with runtime.sigterm_flag() as stopping:
             while self.done < total:
                 epoch, index = divmod(self.done, self.per_epoch)
-                self.step(epoch, index)
+                # What dropout and DropPath draw is a function of seed, rank and step: there is nothing to save.
+                torch.manual_seed(runtime.seed(self.config.seed, self.engine.rank, self.done))
+                self.step_or_say(epoch, index)
                 last = index + 1 == self.per_epoch
-                stop = stopping()
+                stop = self.engine.any(stopping())
                 if last or stop or index % CHECK_EVERY == 0:
                     self.check_finite(epoch)
                 self.seconds = time.monotonic() - began
                 if last:
                     self.rows.append({"epoch": epoch, **self.end_epoch(epoch), "seconds": self.seconds,
-                                      "memory": runtime.peak_memory(self.device)})
+                                      "memory": runtime.peak_memory(self.engine.device)})
                     self.meters = {}
                 self.done += 1
                 if last or stop:
@@ -71,19 +78,60 @@ class Loop:
                 if stop and self.done < total:
                     raise runtime.Stopped(f"{self.label} stopped by SIGTERM in epoch {epoch} after step {index}; "
                                           f"{'run again to go on' if self.out else 'nothing was saved: no folder was given'}")
-                progress.step(epoch=epoch, loss=lambda: self.mean("train_loss") if self.meters else self.rows[-1]["train_loss"])
-        progress.close()
+                if progress:
+                    progress.step(epoch=epoch, loss=lambda: self.mean("train_loss") if self.meters else self.rows[-1]["train_loss"])
+        if progress:
+            progress.close()
+
+    def descend(self, images, labels, active=None):
+        """Forward and backward on one batch, part by part, and one step of the optimizer: on the active parameters, if given."""
+        for x, y in self.engine.parts(images, labels):
+            logits = self.engine.run(self.model, x)
+            loss = F.cross_entropy(logits, y, label_smoothing=self.config.label_smoothing)
+            (loss / self.engine.accumulate).backward()
+            self.record(train_loss=loss, train_accuracy=rules.accuracy(logits.detach(), y))
+        self.engine.mean_gradients(active or self.model.parameters())
+        runtime.step_only(self.optimizer, active)
+
+    def step_or_say(self, epoch, index):
+        """One step. Raises runtime.OutOfMemory saying what would fit where it does not."""
+        try:
+            self.step(epoch, index)
+            return
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not runtime.is_out_of_memory(error):
+                raise
+        # The failed step's tensors are gone only here, after its traceback.
+        self.optimizer.zero_grad(set_to_none=True)
+        raise runtime.OutOfMemory(self.what_fits())
+
+    def what_fits(self):
+        """How many images would fit into memory, from the activations that few of them keep."""
+        engine, size = self.engine, self.config.batch_size
+        if engine.device.type == "cuda":
+            torch.cuda.empty_cache()
+        free = runtime.free_memory(engine.device)
+        images = torch.zeros(2, *self.data.shape, device=engine.device).to(memory_format=torch.channels_last)
+        kept = runtime.saved_bytes(lambda: engine.run(self.model, images), exclude=self.model.parameters()) / len(images)
+        share = size // engine.ranks
+        fits = max(1, min(share - 1, int(0.8 * free / (1.5 * kept))))  # half as much again for gradients on their way
+        parts = next(k for k in range(1, share + 1) if share % k == 0 and share // k <= fits)
+        return (f"out of memory in a step of {share // engine.accumulate} images on {engine.device} ({free / 1e9:.1f} GB free, "
+                f"{kept / 1e6:.0f} MB an image); about {fits} would fit: give accumulate={max(parts, 2)} for the same batch in parts, or a smaller batch size")
 
     def check_finite(self, epoch):
-        """Raises FloatingPointError naming epoch and step if one of the latest losses is not finite."""
+        """Raises FloatingPointError naming epoch and step if one of the latest losses is not finite, on any rank."""
+        bad = None
         for name, values in self.meters.items():
             finite = torch.stack([value for _, value in values[-2 * CHECK_EVERY:]]).isfinite().tolist()
             if not all(finite):
-                step = values[-2 * CHECK_EVERY:][finite.index(False)][0]
-                kept = (f"the last checkpoint, {self.checkpoint}, is kept" if self.out and self.checkpoint.exists()
-                        else "there is no checkpoint yet")
-                raise FloatingPointError(f"{name} is not finite at epoch {epoch}, step {step - epoch * self.per_epoch} "
-                                         f"({kept}); a smaller learning rate may help")
+                bad = bad or (name, values[-2 * CHECK_EVERY:][finite.index(False)][0])
+        if self.engine.any(bad is not None):
+            name, step = bad or ("a loss on another rank", self.done)
+            kept = (f"the last checkpoint, {self.checkpoint}, is kept" if self.out and self.checkpoint.exists()
+                    else "there is no checkpoint yet")
+            raise FloatingPointError(f"{name} is not finite at epoch {epoch}, step {step - epoch * self.per_epoch} "
+                                     f"({kept}); a smaller learning rate may help")
 
     def check_weights(self, epoch):
         """Raises FloatingPointError if the last step has spoilt a weight, so that no such checkpoint is ever written."""
@@ -101,47 +149,38 @@ class Loop:
         raise TypeError(f"{type(self).__name__} has no state()")
 
     def save(self):
+        """Write a checkpoint, on the first rank; batch statistics are averaged over the ranks before."""
         if self.out is None:
+            return
+        self.engine.mean_statistics(self.model)
+        if not self.engine.first:
             return
         meters = {name: {"steps": [step for step, _ in values], "values": torch.stack([value for _, value in values])}
                   for name, values in self.meters.items()}
         runtime.save_checkpoint(self.checkpoint, {
             "identity": self.identity, "done": self.done, "seconds": self.seconds, "rows": self.rows, "meters": meters,
-            "random": runtime.random_state(), "state": self.state()})
+            "state": self.state()})
 
     def resume(self):
-        """Take up the newest good checkpoint in the folder, if there is one."""
-        saved = runtime.load_checkpoint(self.checkpoint) if self.out is not None else None
+        """Take up the newest good checkpoint in the folder, if there is one; the first rank reads for all."""
+        saved = self.engine.from_first(lambda: self.read()) if self.out is not None else None
         if saved is None:
+            self.engine.same("the weights they start from", runtime.marks(self.model))
             return
-        runtime.check_same(self.out, saved["identity"], self.identity)
         self.done, self.seconds, self.rows = saved["done"], saved["seconds"], saved["rows"]
-        self.meters = {name: list(zip(m["steps"], m["values"].to(self.device).unbind())) for name, m in saved["meters"].items()}
-        runtime.set_random_state(saved["random"])
+        device = self.engine.device
+        self.meters = {name: list(zip(m["steps"], m["values"].to(device).unbind())) for name, m in saved["meters"].items()}
         self.load_state(saved["state"])
-        print(f"{self.label}: going on after {self.done} of {self.epochs * self.per_epoch} steps, from {self.checkpoint}", flush=True)
+        if self.engine.first:
+            print(f"{self.label}: going on after {self.done} of {self.epochs * self.per_epoch} steps, from {self.checkpoint}", flush=True)
 
-
-class Batches:
-    """Batches of a split in a fresh order every pass, as a function of (seed, pass): there is nothing to save."""
-
-    def __init__(self, data, split, size, seed, purpose, augment):
-        if len(split) < size:
-            raise ValueError(f"a batch of {size} images asked for, but {data.name} has only {len(split)} to draw from; "
-                             f"give a smaller batch size")
-        self.data, self.split, self.size, self.key, self.augment = data, split, size, (seed, purpose), augment
-        self.per_pass = len(split) // size
-        self._pass = self._order = None
-
-    def __getitem__(self, i):
-        """Images (size, C, H, W) and labels (size,) of batch i, counted over all passes."""
-        number, index = divmod(i, self.per_pass)
-        if number != self._pass:
-            self._pass = number
-            self._order = torch.randperm(len(self.split), generator=runtime.generator("cpu", *self.key, 0, number))
-        device = self.split.images.device
-        generator = runtime.generator(device, *self.key, 1, i) if self.augment else None
-        return self.data.batch(self.split, self._order[index * self.size:(index + 1) * self.size], generator)
+    def read(self):
+        """The checkpoint in the folder, or None. Raises ValueError for one of another run, OSError where none can be written."""
+        saved = runtime.load_checkpoint(self.checkpoint)
+        if saved is not None:
+            runtime.check_same(self.out, saved["identity"], self.identity)
+        runtime.check_writable(self.out)
+        return saved
 
 
 def cosine(lr, done, total):
@@ -149,17 +188,24 @@ def cosine(lr, done, total):
     return 0.5 * lr * (1 + math.cos(math.pi * done / total))
 
 
-def sgd(parameters, config):
-    """SGD with Nesterov momentum, as the paper trains all weights."""
+def sgd(parameters, config, device):
+    """SGD with Nesterov momentum, as the paper trains all weights; one kernel for all of them on CUDA."""
     return torch.optim.SGD(parameters, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0,
-                           weight_decay=config.weight_decay)
+                           weight_decay=config.weight_decay, fused=device.type == "cuda" or None)
+
+
+def evaluate(model: nn.Module, data, split, batch_size=250, engine=runtime.Engine()):
+    """Top-1 accuracy of model on a split, without augmentation, in the model's present mode; a float in [0, 1]."""
+    return accuracies(model, data, split, batch_size, engine)[0]
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, data, split, batch_size=250):
-    """Top-1 accuracy of model on a split, without augmentation, in the model's present mode; a float in [0, 1]."""
-    correct = torch.zeros((), device=split.images.device)
-    for indices in torch.arange(len(split)).split(batch_size):
-        images, labels = data.batch(split, indices)
-        correct += (model(images).argmax(1) == labels).sum()
-    return correct.item() / len(split)
+def accuracies(model: nn.Module, data, split, batch_size=250, engine=runtime.Engine()):
+    """Top-1 and top-5 accuracy (of fewer than 5 classes: 1), each rank judging its share of the images."""
+    counts = torch.zeros(3, dtype=torch.float64)
+    for images, labels in data.once(split, batch_size, rank=engine.rank, ranks=engine.ranks):
+        logits = engine.run(model, images)
+        ranked = logits.topk(min(5, logits.shape[1]), 1).indices == labels[:, None]
+        counts += torch.stack([ranked[:, 0].sum(), ranked.sum(), torch.tensor(len(labels), device=labels.device)]).cpu()
+    top1, top5, n = engine.sum(counts).tolist()
+    return top1 / n, top5 / n

@@ -24,11 +24,15 @@ class MixedOp(nn.Module):
         self.names = tuple(candidates)
         self.candidates = nn.ModuleList(candidates.values())
         self.alpha = nn.Parameter(1e-3 * torch.randn(len(self.names)))
-        self.normalisations = [normalisations(o) for o in self.candidates]  # listed once: probing must be cheap
+        self.list_normalisations()
         self.gate = Path(0)
 
     def forward(self, x):
         return self.gate(self, x)
+
+    def list_normalisations(self):
+        """List once which layers a probe must not leave a trace in: probing must be cheap."""
+        self.normalisations = [normalisations(o) for o in self.candidates]
 
     def probabilities(self):
         """p_i = exp(α_i) / Σ_j exp(α_j), shape (N,)."""

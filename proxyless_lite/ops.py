@@ -15,7 +15,8 @@ def build(name, in_channels, out_channels, stride=1):
 
     Names: "MB6 7x7" (expansion 6, kernel 7), "DW 3x3" and "DW 3x3 d2" (depthwise-separable, dilation 2),
     "avg 3x3", "max 3x3", "identity", "Zero". Any expansion, dilation and odd kernel may be written. Around the edges of
-    the mobile space stand "conv 3x3" (with BN and ReLU6) and "linear" (with global average pooling before it).
+    the mobile space stand "conv 3x3" (with BN and ReLU6) and "linear" (with global average pooling before it, and a
+    dropout that is off unless training sets its p).
 
     Raises ValueError for another name, and for an operation that cannot change the shape when it should.
     """
@@ -26,7 +27,7 @@ def build(name, in_channels, out_channels, stride=1):
     if match := re.fullmatch(rf"conv {odd}x\1", name):
         return nn.Sequential(Conv2d(in_channels, out_channels, int(match[1]), stride=stride), batch_norm(out_channels), nn.ReLU6())
     if name == "linear":
-        return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(in_channels, out_channels))
+        return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.0), nn.Linear(in_channels, out_channels))
     if stride != 1 or in_channels != out_channels:
         raise ValueError(f"operation {name!r} keeps the shape, but {in_channels}→{out_channels} stride {stride} "
                          f"was asked for; only MB… and conv … operations change it")

@@ -49,10 +49,12 @@ class TrainConfig:
     label_smoothing: float = 0.0   # none for CIFAR-10
     cutout: int = 16               # Table 1, "c/o"; pixels of 32
     drop_path: float = 0.2         # §4.1 uses DropPath without its rate; 0.2 as in DARTS
+    dropout: float = 0.0           # before the last layer: none for CIFAR-10 (ImageNet as released: 0.1 to 0.3)
+    decay_norms: bool = True       # weight decay on batch norms too (ImageNet as released: not)
     seed: int = 0
 
     def __post_init__(self):
-        check(self, positive=("epochs", "batch_size", "lr"), fractions=("momentum", "label_smoothing", "drop_path"))
+        check(self, positive=("epochs", "batch_size", "lr"), fractions=("momentum", "label_smoothing", "drop_path", "dropout"))
 
 
 @dataclass(frozen=True)

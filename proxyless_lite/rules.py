@@ -76,13 +76,20 @@ class Rule:
 
 
 def probe(net, images, labels, active, others):
-    """One forward and backward with Probes and frozen weights: ∂L/∂g (E, N), and the metrics."""
+    """Forward and backward with Probes and frozen weights: ∂L/∂g (E, N), and the metrics, means over all ranks.
+
+    The batch may be cut into parts (see runtime.Engine): a Probe adds up what they give.
+    """
     net.probe(active, others)
+    logits, loss = [], 0
     with net.frozen():
-        logits = net(images)
-        loss = F.cross_entropy(logits, labels)
-        loss.backward()
-    return net.gate_gradients(), {"loss": loss.detach(), "accuracy": accuracy(logits.detach(), labels)}
+        for x, y in net.engine.parts(images, labels):
+            logits.append(net(x))
+            part = F.cross_entropy(logits[-1], y) / net.engine.accumulate
+            part.backward()
+            logits[-1], loss = logits[-1].detach(), loss + part.detach()
+    mean = net.engine.mean
+    return mean(net.gate_gradients()), {"loss": mean(loss), "accuracy": mean(accuracy(torch.cat(logits), labels))}
 
 
 def with_cost(gradient, metrics, objective, q):
@@ -186,11 +193,11 @@ class Reinforce(Rule):
         for _ in range(self.samples):
             paths.append(net.sample(generator))
             with net.frozen():
-                logits = net(images)
-            reward = self._reward(logits, labels)
+                logits = torch.cat([net(x) for x, in net.engine.parts(images)])
+            reward = net.engine.mean(self._reward(logits, labels))
             rewards.append(reward if objective is None else objective(reward, paths[-1]))
-            losses.append(F.cross_entropy(logits, labels))
-            accuracies.append(accuracy(logits, labels))
+            losses.append(net.engine.mean(F.cross_entropy(logits, labels)))
+            accuracies.append(net.engine.mean(accuracy(logits, labels)))
         rewards = torch.stack(rewards)                                    # (M,)
         paths = torch.tensor(paths, device=p.device)                      # (M, E)
         gradient = self.gradient(p, paths, (rewards - self._baseline(rewards)).to(p))

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
+from . import runtime
 from .architecture import Architecture
 from .mixed_op import MixedOp, Path, Probe, frozen_statistics, normalisations
 from .spaces import Space
@@ -36,14 +37,27 @@ class SuperNet(nn.Module):
                 raise ValueError(f"edge {name!r} holds another MixedOp among its candidates; an edge's candidates must be plain")
         names = [edge.name for edge in self.space.edges()] if self.space else found
         self.mixed_ops = dict(zip(names, found.values(), strict=True))
+        self.engine = runtime.Engine()
         self._list_parts()
 
     def forward(self, x):
-        return self.network(x)
+        return self.engine.run(self.network, x)
+
+    def use(self, engine):
+        """Compute from now on as this runtime.Engine says: device, precision, ranks, compiled candidates."""
+        self.network = engine.prepare(self.network)
+        self.engine = engine
+        self._list_parts()
+        if engine.compile:
+            for op in self.mixed_ops.values():
+                for candidate in op.candidates:
+                    runtime.compile_once(candidate)
 
     def _list_parts(self):
         """List once what belongs to which path, so that a step costs nothing for inactive paths."""
         edges = self.mixed_ops.values()
+        for op in edges:
+            op.list_normalisations()
         self._of_path = [[_Part(o) for o in op.candidates] for op in edges]
         self._fixed = _Part(self.network, without=edges)
 
@@ -100,11 +114,13 @@ class SuperNet(nn.Module):
         """Make path `paths[e]` the only one of edge e; an Architecture may be given instead of indices."""
         if isinstance(paths, Architecture):
             paths = [op.names.index(choice) for op, choice in zip(self.mixed_ops.values(), paths.choices, strict=True)]
+        self.engine.same("the paths they train", tuple(paths))
         for op, i in zip(self.mixed_ops.values(), paths, strict=True):
             op.gate = Path(i)
 
     def probe(self, active, others):
         """Set a Probe on every edge: path active[e] runs, the paths others[e] are probed in backward."""
+        self.engine.same("the paths they compare", (tuple(active), tuple(map(tuple, others))))
         for op, i, js in zip(self.mixed_ops.values(), active, others, strict=True):
             op.gate = Probe(i, js)
 

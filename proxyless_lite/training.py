@@ -5,11 +5,10 @@ from dataclasses import asdict, dataclass
 import pandas as pd
 import torch
 from torch import nn
-from torch.nn import functional as F
 from torchvision.ops import StochasticDepth
 
-from . import presets, rules, runtime
-from .loop import Batches, Loop, cosine, evaluate, sgd
+from . import presets, runtime
+from .loop import Loop, cosine, evaluate, sgd
 
 TRAIN, CUTOUT = range(2)  # what random numbers are for
 
@@ -44,20 +43,27 @@ class Training(Loop):
     """The run behind `train`."""
 
     def __init__(self, model, data, config, out, device, network, label):
-        device = runtime.device(device)
-        self.config, self.data = config, data.to(device)
-        self.model = model.to(device, memory_format=torch.channels_last).train()
-        self.batches = Batches(self.data, self.data.full_train, config.batch_size, config.seed, TRAIN, augment=True)
-        self.optimizer = sgd(self.model.parameters(), config)
+        engine = runtime.engine(device)
+        engine.check_batch(config.batch_size)
+        self.config, self.data = config, data.to(engine.device)
+        self.model = engine.prepare(model).train()
+        if engine.compile:
+            runtime.compile_once(self.model)
+        self.batches = self.data.batches(self.data.full_train, config.batch_size, config.seed, TRAIN, augment=True,
+                                         rank=engine.rank, ranks=engine.ranks)
+        self.optimizer = sgd(parameter_groups(self.model, config.decay_norms), config, engine.device)
         self.drops = [m for m in self.model.modules() if isinstance(m, StochasticDepth)]
+        for layer in self.model.modules():
+            if isinstance(layer, nn.Dropout):
+                layer.p = config.dropout
         self.check_classes()
-        super().__init__(label, config.epochs, self.batches.per_pass, out, device,
+        super().__init__(label, config.epochs, self.batches.per_pass, out, engine,
                          {**asdict(config), "network": network, "data": str(data), "images": data.digest})
 
     def run(self):
         self.loop()
         self.model.eval()
-        return Report(evaluate(self.model, self.data, self.data.test), self.history(), self.seconds, self.model)
+        return Report(evaluate(self.model, self.data, self.data.test, engine=self.engine), self.history(), self.seconds, self.model)
 
     def check_classes(self):
         """Raises ValueError unless the model gives one number a class for images of the data's size."""
@@ -75,22 +81,17 @@ class Training(Loop):
     def step(self, epoch, index):
         images, labels = self.batches[self.done]
         if self.config.cutout:
-            generator = runtime.generator(self.device, self.config.seed, CUTOUT, self.done)
+            generator = runtime.generator(self.engine.device, self.config.seed, CUTOUT, self.done, self.engine.rank)
             images = cutout(images, self.config.cutout, generator)
         total = self.epochs * self.per_epoch
         self.optimizer.param_groups[0]["lr"] = cosine(self.config.lr, self.done, total)
         for drop in self.drops:  # scheduled DropPath (Zoph et al., 2018): from 0 up to its value
             drop.p = self.config.drop_path * self.done / total
-        logits = self.model(images)
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
-        loss.backward()
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.record(train_loss=loss, train_accuracy=rules.accuracy(logits.detach(), labels))
+        self.descend(images, labels)
 
     def end_epoch(self, epoch):
         return {"lr": self.optimizer.param_groups[0]["lr"],
-                "train_loss": self.mean("train_loss"), "train_accuracy": self.mean("train_accuracy")}
+                **self.means("train_loss", "train_accuracy")}
 
     def state(self):
         return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
@@ -98,6 +99,15 @@ class Training(Loop):
     def load_state(self, state):
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+
+
+def parameter_groups(model, decay_norms):
+    """The weights, and by themselves the scales and shifts of batch norms, which the ImageNet settings do not decay."""
+    norms = [p for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) for p in m.parameters()]
+    if decay_norms or not norms:
+        return list(model.parameters())
+    rest = [p for p in model.parameters() if id(p) not in {*map(id, norms)}]
+    return [{"params": rest}, {"params": norms, "weight_decay": 0.0}]
 
 
 def cutout(images, size, generator):

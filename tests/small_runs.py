@@ -41,5 +41,5 @@ def run_to_the_end(out, started=None, slow=0.0):
 def everything(search, result):
     """All that must be the same, bit for bit, however often the run was killed."""
     history = result.history.drop(columns=["seconds", "memory"])
-    return {"state": search.state(), "random": torch.get_rng_state(), "choices": result.architecture.choices,
+    return {"state": search.state(), "choices": result.architecture.choices,
             "probabilities": [torch.from_numpy(p) for p in history.pop("probabilities")], "history": history.to_dict("list")}

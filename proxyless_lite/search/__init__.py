@@ -6,11 +6,10 @@ from dataclasses import asdict, dataclass
 
 import pandas as pd
 import torch
-from torch.nn import functional as F
 
 from .. import presets, rules, runtime
 from ..architecture import Architecture
-from ..loop import Batches, Loop, cosine, evaluate, sgd
+from ..loop import Loop, cosine, evaluate, sgd
 
 WEIGHT, ALPHA, PATHS = range(3)  # what random numbers are for
 
@@ -38,8 +37,10 @@ class Search(Loop):
 
     def __init__(self, net, data, rule=None, config=None, out=None, device=None, objective=None):
         self.config = config = config or presets.search("quick")
-        device = runtime.device(device)
-        self.net, self.data, self.rule = net.to(device), data.to(device), rule or rules.TwoPath()
+        engine = runtime.engine(device)
+        engine.check_batch(config.batch_size)
+        net.use(engine)
+        self.net, self.data, self.rule = net, data.to(engine.device), rule or rules.TwoPath()
         self.rule.check(objective)
         self.objective = objective
         parts = [part for part in (objective if isinstance(objective, tuple) else [objective]) if part]
@@ -54,22 +55,29 @@ class Search(Loop):
         if outputs != (len(data.classes),):
             raise ValueError(f"the network gives {outputs} for an image, but {data.name} has {len(data.classes)} classes; "
                              f"give the space classes={len(data.classes)}")
-        self.weight_batches = Batches(self.data, self.data.train, config.batch_size, config.seed, WEIGHT, augment=True)
-        self.alpha_batches = Batches(self.data, self.data.valid, min(config.alpha_batch_size, len(data.valid)), config.seed, ALPHA, augment=False)
-        self.optimizer = sgd(net.weight_parameters(), config)
+        share = dict(rank=engine.rank, ranks=engine.ranks)
+        together = engine.ranks * engine.accumulate
+        at_most = len(data.valid) // together * together  # a small set gives a smaller batch
+        self.weight_batches = self.data.batches(self.data.train, config.batch_size, config.seed, WEIGHT, augment=True, **share)
+        self.alpha_batches = self.data.batches(self.data.valid, min(config.alpha_batch_size, at_most), config.seed, ALPHA,
+                                               augment=False, **share)
+        self.optimizer = sgd(net.weight_parameters(), config, engine.device)
         # β₁ = 0 and no decay: with either, the α of paths that were not sampled would move (see rules.TwoPath).
         self.alpha_optimizer = torch.optim.Adam(net.architecture_parameters(), lr=config.alpha_lr, betas=(0.0, 0.999),
                                                 foreach=True)
         self.alpha_steps = 0
         self.probabilities = []  # p after each epoch, (E, N)
-        super().__init__("search", config.warmup_epochs + config.epochs, self.weight_batches.per_pass, out, device,
+        super().__init__("search", config.warmup_epochs + config.epochs, self.weight_batches.per_pass, out, engine,
                          {**asdict(config), "rule": repr(self.rule), "objective": objective and repr(objective), "space": str(net.space), "data": str(data),
                           "images": data.digest, "edges": runtime.digest([op.names for op in net.mixed_ops.values()]),
                           "weights": runtime.digest([(k, tuple(v.shape)) for k, v in net.state_dict().items()])})
 
+    @property
+    def model(self):
+        return self.net
+
     def run(self):
         """Search to the end, from where the folder left off. Returns a Result. Seeds PyTorch's global generator."""
-        torch.manual_seed(self.config.seed)
         self.loop()
         return Result(self.net.derive(), self.history(), self.seconds)
 
@@ -85,11 +93,7 @@ class Search(Loop):
         images, labels = batch
         self.optimizer.param_groups[0]["lr"] = self.learning_rate(epoch)
         self.net.sample(runtime.generator("cpu", self.config.seed, PATHS, 0, self.done))
-        logits = self.net(images)
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
-        loss.backward()
-        runtime.step_only(self.optimizer, self.net.active_parameters())
-        self.record(train_loss=loss, train_accuracy=rules.accuracy(logits.detach(), labels))
+        self.descend(images, labels, self.net.active_parameters())
 
     def alpha_step(self, batch):
         """One update of α by the rule on a validation batch (images, labels)."""
@@ -109,7 +113,7 @@ class Search(Loop):
         p = self.net.probability_matrix().cpu()
         self.probabilities.append(p)
         cost = {"expected_cost": self.costs.under(p).item(), "derived_cost": self.costs.of(self.net.best_paths())} if self.costs else {}
-        means = {name: self.mean(name) for name in ("train_loss", "train_accuracy", "valid_loss", "valid_accuracy")}
+        means = self.means("train_loss", "train_accuracy", "valid_loss", "valid_accuracy")
         return {"phase": "warm-up" if epoch < self.config.warmup_epochs else "search", "lr": self.learning_rate(epoch),
                 **means, "derived_accuracy": self.derived_accuracy(), "entropy": self.net.entropy(), **cost}
 
@@ -117,7 +121,7 @@ class Search(Loop):
         """Validation accuracy of the network that `derive` would give now, with the supernet's weights and batch statistics."""
         self.net.activate(self.net.best_paths())
         with self.net.frozen():
-            return evaluate(self.net, self.data, self.data.valid)
+            return evaluate(self.net, self.data, self.data.valid, engine=self.engine)
 
     def history(self):
         """One row an epoch: losses and accuracies (means over its steps), mean entropy in nats, p (E, N), seconds and
@@ -128,16 +132,16 @@ class Search(Loop):
         """Time a few steps on a copy of the network. Returns a dict: seconds a weight step and an α step, hours and
         peak memory in MB of the whole search. The search itself is not touched."""
         with torch.random.fork_rng():
-            trial = Search(copy.deepcopy(self.net), self.data, copy.deepcopy(self.rule), self.config, None, self.device, self.objective)
+            trial = Search(copy.deepcopy(self.net), self.data, copy.deepcopy(self.rule), self.config, None, self.engine, self.objective)
             trial.weight_step(0, trial.weight_batches[0])  # the first of each kind is slower
             trial.alpha_step(trial.alpha_batches[0])
-            weight = timed(self.device, lambda: [trial.weight_step(0, trial.weight_batches[i]) for i in range(steps)]) / steps
-            alpha = timed(self.device, lambda: [trial.alpha_step(trial.alpha_batches[i]) for i in range(steps)]) / steps
+            weight = timed(self.engine.device, lambda: [trial.weight_step(0, trial.weight_batches[i]) for i in range(steps)]) / steps
+            alpha = timed(self.engine.device, lambda: [trial.alpha_step(trial.alpha_batches[i]) for i in range(steps)]) / steps
         weight_steps = self.epochs * self.per_epoch
         alpha_steps = (self.config.epochs - self.config.alpha_delay) * self.per_epoch // self.config.alpha_every
         return {"weight_step_seconds": weight, "alpha_step_seconds": alpha, "weight_steps": weight_steps,
                 "alpha_steps": alpha_steps, "hours": (weight * weight_steps + alpha * alpha_steps) / 3600,
-                "memory": runtime.peak_memory(self.device)}
+                "memory": runtime.peak_memory(self.engine.device)}
 
     def state(self):
         return {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(),

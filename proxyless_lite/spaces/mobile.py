@@ -7,33 +7,40 @@ from torch import nn
 from .. import ops
 from .space import Block, Edge, Space, named_once, settings_of
 
-WIDTHS = (32, 16, 24, 40, 80, 96, 192, 320, 1280)  # stem, first block, six stages, head
-DEPTHS = (4, 4, 4, 4, 4, 1)                        # blocks of each stage: 21 edges
-STRIDES = (2, 2, 2, 1, 2, 1)                       # of the first block of each stage
+STEM, FIRST, HEAD = 32, 16, 1280                   # channels
+STAGES = ((24, 4, 2), (40, 4, 2), (80, 4, 2), (96, 4, 1), (192, 4, 2), (320, 1, 1))  # channels, blocks, stride: 21 edges
 
 
-def mobile(width=1.0, classes=1000, input_size=224, widths=None, candidates=ops.MBCONV):
+def mobile(width=1.0, classes=1000, input_size=224, widths=None, candidates=ops.MBCONV, stages=STAGES):
     """21 edges over {MB3, MB6} × {3, 5, 7}, and Zero where a block may be left out: 6⁶ · 7¹⁵ networks.
 
-    `width` multiplies all channels, rounded to multiples of 8; or `widths` gives them: stem, first block, six stages,
-    head. Input (batch, 3, input_size, input_size), output (batch, classes). Raises ValueError for a number out of range.
+    `width` multiplies all channels, rounded to multiples of 8; or `widths` gives them: stem, first block, every stage,
+    head. `stages` gives another layout: (channels, blocks, stride of the first block) of each; the stem halves the
+    input before them. Input (batch, 3, input_size, input_size), output (batch, classes).
+    Raises ValueError for a number out of range.
     """
-    if width <= 0 or min(classes, input_size) < 1 or (widths is not None and (len(widths) != 9 or min(widths) < 1)):
+    stages = tuple(tuple(stage) for stage in stages)
+    count = len(stages) + 3
+    if width <= 0 or min(classes, input_size) < 1 or (widths is not None and (len(widths) != count or min(widths) < 1)):
         raise ValueError(f"mobile(width={width}, classes={classes}, input_size={input_size}, widths={widths}): width must be "
-                         f"above 0, classes and input_size at least 1, and widths 9 numbers (stem, first, six stages, head)")
+                         f"above 0, classes and input_size at least 1, and widths {count} numbers (stem, first, {len(stages)} stages, head)")
+    if not stages or any(len(stage) != 3 or min(stage) < 1 or stage[2] > 2 for stage in stages):
+        raise ValueError(f"mobile(stages={stages}): give (channels, blocks, stride 1 or 2) of at least one stage")
     if "Zero" in (candidates := named_once(candidates)):
         raise ValueError("the mobile space adds Zero by itself where a block may be left out; leave it out of the candidates")
-    stem, first, *stages, head = widths or [make_divisible(width * w) for w in WIDTHS]
+    usual = STEM, FIRST, *(channels for channels, _, _ in stages), HEAD
+    stem, first, *stage_widths, head = widths or [make_divisible(width * w) for w in usual]
     size = halved(input_size)
     before = Block("conv 3x3", 3, stem, input_size, stride=2), Block("MB1 3x3", stem, first, size)
     edges = []
-    for stage, (channels, depth, stride) in enumerate(zip(stages, DEPTHS, STRIDES), 1):
+    for stage, (channels, (_, depth, stride)) in enumerate(zip(stage_widths, stages), 1):
         for i in range(depth):
             entering = edges[-1].out_channels if edges else first
             edges.append(edge(f"stage{stage}.{i}", candidates, entering, channels, size, stride if i == 0 else 1))
             size = halved(size) if edges[-1].stride == 2 else size
-    after = Block("conv 1x1", stages[-1], head, size), Block("linear", head, classes, size)
+    after = Block("conv 1x1", stage_widths[-1], head, size), Block("linear", head, classes, size)
     named = {"widths": list(widths)} if widths else {"width": width}
+    named |= {"stages": [list(stage) for stage in stages]} if stages != STAGES else {}
     return Space(
         name="mobile",
         settings=settings_of(candidates, ops.MBCONV, **named, classes=classes, input_size=input_size),
@@ -69,9 +76,10 @@ def read_released(config):
     Raises ValueError for an operation that is neither MBConv nor Zero, or another number of blocks.
     """
     first, *blocks = (block["mobile_inverted_conv"] for block in config["blocks"])
-    if len(blocks) != sum(DEPTHS):
-        raise ValueError(f"released configuration has {len(blocks)} blocks after the first; the mobile space has {sum(DEPTHS)}")
-    starts = [sum(DEPTHS[:stage]) for stage in range(len(DEPTHS))]
+    depths = [depth for _, depth, _ in STAGES]
+    if len(blocks) != sum(depths):
+        raise ValueError(f"released configuration has {len(blocks)} blocks after the first; the mobile space has {sum(depths)}")
+    starts = [sum(depths[:stage]) for stage in range(len(depths))]
     widths = [config["first_conv"]["out_channels"], first["out_channels"], *(blocks[i]["out_channels"] for i in starts),
               config["feature_mix_layer"]["out_channels"]]
     return dict(widths=widths, classes=config["classifier"]["out_features"]), tuple(released_name(b) for b in blocks)

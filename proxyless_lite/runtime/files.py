@@ -1,0 +1,113 @@
+"""Files that survive: atomic writes, checkpoints, fingerprints."""
+
+import hashlib
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+
+import torch
+
+FORMAT = "proxyless_lite checkpoint 1"
+
+
+def write_atomically(path, content):
+    """Write bytes so that `path` is complete or unchanged whenever the process dies."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with open(partial, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def save_checkpoint(path, state):
+    """Write `state` (tensors, numbers, strings, lists, dicts) to `path`; the one before stays beside it as *.previous."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial, previous = path.with_name(path.name + ".partial"), previous_of(path)
+    with open(partial, "wb") as file:
+        torch.save({"format": FORMAT, **state}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    if path.exists():
+        os.replace(path, previous)
+    os.replace(partial, path)
+
+
+def load_checkpoint(path, say=print):
+    """The newest good state at `path` or its *.previous, None where neither exists. No code in the file is run.
+
+    A file that is truncated or not ours is named through `say` when the previous one serves instead.
+    Raises ValueError naming the file when none is good.
+    """
+    refused = []
+    for candidate in (Path(path), previous_of(Path(path))):
+        if not candidate.exists():
+            continue
+        try:
+            state = read_checkpoint(candidate)
+        except ValueError as error:
+            refused.append(str(error))
+            continue
+        if refused:
+            say(f"{refused[0]}; going on from {candidate}")
+            os.replace(candidate, path)  # else the next save would move the damaged file over the good one
+        return state
+    if refused:
+        raise ValueError(f"{'; '.join(refused)}; no good checkpoint is left, delete the folder to start anew")
+    return None
+
+
+def read_checkpoint(path):
+    """Load one checkpoint file. Raises ValueError if it is truncated or foreign."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch.load would not notice a flipped bit
+        if damaged:
+            raise zipfile.BadZipFile(f"{damaged} is damaged")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file may fail anywhere in zipfile, pickle or torch
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
+        raise ValueError(f"{path} is truncated or no checkpoint ({reason})") from None
+    if not (isinstance(state, dict) and state.get("format") == FORMAT):
+        raise ValueError(f"{path} is no checkpoint of this version ({FORMAT!r} expected)")
+    return state
+
+
+def previous_of(path):
+    return path.with_name(path.name + ".previous")
+
+
+def check_same(path, saved, ours):
+    """Raises ValueError naming the first setting in which the run in folder `path` differs from the one asked for."""
+    for key in sorted({*saved, *ours}):
+        there, here = (repr(settings.get(key))[:100] for settings in (saved, ours))
+        if saved.get(key) != ours.get(key):
+            raise ValueError(f"{path} belongs to another configuration: {key} is {there} there and {here} here; "
+                             f"choose another folder or delete this one")
+
+
+def digest(*parts):
+    """A short fingerprint of tensors and of anything with a faithful repr, to tell one run's input from another's."""
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(part.cpu().numpy().tobytes() if isinstance(part, torch.Tensor) else repr(part).encode())
+    return total.hexdigest()[:12]
+
+
+def check_writable(folder):
+    """Make the folder if it is not there. Raises OSError in one line when nothing can be written to it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"x")
+    except OSError as error:
+        raise OSError(f"the run folder {folder} cannot be written to ({error.strerror}); choose another") from None
+
+
+def marks(module):
+    """A few integers that tell one module's weights from another's."""
+    return tuple(int(p.detach().double().sum().item() * 1e6) for p in module.parameters())

@@ -1,0 +1,73 @@
+"""How far a run is, and how it is asked to stop."""
+
+import signal
+import sys
+import time
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+
+class Stopped(SystemExit):
+    """A run ended by SIGTERM after its checkpoint was written; the exit status is the shell's for that signal."""
+
+    def __init__(self, message):
+        super().__init__(128 + signal.SIGTERM)
+        self.message = message
+
+    def __str__(self):
+        return self.message
+
+
+@contextmanager
+def sigterm_flag():
+    """Yields a function that tells whether SIGTERM has come since; without it the signal would end the process at once."""
+    received = []
+    try:
+        before = signal.signal(signal.SIGTERM, lambda *_: received.append(True))
+    except ValueError:  # only the main thread may ask
+        yield lambda: False
+        return
+    try:
+        yield lambda: bool(received)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class Progress:
+    """A bar in a terminal; elsewhere (notebook, log file) at most about ten plain lines, each with the time left."""
+
+    def __init__(self, total, done=0, label=""):
+        self.total, self.done, self.first, self.label = total, done, done, label
+        self.began = self.shown = time.monotonic()
+        self.bar = tqdm(total=total, initial=done, desc=label) if sys.stderr.isatty() else None
+
+    def step(self, **numbers):
+        """Count one step done. `numbers` are shown beside it; they may be functions, called only when shown."""
+        self.done += 1
+        if self.bar is not None:
+            self.bar.update()
+        now = time.monotonic()
+        due = self.done * 10 // self.total > (self.done - 1) * 10 // self.total and now - self.shown > 2
+        if due or self.done == self.total:
+            self.show(now, {k: v() if callable(v) else v for k, v in numbers.items()})
+
+    def show(self, now, numbers):
+        self.shown = now
+        shown = "".join(f", {k} {v:.3g}" for k, v in numbers.items())
+        if self.bar is not None:
+            self.bar.set_postfix_str(shown.removeprefix(", "))
+            return
+        left = (now - self.began) / (self.done - self.first) * (self.total - self.done)
+        print(f"{self.label} {100 * self.done // self.total:3d} %{shown}, {clock(left)} left", flush=True)
+
+    def close(self):
+        if self.bar is not None:
+            self.bar.close()
+
+
+def clock(seconds):
+    """Seconds as people say them: 42 s, 3 min, 2.5 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
