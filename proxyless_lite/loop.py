@@ -30,6 +30,10 @@ class Loop:
         self.done, self.seconds, self.rows, self.meters = 0, 0.0, [], {}
 
     @property
+    def device(self):
+        return self.engine.device
+
+    @property
     def checkpoint(self):
         return self.out / "checkpoint.pt"
 
@@ -61,7 +65,7 @@ class Loop:
                 epoch, index = divmod(self.done, self.per_epoch)
                 # What dropout and DropPath draw is a function of seed, rank and step: there is nothing to save.
                 torch.manual_seed(runtime.seed(self.config.seed, self.engine.rank, self.done))
-                self.step_or_say(epoch, index)
+                self.or_say_what_fits(self.step, epoch, index)
                 last = index + 1 == self.per_epoch
                 stop = self.engine.any(stopping())
                 if last or stop or index % CHECK_EVERY == 0:
@@ -93,10 +97,10 @@ class Loop:
         self.engine.mean_gradients(active or self.model.parameters())
         runtime.step_only(self.optimizer, active)
 
-    def step_or_say(self, epoch, index):
-        """One step. Raises runtime.OutOfMemory saying what would fit where it does not."""
+    def or_say_what_fits(self, step, *arguments):
+        """step(*arguments). Raises runtime.OutOfMemory saying what would fit where it does not."""
         try:
-            self.step(epoch, index)
+            step(*arguments)
             return
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not runtime.is_out_of_memory(error):
@@ -107,17 +111,20 @@ class Loop:
 
     def what_fits(self):
         """How many images would fit into memory, from the activations that few of them keep."""
-        engine, size = self.engine, self.config.batch_size
+        engine, share = self.engine, self.config.batch_size // self.engine.ranks
         if engine.device.type == "cuda":
             torch.cuda.empty_cache()
-        free = runtime.free_memory(engine.device)
-        images = torch.zeros(2, *self.data.shape, device=engine.device).to(memory_format=torch.channels_last)
-        kept = runtime.saved_bytes(lambda: engine.run(self.model, images), exclude=self.model.parameters()) / len(images)
-        share = size // engine.ranks
-        fits = max(1, min(share - 1, int(0.8 * free / (1.5 * kept))))  # half as much again for gradients on their way
-        parts = next(k for k in range(1, share + 1) if share % k == 0 and share // k <= fits)
+        free, kept = runtime.free_memory(engine.device), self.kept_per_image()
+        fits = max(1, min(share - 1, int(0.8 * free / kept)))
+        parts = max(2, next(k for k in range(1, share + 1) if share % k == 0 and share // k <= fits))
         return (f"out of memory in a step of {share // engine.accumulate} images on {engine.device} ({free / 1e9:.1f} GB free, "
-                f"{kept / 1e6:.0f} MB an image); about {fits} would fit: give accumulate={max(parts, 2)} for the same batch in parts, or a smaller batch size")
+                f"{kept / 1e6:.0f} MB an image); about {fits} would fit: give accumulate={parts} for the same batch in parts, "
+                f"or a smaller batch size")
+
+    def kept_per_image(self):
+        """Bytes a step needs for one more image: what autograd keeps of it, half as much again for gradients on their way."""
+        images = torch.zeros(2, *self.data.shape, device=self.device).to(memory_format=torch.channels_last)
+        return 1.5 / 2 * runtime.saved_bytes(lambda: self.engine.run(self.model, images), exclude=self.model.parameters())
 
     def check_finite(self, epoch):
         """Raises FloatingPointError naming epoch and step if one of the latest losses is not finite, on any rank."""

@@ -1,7 +1,10 @@
 """Settings: quick (seconds, no network), lesson (minutes), paper (the paper's values). Plain data, no flags elsewhere."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
+
+from . import objective, spaces
 
 def check(config, positive=(), fractions=()):
     """Raises ValueError naming the first field of `config` out of range; all others must not be negative."""
@@ -68,6 +71,12 @@ class Experiment:
     images: int | None = None      # at most so many training images, None for all; the paper: all 50,000
     random_networks: int = 5       # trained like the found one; the paper has no such baseline
 
+    all_images = 50_000            # of CIFAR-10
+
+    def space(self, classes=10, input_size=32):
+        """The tree space of this preset."""
+        return spaces.tree(self.blocks, self.width, classes, input_size)
+
 
 PRESETS = {
     "quick": Experiment(           # meant for digits; of a larger set only 2,000 images
@@ -114,6 +123,60 @@ LATENCY = {
 }
 
 
+@dataclass(frozen=True)
+class MobileExperiment:
+    """What notebook 06 does: the ImageNet space, a search that listens to a cost, retraining, random networks."""
+
+    width: float                   # multiplier of all channels; the paper: 1
+    image_size: int                # the paper: 224
+    search: SearchConfig
+    train: TrainConfig
+    share: float                   # the cost aimed at, of that of a uniformly random network; the paper: 80 of 114 ms on the Pixel 1
+    form: str                      # of objective.LatencyPenalty, and its weight
+    weight: float
+    over: str = "all"              # see objective.LatencyPenalty
+    stages: tuple = spaces.MOBILE_STAGES
+    images: int | None = None      # at most so many training images, None for all
+    random_networks: int = 3       # trained like the found one; the paper has none
+
+    all_images = 1_281_167         # of ImageNet
+
+    def space(self, classes=1000, input_size=None):
+        """The mobile space of this preset."""
+        return spaces.mobile(self.width, classes, input_size or self.image_size, stages=self.stages)
+
+    def aim(self, space, source="macs", target=None):
+        """The LatencyPenalty of this preset, from costs as objective.costs takes them; `target` in their unit."""
+        costs = objective.costs(space, source)
+        sizes = [len(edge.candidates) for edge in space.edges()]
+        uniform = torch.tensor([[1 / n] * n + [0] * (max(sizes) - n) for n in sizes], dtype=torch.float64)
+        return objective.LatencyPenalty(costs, self.weight, target or self.share * costs.under(uniform).item(), self.form, self.over)
+
+
+IMAGENET_SEARCH = SearchConfig(    # as released; the paper names only the learning rate of α
+    epochs=120, warmup_epochs=40, alpha_delay=1, batch_size=256, alpha_batch_size=256, alpha_every=5, lr=0.025, warmup_lr=0.05,
+    momentum=0.9, weight_decay=4e-5, label_smoothing=0.1, alpha_lr=0.001)
+IMAGENET_TRAIN = TrainConfig(      # as released
+    epochs=300, batch_size=256, lr=0.05, momentum=0.9, weight_decay=4e-5, label_smoothing=0.1, cutout=0, drop_path=0.0,
+    dropout=0.1, decay_norms=False)
+
+MOBILE = {
+    "quick": MobileExperiment(     # the digits as images, in two minutes
+        width=0.25, image_size=64, images=1_000, share=0.6, form="abs#linear", weight=1.0,
+        search=replace(IMAGENET_SEARCH, epochs=8, warmup_epochs=2, alpha_delay=0, batch_size=64, alpha_batch_size=64, alpha_every=1,
+                       lr=0.1, warmup_lr=0.1, alpha_lr=0.05),
+        train=replace(IMAGENET_TRAIN, epochs=6, batch_size=64, lr=0.1, dropout=0.0)),
+    "lesson": MobileExperiment(    # 20 classes of ImageNet at 64 px, 10,000 images
+        width=0.5, image_size=64, images=10_000, share=0.6, form="abs#linear", weight=1.0,
+        search=replace(IMAGENET_SEARCH, epochs=8, warmup_epochs=2, alpha_delay=0, batch_size=64, alpha_batch_size=64, alpha_every=2,
+                       lr=0.1, warmup_lr=0.1, alpha_lr=0.02),
+        train=replace(IMAGENET_TRAIN, epochs=8, batch_size=64, lr=0.1, dropout=0.0)),
+    "paper": MobileExperiment(     # ImageNet; give it a latency table of the device, as the loss is made for milliseconds
+        width=1.0, image_size=224, share=0.7, form="mul#log", weight=0.3, over="pair",
+        search=IMAGENET_SEARCH, train=IMAGENET_TRAIN),
+}
+
+
 def experiment(name):
     """The whole preset: "quick", "lesson" or "paper". Raises ValueError for another name."""
     if name not in PRESETS:
@@ -125,6 +188,12 @@ def latency(name):
     """The LatencyExperiment of a preset."""
     experiment(name)
     return LATENCY[name]
+
+
+def mobile(name):
+    """The MobileExperiment of a preset."""
+    experiment(name)
+    return MOBILE[name]
 
 
 def search(name):

@@ -6,7 +6,6 @@ from datetime import timedelta
 
 import torch
 from torch import distributed, nn
-from torch.distributed.nn.functional import all_reduce
 
 from . import machine
 
@@ -199,6 +198,20 @@ def synchronised(module, device):
     return module
 
 
+class SumOverRanks(torch.autograd.Function):
+    """The sum of a tensor over the ranks; a gradient of it is the sum of the ranks' gradients."""
+
+    @staticmethod
+    def forward(ctx, x):
+        x = x.clone()
+        distributed.all_reduce(x)
+        return x
+
+    @staticmethod
+    def backward(ctx, grad):
+        return SumOverRanks.apply(grad)
+
+
 class SyncBatchNorm2d(nn.BatchNorm2d):
     """nn.SyncBatchNorm for CPUs, where PyTorch has none: mean and variance over the images of all ranks."""
 
@@ -206,9 +219,9 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         if not self.training:
             return super().forward(x)
         ranks, axes = distributed.get_world_size(), (0, 2, 3)
-        mean = all_reduce(x.mean(axes)) / ranks                           # (C,)
+        mean = SumOverRanks.apply(x.mean(axes)) / ranks                         # (C,)
         centred = x - mean[:, None, None]
-        variance = all_reduce(centred.square().mean(axes)) / ranks
+        variance = SumOverRanks.apply(centred.square().mean(axes)) / ranks
         if self.track_running_stats:
             n = x.numel() // x.shape[1] * ranks
             with torch.no_grad():

@@ -129,19 +129,24 @@ class Search(Loop):
         return super().history().assign(probabilities=[p.numpy() for p in self.probabilities])
 
     def forecast(self, steps=3):
-        """Time a few steps on a copy of the network. Returns a dict: seconds a weight step and an α step, hours and
-        peak memory in MB of the whole search. The search itself is not touched."""
+        """Time a few steps on a copy of the network. Returns a dict: seconds a weight step and an α step, images/s of
+        both and of the loader, hours, GPU-hours (hours × ranks) and peak memory in MB of the whole search. The search
+        itself is not touched."""
         with torch.random.fork_rng():
             trial = Search(copy.deepcopy(self.net), self.data, copy.deepcopy(self.rule), self.config, None, self.engine, self.objective)
-            trial.weight_step(0, trial.weight_batches[0])  # the first of each kind is slower
-            trial.alpha_step(trial.alpha_batches[0])
-            weight = timed(self.engine.device, lambda: [trial.weight_step(0, trial.weight_batches[i]) for i in range(steps)]) / steps
-            alpha = timed(self.engine.device, lambda: [trial.alpha_step(trial.alpha_batches[i]) for i in range(steps)]) / steps
+            trial.or_say_what_fits(trial.weight_step, 0, trial.weight_batches[0])  # the first of each kind is slower
+            trial.or_say_what_fits(trial.alpha_step, trial.alpha_batches[0])
+            batches, others = ([source[i] for i in range(1, steps + 1)] for source in (trial.weight_batches, trial.alpha_batches))
+            weight = timed(self.device, lambda: [trial.weight_step(0, batch) for batch in batches]) / steps
+            alpha = timed(self.device, lambda: [trial.alpha_step(batch) for batch in others]) / steps
+            load = timed(self.device, lambda: [trial.weight_batches[i] for i in range(steps + 1, 2 * steps + 1)]) / steps
         weight_steps = self.epochs * self.per_epoch
         alpha_steps = (self.config.epochs - self.config.alpha_delay) * self.per_epoch // self.config.alpha_every
-        return {"weight_step_seconds": weight, "alpha_step_seconds": alpha, "weight_steps": weight_steps,
-                "alpha_steps": alpha_steps, "hours": (weight * weight_steps + alpha * alpha_steps) / 3600,
-                "memory": runtime.peak_memory(self.engine.device)}
+        hours = (max(weight, load) * weight_steps + alpha * alpha_steps) / 3600
+        return {"weight_step_seconds": weight, "alpha_step_seconds": alpha, "weight_steps": weight_steps, "alpha_steps": alpha_steps,
+                "images_per_second": self.config.batch_size / weight, "alpha_images_per_second": self.alpha_batches.size / alpha,
+                "loader_images_per_second": self.config.batch_size / load,
+                "hours": hours, "gpu_hours": hours * self.engine.ranks, "memory": runtime.peak_memory(self.device)}
 
     def state(self):
         return {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(),

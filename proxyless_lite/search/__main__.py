@@ -1,7 +1,6 @@
 """Command line: python -m proxyless_lite.search --preset quick --data digits --out runs/x"""
 
 import argparse
-import os
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
@@ -11,28 +10,38 @@ import torch
 from .. import data, latency, objective, presets, rules, runtime, spaces
 from ..cli import OneLineParser, one_line
 from ..supernet import SuperNet
-from . import Search
+from . import Search, forecast
 
 
 def parser():
     cli = OneLineParser(
         allow_abbrev=False, prog="python -m proxyless_lite.search", formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        description="Search the tree space of §4.1 and write the found network. Run again with the same --out to resume.")
+        description="Search a space of the paper and write the found network: the tree of §4.1 as notebook 03 does, or the ImageNet space "
+                    "of §4.2 as notebook 06 does. Run again with the same --out to resume. For several GPUs or machines start it by torchrun.")
+    cli.add_argument("--space", default="tree", choices=forecast.ALL, help="tree listens to no cost unless told so; mobile to MACs")
     cli.add_argument("--preset", default="quick", help=f"one of {', '.join(presets.PRESETS)}")
-    cli.add_argument("--data", default="digits", help="digits, cifar10, or a folder with train/ and test/")
-    cli.add_argument("--out", required=True, help="run folder: checkpoint, history.csv, architecture.json")
+    cli.add_argument("--data", default="digits", help="digits, cifar10, imagenet, or a folder with train/ and test/ (or val/)")
+    cli.add_argument("--out", help="run folder: checkpoint, history.csv, architecture.json")
     cli.add_argument("--rule", default="two_path", choices=rules.BY_NAME, help="how α moves")
     cost = cli.add_argument_group("listen to a cost as well (§3.3)")
     cost.add_argument("--costs", help="a latency table (what proxyless_lite.latency measure wrote), or macs, or params")
-    cost.add_argument("--weight", type=float, help="of the cost in the loss; needed with --costs by rules that use gradients")
+    cost.add_argument("--weight", type=float, help="of the cost in the loss; needed by --space tree with --costs and rules that use gradients")
     cost.add_argument("--target", type=float, help="the cost to aim at; needed by --form add#linear, abs#linear, mul#log and by reinforce")
-    cost.add_argument("--form", default="linear", choices=objective.LatencyPenalty.FORMS, help="of the loss; linear is Eq. 7")
-    cli.add_argument("--image-size", type=int, help="resize the images of a folder; default: the size of the first")
-    cli.add_argument("--device", help="cpu or cuda; default: CUDA if there is")
-    cli.add_argument("--forecast", action="store_true", help="only say how long it would take and how much memory")
+    cost.add_argument("--form", choices=objective.LatencyPenalty.FORMS, help="of the loss; by default that of the preset, for tree linear, Eq. 7")
+    images = cli.add_argument_group("images")
+    images.add_argument("--image-size", type=int, help="resize the images of a folder; default: that of the preset, for tree the size of the first")
+    images.add_argument("--crop", type=int, help="random-resized crops of this size, as for ImageNet")
+    images.add_argument("--workers", type=int, help="read images by so many processes instead of keeping all in memory")
+    machine = cli.add_argument_group("machine")
+    machine.add_argument("--device", help="cpu or cuda; default: CUDA if there is")
+    machine.add_argument("--precision", default="float32", choices=runtime.PRECISIONS, help="bfloat16 for GPUs")
+    machine.add_argument("--accumulate", type=int, default=1, help="cut each batch into so many parts, for less memory")
+    machine.add_argument("--compile", action="store_true", help="compile every candidate; the first steps take minutes")
+    machine.add_argument("--sync-batch-norm", action="store_true", help="batch norm over the images of all ranks")
+    cli.add_argument("--forecast", action="store_true", help="only say how long every preset would take here, and how much memory")
     settings = cli.add_argument_group("override a setting of the preset")
-    for name in ("blocks", "width", "images"):
-        settings.add_argument(f"--{name}", type=int, default=argparse.SUPPRESS, help=" ")
+    for name, kind in (("blocks", int), ("width", float), ("images", int)):
+        settings.add_argument(f"--{name}", type=kind, default=argparse.SUPPRESS, help=" ")
     for field in fields(presets.SearchConfig):
         settings.add_argument(f"--{field.name.replace('_', '-')}", type=field.type, default=argparse.SUPPRESS, help=" ")
     return cli
@@ -40,54 +49,89 @@ def parser():
 
 def main(arguments=None):
     args = vars(parser().parse_args(arguments))
-    experiment = presets.experiment(args["preset"])
-    experiment = replace(experiment, **{k: args[k] for k in ("blocks", "width", "images") if k in args})
+    engine = runtime.engine(args["device"], args["precision"], args["accumulate"], args["compile"], args["sync_batch_norm"])
+    try:
+        search(args, engine)
+    finally:
+        engine.close()
+
+
+def search(args, engine):
+    """What the command line asks for, on this rank; the first one writes and speaks."""
+    say = print if engine.first else lambda *_, **__: None
+    if args["forecast"]:
+        say(forecast.forecast(forecast.ALL[args["space"]], engine, say=say).round(3).to_string())
+        return say(f"GPU-hours: hours × ranks on {engine.device}; the paper names {forecast.PAPER_GPU_HOURS} for ImageNet, on V100")
+    if args["out"] is None:
+        raise ValueError("no run folder given; add --out runs/x")
+    experiment = experiment_of(args)
     config = replace(experiment.search, **{f.name: args[f.name] for f in fields(presets.SearchConfig) if f.name in args})
     if args["rule"] == "reinforce" and "alpha_lr" not in args:
         config = replace(config, alpha_lr=0.01 / 0.006 * config.alpha_lr)  # §4.1: 0.01 where the gradient rule has 0.006
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        raise ValueError("several processes were started, but the search runs in one; start it without torchrun")
-    device = runtime.device(args["device"])
-    sets = data.load(args["data"], limit=experiment.images, image_size=args["image_size"], seed=config.seed)
+    sets = data.load(args["data"], limit=experiment.images, image_size=args["image_size"] or getattr(experiment, "image_size", None),
+                     crop=args["crop"], workers=args["workers"], seed=config.seed)
     torch.manual_seed(config.seed)
-    space = spaces.tree(experiment.blocks, experiment.width, len(sets.classes), sets.shape[1])
-    aim = aim_of(args, space)
-    search = Search(SuperNet(space), sets, rules.BY_NAME[args["rule"]](), config, args["out"], device, aim)
-    print(f"{sets}\n{space}: {len(space.edges())} decisions")
-    forecast = search.forecast()
-    print(f"forecast: {runtime.clock(3600 * forecast['hours'])}, {forecast['memory']:,.0f} MB on {device}")
-    if args["forecast"]:
-        return
-    result = search.run()
-    out = Path(args["out"])
+    space = experiment.space(len(sets.classes), sets.shape[1])
+    found = Search(SuperNet(space), sets, rules.BY_NAME[args["rule"]](), config, args["out"], engine, aim_of(args, experiment, space))
+    expected = found.forecast()
+    say(f"{sets}\n{space}: {len(space.edges())} decisions\n"
+        f"forecast: {runtime.clock(3600 * expected['hours'])} on {engine.ranks} × {engine.device}, {expected['memory']:,.0f} MB, "
+        f"{expected['images_per_second']:,.0f} images/s a weight step, the loader alone {expected['loader_images_per_second']:,.0f}")
+    result = found.run()
+    if engine.first:
+        report(found, result, Path(args["out"]), args["costs"])
+
+
+def report(found, result, out, source):
+    """Write what was found into the run folder, and say it."""
     result.architecture.save(out / "architecture.json")
     result.history.drop(columns="probabilities").to_csv(out / "history.csv", index=False)
     print(f"\n{result.architecture}\n{result.architecture.params():,} params, {result.architecture.macs():,} MACs, "
           f"searched in {runtime.clock(result.seconds)}; written to {out / 'architecture.json'}")
-    if search.costs:
-        print(f"cost {search.costs.of(result.architecture):.4g} {search.costs.unit}, by {args['costs']}")
+    if found.costs:
+        print(f"cost {found.costs.of(result.architecture):.4g} {found.costs.unit}, by {source or found.costs.unit}")
 
 
-def aim_of(args, space):
-    """The objective that the command line asks for, None without --costs."""
-    if args["costs"] is None:
+def experiment_of(args):
+    """The preset with what the command line overrides. Raises ValueError for a setting that its space does not have."""
+    presets.experiment(args["preset"])  # its name
+    experiment = forecast.ALL[args["space"]][args["preset"]]
+    given = {name: args[name] for name in ("blocks", "width", "images") if name in args}
+    if args["space"] == "mobile" and "blocks" in given:
+        raise ValueError("--blocks belongs to --space tree; the mobile space has 21 blocks")
+    if args["space"] == "tree" and "width" in given:
+        given["width"] = int(given["width"])
+    return replace(experiment, **given)
+
+
+def aim_of(args, experiment, space):
+    """The objective that the command line asks for: for the tree None without --costs, for mobile that of its preset."""
+    mobile = isinstance(experiment, presets.MobileExperiment)
+    if args["costs"] is None and not mobile:
         if args["weight"] is not None or args["target"] is not None:
             raise ValueError("--weight and --target need --costs: a latency table, macs or params")
         return None
-    source = args["costs"] if args["costs"] in ("macs", "params") else latency.Table.load(args["costs"])
-    costs = objective.costs(space, source)
-    if args["rule"] == "reinforce":
-        return objective.Reward(costs, args["target"])
-    if args["weight"] is None:
-        raise ValueError(f"--costs with rule {args['rule']} needs --weight, the weight of the cost in the loss")
-    penalty = objective.LatencyPenalty(costs, args["weight"], args["target"], args["form"])
-    return (penalty, objective.Reward(costs, args["target"])) if args["rule"] == "combined" else penalty
+    source = args["costs"] or "macs"
+    source = source if source in ("macs", "params") else latency.Table.load(source)
+    if mobile:
+        experiment = replace(experiment, **{k: args[k] for k in ("weight", "form") if args[k] is not None})
+        penalty = experiment.aim(space, source, args["target"])
+        target = penalty.target
+    else:
+        if args["weight"] is None and args["rule"] != "reinforce":
+            raise ValueError(f"--costs with rule {args['rule']} needs --weight, the weight of the cost in the loss")
+        costs, target = objective.costs(space, source), args["target"]
+        penalty = objective.LatencyPenalty(costs, args["weight"] or 0.0, target, args["form"] or "linear")
+    if args["rule"] in ("reinforce", "combined"):
+        reward = objective.Reward(penalty.costs, target)
+        return reward if args["rule"] == "reinforce" else (penalty, reward)
+    return penalty
 
 
 if __name__ == "__main__":
     try:
         main()
-    except (ValueError, KeyError, OSError, FloatingPointError) as error:
+    except (ValueError, KeyError, OSError, FloatingPointError, MemoryError, runtime.LostRank) as error:
         sys.exit(one_line(error))
     except runtime.Stopped as stop:
         print(stop, file=sys.stderr)

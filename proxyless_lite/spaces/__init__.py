@@ -1,6 +1,7 @@
 """Search spaces: each function returns a `Space`."""
 
 from .chain import chain
+from .mobile import STAGES as MOBILE_STAGES
 from .mobile import mobile
 from .mobile import read_released as read_released_mobile
 from .space import Block, Edge, Space

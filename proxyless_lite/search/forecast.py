@@ -1,0 +1,64 @@
+"""What every preset would take on this machine, from a few timed steps on images made up for it: no data set is needed."""
+
+from dataclasses import replace
+
+import pandas as pd
+import torch
+
+from .. import presets, rules, runtime
+from ..data import Data, Split
+from ..supernet import SuperNet
+from . import Search
+
+PAPER_GPU_HOURS = 200  # Table 2, on V100
+ALL = {"tree": presets.PRESETS, "mobile": presets.MOBILE}
+
+
+def forecast(experiments, engine=None, batch=8, steps=3, say=print):
+    """One row a preset of `experiments` (name -> presets.Experiment or presets.MobileExperiment): a DataFrame.
+
+    Columns: images/s of weight steps and of α steps, GB that a step takes, hours of the search, hours of one training of
+    the found network, and GPU-hours of the search (hours × ranks). Steps are timed on `batch` images, since a full batch
+    may not fit here; the figures of larger ones are taken as proportional, so on a GPU give the batch that fills it.
+    """
+    engine = runtime.engine(engine)
+    rows = []
+    for name, experiment in experiments.items():
+        say(f"timing {name}: {experiment.space()}", flush=True)
+        rows.append({"preset": name, **of_preset(experiment, engine, batch, steps)})
+    return pd.DataFrame(rows).set_index("preset")
+
+
+def of_preset(experiment, engine, batch, steps):
+    """One row of `forecast`, as a dict."""
+    space, images = experiment.space(), experiment.images or experiment.all_images
+    batch = batch * engine.ranks * engine.accumulate
+    data = made_up(space.settings["classes"], space.input_size, (2 * steps + 2) * batch)
+    config = replace(experiment.search, batch_size=batch, alpha_batch_size=batch)
+    search = Search(SuperNet(space), data, rules.TwoPath(), config, device=engine)
+    timed = search.forecast(steps)
+    weight, alpha = timed["images_per_second"], timed["alpha_images_per_second"]
+    full = experiment.search
+    searched = images * 0.9                                # the rest learns α
+    epochs = full.warmup_epochs + full.epochs
+    updates = (full.epochs - full.alpha_delay) * searched / full.batch_size / full.alpha_every
+    hours = (epochs * searched / weight + updates * full.alpha_batch_size / alpha) / 3600
+    return {"images/s": weight, "α images/s": alpha, "GB": memory(search, full.batch_size // engine.ranks) / 1e9, "hours": hours,
+            "training hours": experiment.train.epochs * images / weight / 3600, "GPU-hours": hours * engine.ranks}
+
+
+def memory(search, batch):
+    """Bytes of a weight step with `batch` images: weights, gradients, momentum and α, and what is kept for backward.
+
+    The share of each image is what autograd saves for two of them, half as much again for gradients on their way.
+    """
+    weights = sum(p.numel() * p.element_size() for p in search.net.parameters())
+    return 3 * weights + batch // search.engine.accumulate * search.kept_per_image()
+
+
+def made_up(classes, size, n):
+    """Random images: n to train on, as many to validate, few to test."""
+    g = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (n, size, size, 3), generator=g, dtype=torch.uint8)
+    split = Split(images, torch.arange(n) % classes)
+    return Data("made-up images", tuple(map(str, range(classes))), split, split, split[:2], (128.0,) * 3, (64.0,) * 3, 0, True)

@@ -1,0 +1,176 @@
+"""Several ranks: the same search as one rank, and what happens when one of them dies or goes astray."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import rank_runs
+from proxyless_lite import runtime
+
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+SCRIPT = str(Path(rank_runs.__file__))
+
+
+def start(*arguments):
+    """Two ranks under torchrun; returns (exit status, all they printed, seconds)."""
+    began = time.monotonic()
+    done = subprocess.run([*TORCHRUN, *map(str, arguments)], capture_output=True, text=True, timeout=300,
+                          env={**os.environ, "OMP_NUM_THREADS": "1"})
+    return done.returncode, done.stdout + done.stderr, time.monotonic() - began
+
+
+def largest_difference(a, b):
+    assert a.keys() == b.keys()
+    return max((a[key].double() - b[key].double()).abs().max().item() for key in a)
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory):
+    """The run folder of a whole search on two ranks with synchronised batch norm, 16 images each."""
+    out = tmp_path_factory.mktemp("ranks")
+    status, said, _ = start(SCRIPT, out)
+    assert status == 0, said
+    return out
+
+
+def test_two_ranks_of_16_images_equal_one_of_32(two_ranks):
+    ends = [torch.load(two_ranks / f"end{rank}.pt", weights_only=True) for rank in range(2)]
+    one = rank_runs.search(None, engine=runtime.engine("cpu"))
+    history = one.run().history
+    assert largest_difference(ends[0]["net"], ends[1]["net"]) == 0
+    assert largest_difference(ends[0]["net"], one.net.state_dict()) < 1e-5
+    assert ends[0]["history"] == pytest.approx(history["train_loss"].tolist(), abs=1e-5)
+    moved = rank_runs.search(None, engine=runtime.engine("cpu")).net.state_dict()
+    assert largest_difference(moved, one.net.state_dict()) > 1e-2  # there was something to agree on
+
+
+def test_one_rank_goes_on_with_what_two_left(two_ranks, capsys):
+    one = rank_runs.search(two_ranks, engine=runtime.engine("cpu"))
+    one.run()
+    assert "going on after 7 of 7 steps" in capsys.readouterr().out
+    assert largest_difference(one.net.state_dict(), torch.load(two_ranks / "end0.pt", weights_only=True)["net"]) == 0
+
+
+@pytest.mark.parametrize("fault, told", [
+    ("die", ["rank 0 says: rank 0 of 2 lost another rank", "start all ranks again"]),
+    ("astray", ["rank 0 says: the ranks disagree on the paths", "rank 1 says: the ranks disagree on the paths"]),
+    ("weights", ["rank 0 says: the ranks disagree on the weights", "rank 1 says: the ranks disagree on the weights"])])
+def test_a_rank_that_is_lost_ends_the_others_with_a_message(tmp_path, fault, told):
+    status, said, seconds = start(SCRIPT, tmp_path, fault)
+    assert status != 0 and seconds < 120
+    assert all(line in said for line in told), said
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_sigterm_to_one_rank_stops_both_after_the_same_step_and_a_restart_goes_on(tmp_path, two_ranks):
+    status, said, _ = start(SCRIPT, tmp_path, "term")
+    assert status != 0 and "rank 0 says: search stopped by SIGTERM in epoch 0 after step 5" in said
+    assert "rank 1 says: search stopped by SIGTERM in epoch 0 after step 5" in said
+    status, said, _ = start(SCRIPT, tmp_path)
+    assert status == 0 and "going on after 6 of 7 steps" in said
+    ends = [torch.load(folder / "end0.pt", weights_only=True)["net"] for folder in (tmp_path, two_ranks)]
+    assert largest_difference(*ends) < 1e-5
+
+
+def test_the_command_line_runs_on_two_ranks_and_a_notebook_opens_its_folder(tmp_path):
+    command = ("-m", "proxyless_lite.search", "--space", "mobile", "--width", "0.1", "--data", "digits", "--images", "320", "--epochs", "1",
+               "--warmup-epochs", "1", "--device", "cpu", "--out", tmp_path)
+    status, said, _ = start(*command)
+    assert status == 0, said
+    assert said.count("searched in") == 1 and (tmp_path / "architecture.json").exists() and (tmp_path / "history.csv").exists()
+    alone = subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True, timeout=120)
+    assert alone.returncode == 0 and "going on after" in alone.stdout  # one process reads what two have written
+
+
+def test_a_batch_that_cannot_be_divided_is_refused(tmp_path):
+    status, said, _ = start("-m", "proxyless_lite.search", "--preset", "quick", "--batch-size", "63", "--device", "cpu", "--out", tmp_path)
+    assert status != 0 and "error: a batch of 63 images cannot be divided among 2 ranks × 1 parts; give a multiple of 2" in said
+
+
+def test_parts_of_a_batch_add_up():
+    whole, parts = (rank_runs.search(None, engine=runtime.engine("cpu", accumulate=n), epochs=1) for n in (1, 4))
+    for found in (whole, parts):  # without batch norm's statistics, which each part takes by itself
+        for layer in found.net.modules():
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                layer.eval()
+    assert whole.run().history["train_loss"].tolist() == pytest.approx(parts.run().history["train_loss"].tolist(), abs=1e-5)
+    assert largest_difference(whole.net.state_dict(), parts.net.state_dict()) < 1e-5
+
+
+def test_a_batch_that_cannot_be_cut_is_refused():
+    with pytest.raises(ValueError, match="a batch of 32 images cannot be divided among 1 ranks × 5 parts; give a multiple of 5"):
+        rank_runs.search(None, engine=runtime.engine("cpu", accumulate=5))
+
+
+def test_bfloat16_follows_float32():
+    full, half = (rank_runs.search(None, "two_path", runtime.engine("cpu", precision)) for precision in ("float32", "bfloat16"))
+    losses = [found.run().history["train_loss"][0] for found in (full, half)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02) and losses[0] != losses[1]
+    assert all(p.dtype == torch.float32 for p in half.net.parameters())
+
+
+@pytest.mark.parametrize("settings, told", [
+    (dict(precision="float16"), "unknown precision 'float16'; allowed: float32, bfloat16"),
+    (dict(accumulate=0), "accumulate=0: a batch has at least 1 part")])
+def test_engine_settings_out_of_range(settings, told):
+    with pytest.raises(ValueError, match=told):
+        runtime.engine("cpu", **settings)
+
+
+def test_compiled_candidates_compute_the_same():
+    plain, compiled = (rank_runs.search(None, "two_path", runtime.engine("cpu", compile=c), epochs=1) for c in (False, True))
+    try:
+        compiled.weight_step(0, compiled.weight_batches[0])
+    except Exception as error:  # no C++ compiler: torch.compile cannot be tried
+        if "compiler" in str(error).lower() or "g++" in str(error):
+            pytest.skip("no C++ compiler here")
+        raise
+    compiled.alpha_step(compiled.alpha_batches[0])
+    plain.weight_step(0, plain.weight_batches[0])
+    plain.alpha_step(plain.alpha_batches[0])
+    assert largest_difference({k.replace("_orig_mod.", ""): v for k, v in compiled.net.state_dict().items()}, plain.net.state_dict()) < 1e-4
+
+
+def test_out_of_memory_says_what_would_fit(monkeypatch):
+    found = rank_runs.search(None, "two_path", runtime.engine("cpu"))
+    kept = found.kept_per_image()
+    monkeypatch.setattr(runtime, "free_memory", lambda device: 10 * kept)  # eight of 32 images, with a fifth to spare
+    monkeypatch.setattr(found, "step", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory.")))
+    with pytest.raises(runtime.OutOfMemory, match=r"out of memory in a step of 32 images on cpu .* about 8 would fit: give accumulate=4"):
+        found.run()
+
+
+def test_a_real_lack_of_memory_is_noticed():
+    code = ("import sys, resource, torch; sys.path.insert(0, 'tests'); import rank_runs; from proxyless_lite import runtime; "
+            "torch.set_num_threads(1); found = rank_runs.search(None, 'two_path', runtime.engine('cpu'), batch_size=240);"
+            "used = int(open('/proc/self/statm').read().split()[0]) * 4096; "
+            "resource.setrlimit(resource.RLIMIT_AS, (used + (8 << 20),) * 2); found.run()")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(SCRIPT).parents[1], timeout=120)
+    assert "OutOfMemory: out of memory in a step of 240 images on cpu" in done.stderr, done.stderr[-2000:]
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path):
+    """A limit on file sizes stands for a full disk: the write fails half way."""
+    rank_runs.search(tmp_path, "two_path", runtime.engine("cpu"), epochs=1).run()
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    code = (f"import sys, resource; sys.path.insert(0, 'tests'); import rank_runs; from proxyless_lite import runtime; "
+            f"found = rank_runs.search({str(tmp_path)!r}, 'two_path', runtime.engine('cpu'), epochs=1); found.resume(); found.done -= 1; "
+            f"resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before) // 2},) * 2); found.save()")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(SCRIPT).parents[1], timeout=120)
+    assert done.returncode == 1 and "File too large" in done.stderr
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+def test_a_folder_that_cannot_be_written_to_stops_before_the_first_step(tmp_path):
+    (tmp_path / "file").write_text("")
+    found = rank_runs.search(tmp_path / "file/run", "two_path", runtime.engine("cpu"))
+    found.step = None  # any step would fail
+    with pytest.raises(OSError, match="run folder .*file/run cannot be written to .*; choose another"):
+        found.run()
+
+
