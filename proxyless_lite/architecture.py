@@ -1,14 +1,14 @@
 """A found network as data: the operation on each edge of a space."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from . import spaces
+from . import released, spaces
 from .runtime import write_atomically
 
 
@@ -17,14 +17,28 @@ class Architecture:
     """One network of a space: `choices[e]` is the name of the operation on edge e, in network order.
 
     `space` is None for an architecture derived from a module of your own; it can be printed and saved, not built.
+    `name` says which of the zoo it is; files do not keep it.
     """
 
     space: spaces.Space | None
     choices: tuple
+    name: str | None = field(default=None, compare=False)
 
-    def build(self):
-        """The compact network with fresh weights. Raises ValueError for choices that do not fit the space."""
-        return self._space("build").compact(self.choices)
+    def build(self, weights=None):
+        """The compact network, with fresh weights by default.
+
+        `weights` may be "released" for a network of the zoo, downloaded on first use, or the path of a file: a state dict of
+        this network, or one in released names; strictly. Raises ValueError for choices that do not fit the space and for
+        weights that are unknown, unreadable or do not fit; FileNotFoundError when the released ones cannot be downloaded.
+        """
+        model = self._space("build").compact(self.choices)
+        if weights == "released":
+            released.load(model, released.fetch(self.name))
+        elif weights is not None:
+            if not Path(weights).is_file():
+                raise ValueError(f"unknown weights {str(weights)!r}; allowed: None, \"released\", or the path of a file")
+            released.load(model, weights)
+        return model
 
     def params(self):
         """Number of weights of the compact network, batch norm included."""

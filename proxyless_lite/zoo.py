@@ -1,6 +1,10 @@
-"""The networks that the paper's authors found and released, as data."""
+"""The networks that the paper's authors found and released, and those they are compared with."""
 
-from . import spaces
+from functools import partial
+
+from torchvision import models
+
+from . import ops, spaces
 from .architecture import Architecture
 
 # Widths: stem, first block, six stages, head. Blocks: expansion and kernel, "35" for MB3 5x5; "-" for Zero.
@@ -9,28 +13,59 @@ CPU = (40, 24, 32, 48, 88, 104, 216, 360, 1432), "63 33 33 33 63 33 33 35 63 - -
 MOBILE = (32, 16, 32, 40, 80, 96, 192, 320, 1280), "35 33 - - 37 33 35 35 67 35 35 35 65 35 35 35 67 67 37 37 67"
 MOBILE_14 = (48, 24, 40, 56, 112, 136, 256, 448, 1792), MOBILE[1]  # the same blocks, wider
 
+# One letter an edge, 12 a block, two lines a stage: depthwise 3, 5, 7, dilated; average, max, identity.
+TREE_LETTERS = dict(zip("357dami", ops.TREE, strict=True))
+CIFAR = """
+    7mdi7m5d5577 aiaa3im7didd 7i3a5a3d3ad5 a55d3dd773i7 ai5dd57m7aim 7m7m35a7d3ii dmim777753ii dd5757m5aa37 7d5miimm3aad
+    5i3i373i5757 7a7535diadd3 5da533a577d3 mm737d3ma57i 37md7d5di373 dam3ddai5i5i 5id5aad55573 7555d3idm737 mdii3i7m57id
+    dm5aa75a73am 7di7i7dm37m5 mda3idmmm5ia da73a33a7idd dmma7i7ddiam 75m7mimiadm7 i5a5m5dd7adm 3iadddd3aaa3 d7m7immm555d
+    3773aim737mm 7577a333ida3 5iaia5a73aam i3adi7ia7mid 7m5i7dm7dm77 37m3i353i35i d7d3d73i3dmi mii55a37aiad 7m75da737555
+    aaaada7i5iia m7ia5iiiai7i d37mi5ai3ima 77a5a3mia3mm iia7i7ima5a7 di5im575d7id mmiaamdai53i 77577ad73m7a dadmd37didm5
+    adam3mdi7dai mma7335daii3 5d7dimm735mi 773mdam5mm5m m5iad3537377 i3a577i7773a 5m53ai55am5i 3md3mai7md33 773m5i5mm337
+"""
 
-def network(widths, blocks):
+# Name -> function that makes the torchvision module for 1000 classes at 224 px, with fresh weights; the number is its width.
+BASELINES = {
+    **{f"mobilenet_v2_{width}": partial(models.mobilenet_v2, width_mult=width) for width in (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)},
+    "mnasnet_1.0": models.mnasnet1_0,
+    "resnet_34": models.resnet34,
+    "shufflenet_v2_1.5": models.shufflenet_v2_x1_5,
+}
+
+
+def network(name, widths, blocks):
     """The Architecture in the mobile space with these widths and blocks."""
-    names = ["Zero" if code == "-" else f"MB{code[0]} {code[1]}x{code[1]}" for code in blocks.split()]
-    return Architecture(spaces.mobile(widths=widths), tuple(names))
+    choices = ["Zero" if code == "-" else f"MB{code[0]} {code[1]}x{code[1]}" for code in blocks.split()]
+    return Architecture(spaces.mobile(widths=widths), tuple(choices), name)
 
 
 def proxyless_gpu():
     """Found for the V100: 75.1 % top-1."""
-    return network(*GPU)
+    return network("proxyless_gpu", *GPU)
 
 
 def proxyless_cpu():
     """Found for a Xeon: 75.3 % top-1."""
-    return network(*CPU)
+    return network("proxyless_cpu", *CPU)
 
 
 def proxyless_mobile():
     """Found for the Pixel 1: 74.6 % top-1 at 78 ms there."""
-    return network(*MOBILE)
+    return network("proxyless_mobile", *MOBILE)
 
 
 def proxyless_mobile_14():
     """The mobile network 1.4 times as wide: 76.7 % top-1 at 147 ms on the Pixel 1."""
-    return network(*MOBILE_14)
+    return network("proxyless_mobile_14", *MOBILE_14)
+
+
+def proxyless_cifar():
+    """Found on CIFAR-10, in the tree space: 97.92 % top-1 there."""
+    return Architecture(spaces.tree(18, 400), tuple(TREE_LETTERS[code] for code in "".join(CIFAR.split())), "proxyless_cifar")
+
+
+def baseline(name):
+    """The torchvision network called `name`, with fresh weights. Raises ValueError for a name that is not in BASELINES."""
+    if name not in BASELINES:
+        raise ValueError(f"unknown baseline {name!r}; allowed: {', '.join(BASELINES)}")
+    return BASELINES[name]()

@@ -13,8 +13,6 @@ import proxyless_lite as pl
 import toy
 from proxyless_lite.spaces.tree import released_name
 
-RELEASED = Path(__file__).resolve().parents[1].parent / "shared/data/released"
-
 
 def chain(**settings):
     return pl.spaces.chain(edges=2, width=4, **settings)
@@ -37,10 +35,7 @@ def test_params_and_macs_of_a_chain_by_hand():
 
 @pytest.fixture(scope="module")
 def released():
-    file = RELEASED / "proxyless_cifar.config"
-    if not file.exists():
-        pytest.skip(f"{file.name} is not in shared/data/released beside this checkout")
-    return pl.Architecture.from_released(json.loads(file.read_text()))
+    return pl.zoo.proxyless_cifar()  # tests/test_zoo.py holds it against the released file
 
 
 def test_the_released_cifar_network_has_its_counts(released):
@@ -91,6 +86,57 @@ def test_build_trains(space):
 def test_build_gives_fresh_weights_each_time():
     a, b = some().build(), some().build()
     assert not torch.equal(a[0][0].weight, b[0][0].weight)
+
+
+# -- weights ----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("wrap", [lambda state: state, lambda state: {"state_dict": state, "epoch": 3}], ids=["plain", "wrapped"])
+@pytest.mark.parametrize("as_path", [str, Path])
+def test_build_loads_a_state_dict_from_a_file(wrap, as_path, tmp_path):
+    trained = some().build()
+    for p in trained.parameters():
+        nn.init.normal_(p)
+    torch.save(wrap(trained.state_dict()), tmp_path / "w.pth")
+    loaded, x = some().build(weights=as_path(tmp_path / "w.pth")), torch.randn(2, 3, 8, 8)
+    assert torch.equal(loaded.eval()(x), trained.eval()(x))
+
+
+def saved(tmp_path, content):
+    if isinstance(content, bytes):
+        (tmp_path / "w.pth").write_bytes(content)
+    else:
+        torch.save(content, tmp_path / "w.pth")
+    return tmp_path / "w.pth"
+
+
+@pytest.mark.parametrize("content, told", [
+    (pl.Architecture(chain(), ("MB3 5x5", "Zero")).build().state_dict(),
+     "'1.operation.0.weight' is .12, 4, 1, 1. but must be .24, 4, 1, 1."),
+    (pl.Architecture(chain(), ("Zero", "Zero")).build().state_dict(), "'1.operation.0.weight' is missing, and 14 more"),
+    (some().build().state_dict() | {"alpha": torch.ones(2)}, "'alpha' is unexpected"),
+    (some().build(), "cannot be read as weights"),  # a pickled module would run code
+    (b"not a file of PyTorch", "cannot be read as weights"),
+    (b"", "cannot be read as weights"),
+    ([1, 2], "holds no weights"),
+    ({"state_dict": {"a": 1}}, "holds no weights"),
+], ids=str.split("misshapen missing unexpected module text empty list numbers"))
+def test_a_file_of_weights_that_does_not_do_is_told_in_one_line(content, told, tmp_path):
+    path = saved(tmp_path, content)
+    with pytest.raises(ValueError, match=told) as error:
+        some().build(weights=path)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_unknown_weights_are_told_in_one_line(tmp_path):
+    for weights in ("imagenet", tmp_path):
+        with pytest.raises(ValueError, match='unknown weights .*; allowed: None, "released", or the path of a file$'):
+            some().build(weights=weights)
+
+
+def test_a_name_is_a_label_only(tmp_path):
+    named = pl.Architecture(some().space, some().choices, "mine")
+    named.save(tmp_path / "a.json")
+    assert named == some() and pl.Architecture.load(tmp_path / "a.json").name is None
 
 
 # -- files ------------------------------------------------------------------------------------------------------------

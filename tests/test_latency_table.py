@@ -253,7 +253,7 @@ def test_the_released_table_is_downloaded_once_and_checked(tmp_path, monkeypatch
     content = b"Conv-input:224x224x3-output:112x112x32:\n  count: 2\n  mean: 4.5\n  var: 0.25\n"
     folder, url = server
     (folder / "there.yaml").write_bytes(content)
-    monkeypatch.setattr(released_file, "MD5", hashlib.md5(content).hexdigest())
+    monkeypatch.setattr(released_file, "SHA256", hashlib.sha256(content).hexdigest())
     path = released_file.fetch(tmp_path / "root", url)
     assert pl.latency.Table.load(path)[Block("conv 3x3", 3, 32, 224, 2)] == 4.5
     (folder / "there.yaml").unlink()

@@ -3,15 +3,13 @@
 import math
 import re
 from pathlib import Path
-from urllib.error import URLError
 
-from torchvision.datasets.utils import download_url
-
+from .. import download, released
 from ..runtime import default_root
 from ..spaces import Block
 
-URL = "https://raw.githubusercontent.com/han-cai/files/master/proxylessnas/mobile_trim.yaml"
-MD5 = "07b8a4b9e39a7e9c027d4f7e717b7b09"
+URL = released.URL + "mobile_trim.yaml"
+SHA256 = "087e855ea77f9b257e72f3637333a3e0938f6df77f579520f16d057ac45380aa"
 ABOUT = {"device": "Pixel 1", "threads": 1, "batch": 1, "source": "released"}
 
 SIZE = r"(\d+)x\d+x(\d+)"  # H x W x C
@@ -25,13 +23,7 @@ def fetch(root=None, url=URL):
     Raises FileNotFoundError in one line when that fails.
     """
     path = Path(root or default_root()) / "mobile_trim.yaml"
-    if not path.exists():
-        try:
-            download_url(url, str(path.parent), path.name, MD5)
-        except (URLError, OSError, RuntimeError) as error:
-            path.unlink(missing_ok=True)  # of another content
-            raise FileNotFoundError(f"{path} is not there and could not be downloaded from {url} ({error}); put it there") from None
-    return path
+    return path if path.exists() else download.fetch(url, path, SHA256)
 
 
 def read(content):
