@@ -71,3 +71,19 @@ def released_weight(weight):
     """Notebook 05, exercise 2: λ₂ = 0.1 / 80 ms."""
     report("λ₂", weight, 0.1 / 80, {8.0: "divide by the target", 0.1: "in the released form E is divided by the target",
                                    800.0: "the other way round"}, tolerance=1e-5)
+
+
+def search_hours(hours, gpu_hours):
+    """Notebook 06, exercise 1: 160 · 1,281,167 / 8,000 images/s."""
+    wanted = 160 * 1_281_167 / 8_000 / 3600
+    report("hours", hours, wanted, {8 * wanted: "that is one GPU alone; eight share the images", 60 * wanted: "that is minutes",
+                                    3600 * wanted: "that is seconds", 120 / 160 * wanted: "the warm-up of 40 epochs counts too"}, tolerance=1e-2)
+    report("GPU-hours", gpu_hours, 8 * wanted, {wanted: "that is the time on the clock; eight GPUs are busy all along",
+                                                wanted / 8: "multiply by the GPUs, do not divide"}, tolerance=1e-2)
+
+
+def rank_factor(factor):
+    """Notebook 06, exercise 2: the mean of two means of equally many images."""
+    report("factor", factor, 0.5, {1.0: "each gradient is that of a mean over 16 already; their sum is twice too large",
+                                   1 / 32: "the losses are means over images already, not sums", 2.0: "the other way round",
+                                   1 / 16: "the losses are means over images already, not sums"}, tolerance=1e-4)

@@ -166,14 +166,53 @@ def latency_against_weight(table, unit="ms"):
     return figure
 
 
-def accuracy_against_latency(groups, unit="ms"):
-    """Accuracy (%) against latency, one marker a group: a dict label -> (latencies, accuracies)."""
+def accuracy_against_cost(groups, label="latency (ms)", joined=False):
+    """Accuracy (%) against a cost, one marker a group: a dict label -> (costs, accuracies); `joined` by lines."""
     figure, ax = new_figure(figsize=(5.6, 3.4))
-    for (label, (latencies, accuracies)), colour, marker in zip(groups.items(), (BLUE, "0.45", ORANGE, GREEN, PURPLE), "Do^sv"):
-        ax.plot(latencies, 100 * np.asarray(accuracies), marker, color=colour, markerfacecolor="white" if marker == "o" else colour,
-                markersize=6, label=label)
-    ax.set(xlabel=f"latency ({unit})", ylabel="test accuracy (%)")
+    for (name, (costs, accuracies)), colour, marker in zip(groups.items(), (BLUE, "0.45", ORANGE, GREEN, PURPLE), "Do^sv"):
+        ax.plot(costs, 100 * np.asarray(accuracies), marker + "-" * joined, color=colour, markersize=6, linewidth=1, label=name,
+                markerfacecolor="white" if marker == "o" else colour)
+    ax.set(xlabel=label, ylabel="test accuracy (%)")
     ax.legend(loc="lower right")
+    return figure
+
+
+def cost_history(history, target, unit="ms", scale=1.0):
+    """Expected cost E under p and cost of the most probable network over epochs, times `scale`, beside the target."""
+    figure, ax = new_figure(figsize=(5.6, 2.8))
+    for column, colour, marker in (("expected_cost", BLUE, "o"), ("derived_cost", ORANGE, "s")):
+        ax.plot(history.epoch, scale * history[column], color=colour, marker=marker, markersize=4, label=column.replace("_", " "))
+    ax.axhline(scale * target, color="0.4", linestyle="--", linewidth=1, label="target")
+    ax.set(xlabel="epoch", ylabel=f"cost of a network ({unit})")
+    ax.legend()
+    return figure
+
+
+def network(architecture, title=""):
+    """A network of the mobile space drawn as in Figure 6: one bar a block, its height the expansion, its colour the kernel.
+
+    Blocks left out (Zero) have no bar; grey lines mark where the image is halved; numbers below are channels × size.
+    """
+    figure, ax = new_figure(figsize=(9, 1.9))
+    looks = {"3": (BLUE, ""), "5": (ORANGE, "//"), "7": (RED, "xx")}
+    place, labelled = 0, set()
+    for edge, choice in zip(architecture.space.edges(), architecture.choices):
+        if edge.stride == 2:
+            ax.axvline(place - 0.5, color="0.6", linewidth=1)
+        if choice == "Zero":
+            continue
+        expansion, kernel = choice[2:].split(" ")
+        colour, hatch = looks.get(kernel[0], (GREEN, ".."))
+        ax.bar(place, int(expansion), 0.8, color=colour, hatch=hatch, edgecolor="white",
+               label=None if kernel in labelled else kernel.replace("x", "×"))
+        labelled.add(kernel)
+        ax.text(place, -0.3, f"{edge.out_channels}\n{-(-edge.input_size // edge.stride)}", ha="center", va="top", fontsize=9)
+        place += 1
+    ax.set(ylim=(0, 6.9), yticks=(3, 6), ylabel="expansion", xticks=(), xlim=(-0.8, place - 0.2), title=title)
+    ax.text(-0.9, -0.3, "channels\nsize (px)", ha="right", va="top", fontsize=9)
+    ax.grid(False)
+    handles = dict(sorted(zip(*reversed(ax.get_legend_handles_labels()))))
+    ax.legend(handles.values(), handles, title="kernel", loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 

@@ -161,16 +161,16 @@ IMAGENET_TRAIN = TrainConfig(      # as released
     dropout=0.1, decay_norms=False)
 
 MOBILE = {
-    "quick": MobileExperiment(     # the digits as images, in two minutes
+    "quick": MobileExperiment(     # meant for the digits as images
         width=0.25, image_size=64, images=1_000, share=0.6, form="abs#linear", weight=1.0,
-        search=replace(IMAGENET_SEARCH, epochs=8, warmup_epochs=2, alpha_delay=0, batch_size=64, alpha_batch_size=64, alpha_every=1,
+        search=replace(IMAGENET_SEARCH, epochs=12, warmup_epochs=6, alpha_delay=0, batch_size=32, alpha_batch_size=32, alpha_every=1,
                        lr=0.1, warmup_lr=0.1, alpha_lr=0.05),
         train=replace(IMAGENET_TRAIN, epochs=6, batch_size=64, lr=0.1, dropout=0.0)),
-    "lesson": MobileExperiment(    # 20 classes of ImageNet at 64 px, 10,000 images
+    "lesson": MobileExperiment(    # meant for 20 classes of ImageNet at 64 px
         width=0.5, image_size=64, images=10_000, share=0.6, form="abs#linear", weight=1.0,
-        search=replace(IMAGENET_SEARCH, epochs=8, warmup_epochs=2, alpha_delay=0, batch_size=64, alpha_batch_size=64, alpha_every=2,
+        search=replace(IMAGENET_SEARCH, epochs=12, warmup_epochs=3, alpha_delay=0, batch_size=64, alpha_batch_size=64, alpha_every=2,
                        lr=0.1, warmup_lr=0.1, alpha_lr=0.02),
-        train=replace(IMAGENET_TRAIN, epochs=8, batch_size=64, lr=0.1, dropout=0.0)),
+        train=replace(IMAGENET_TRAIN, epochs=10, batch_size=64, lr=0.1, dropout=0.0)),
     "paper": MobileExperiment(     # ImageNet; give it a latency table of the device, as the loss is made for milliseconds
         width=1.0, image_size=224, share=0.7, form="mul#log", weight=0.3, over="pair",
         search=IMAGENET_SEARCH, train=IMAGENET_TRAIN),

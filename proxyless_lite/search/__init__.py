@@ -57,10 +57,10 @@ class Search(Loop):
                              f"give the space classes={len(data.classes)}")
         share = dict(rank=engine.rank, ranks=engine.ranks)
         together = engine.ranks * engine.accumulate
-        at_most = len(data.valid) // together * together  # a small set gives a smaller batch
+        self.alpha_size = min(config.alpha_batch_size, len(data.valid) // together * together)  # a small set gives a smaller batch
+        engine.check_batch(self.alpha_size)
         self.weight_batches = self.data.batches(self.data.train, config.batch_size, config.seed, WEIGHT, augment=True, **share)
-        self.alpha_batches = self.data.batches(self.data.valid, min(config.alpha_batch_size, at_most), config.seed, ALPHA,
-                                               augment=False, **share)
+        self.alpha_batches = self.data.batches(self.data.valid, self.alpha_size, config.seed, ALPHA, augment=False, **share)
         self.optimizer = sgd(net.weight_parameters(), config, engine.device)
         # β₁ = 0 and no decay: with either, the α of paths that were not sampled would move (see rules.TwoPath).
         self.alpha_optimizer = torch.optim.Adam(net.architecture_parameters(), lr=config.alpha_lr, betas=(0.0, 0.999),
@@ -144,7 +144,7 @@ class Search(Loop):
         alpha_steps = (self.config.epochs - self.config.alpha_delay) * self.per_epoch // self.config.alpha_every
         hours = (max(weight, load) * weight_steps + alpha * alpha_steps) / 3600
         return {"weight_step_seconds": weight, "alpha_step_seconds": alpha, "weight_steps": weight_steps, "alpha_steps": alpha_steps,
-                "images_per_second": self.config.batch_size / weight, "alpha_images_per_second": self.alpha_batches.size / alpha,
+                "images_per_second": self.config.batch_size / weight, "alpha_images_per_second": self.alpha_size / alpha,
                 "loader_images_per_second": self.config.batch_size / load,
                 "hours": hours, "gpu_hours": hours * self.engine.ranks, "memory": runtime.peak_memory(self.device)}
 

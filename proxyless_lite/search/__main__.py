@@ -68,7 +68,10 @@ def search(args, engine):
     config = replace(experiment.search, **{f.name: args[f.name] for f in fields(presets.SearchConfig) if f.name in args})
     if args["rule"] == "reinforce" and "alpha_lr" not in args:
         config = replace(config, alpha_lr=0.01 / 0.006 * config.alpha_lr)  # §4.1: 0.01 where the gradient rule has 0.006
-    sets = data.load(args["data"], limit=experiment.images, image_size=args["image_size"] or getattr(experiment, "image_size", None),
+    named = args["data"]
+    if named == "digits" and args["space"] == "mobile":  # as notebook 06 does
+        named = engine.from_first(lambda: data.digits_as_images(Path(args["out"]) / "digits"))
+    sets = data.load(named, limit=experiment.images, image_size=args["image_size"] or getattr(experiment, "image_size", None),
                      crop=args["crop"], workers=args["workers"], seed=config.seed)
     torch.manual_seed(config.seed)
     space = experiment.space(len(sets.classes), sets.shape[1])

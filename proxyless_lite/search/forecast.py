@@ -61,4 +61,5 @@ def made_up(classes, size, n):
     g = torch.Generator().manual_seed(0)
     images = torch.randint(256, (n, size, size, 3), generator=g, dtype=torch.uint8)
     split = Split(images, torch.arange(n) % classes)
-    return Data("made-up images", tuple(map(str, range(classes))), split, split, split[:2], (128.0,) * 3, (64.0,) * 3, 0, True)
+    return Data(name="made-up images", classes=tuple(map(str, range(classes))), train=split, valid=split, test=split[:2],
+                mean=(128.0,) * 3, std=(64.0,) * 3, crop=None, distort=False, shift=0, flip=True)
