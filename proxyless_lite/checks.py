@@ -87,3 +87,15 @@ def rank_factor(factor):
     report("factor", factor, 0.5, {1.0: "each gradient is that of a mean over 16 already; their sum is twice too large",
                                    1 / 32: "the losses are means over images already, not sums", 2.0: "the other way round",
                                    1 / 16: "the losses are means over images already, not sums"}, tolerance=1e-4)
+
+
+def smoothed_target(target):
+    """Notebook 07, exercise 1: the target of the right class, 1 − ε + ε / 1000 with ε = 0.1."""
+    report("target", target, 0.9 + 0.1 / 1000, {0.9: "the right class gets its share of the ε spread over all classes too",
+                                                 1.0: "without smoothing", 0.1 / 1000: "that is the target of a wrong class"}, tolerance=2e-5)
+
+
+def width_macs(factor):
+    """Notebook 07, exercise 2: 1×1 convolutions when all channels are 1.4 times as many."""
+    report("factor", factor, 1.96, {1.4: "both the input and the output channels grow", 2.8: "multiply the two, do not add them",
+                                    2.744: "the image does not grow, only channels in and out"})

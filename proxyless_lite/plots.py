@@ -39,6 +39,19 @@ def search_history(history):
     return figure
 
 
+def training_history(histories):
+    """Training loss and accuracy over epochs: `histories` maps a label to the history of a training."""
+    figure, axes = new_figure(1, 2, figsize=(7, 2.8))
+    looks = zip((BLUE, ORANGE, GREEN, RED, PURPLE, BLACK), "os^Dv*", ("-", "--", ":", "-.", "-", "--"))
+    for (label, history), (colour, marker, line) in zip(histories.items(), looks):
+        for ax, column in zip(axes, ("train_loss", "train_accuracy")):
+            ax.plot(history.epoch, history[column], line, color=colour, marker=marker, markersize=4, label=label)
+    axes[0].set(xlabel="epoch", ylabel="training loss (nats)")
+    axes[1].set(xlabel="epoch", ylabel="training accuracy, top-1")
+    axes[1].legend()
+    return figure
+
+
 def probabilities(p, names, title=""):
     """Heat map of p (E, N): one row an edge, one column a candidate; darker is more probable. The largest is marked."""
     figure, ax = new_figure(figsize=(4.6, 0.6 + 0.13 * max(12, len(p))))

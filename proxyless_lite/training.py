@@ -8,19 +8,20 @@ from torch import nn
 from torchvision.ops import StochasticDepth
 
 from . import presets, runtime
-from .loop import Loop, cosine, evaluate, sgd
+from .loop import Loop, accuracies, cosine, sgd
 
 TRAIN, CUTOUT = range(2)  # what random numbers are for
 
 
 @dataclass(frozen=True)
 class Report:
-    """A trained network: its test accuracy in [0, 1], one row of history an epoch, seconds in all, and the model."""
+    """A trained network: its top-1 and top-5 test accuracy in [0, 1], one row of history an epoch, seconds in all, the model."""
 
     test_accuracy: float
     history: pd.DataFrame
     seconds: float
     model: nn.Module
+    test_top5: float
 
 
 def train(architecture, data, config=None, out=None, device=None, label="train"):
@@ -63,7 +64,8 @@ class Training(Loop):
     def run(self):
         self.loop()
         self.model.eval()
-        return Report(evaluate(self.model, self.data, self.data.test, engine=self.engine), self.history(), self.seconds, self.model)
+        top1, top5 = accuracies(self.model, self.data, self.data.test, engine=self.engine)
+        return Report(top1, self.history(), self.seconds, self.model, top5)
 
     def check_classes(self):
         """Raises ValueError unless the model gives one number a class for images of the data's size."""
