@@ -1,166 +1,109 @@
-"""Data sets as uint8 tensors on the device, augmented in batches: digits, CIFAR-10, any folder of images."""
+"""Data sets: digits, CIFAR-10, ImageNet, any folder of images; as tensors on the device, or streamed from disk."""
 
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+import os
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torchvision import datasets
 
-from . import runtime
+from . import folders, runtime
+from .folders import Files, at_most, balanced
+from .resident import Data, Split, decoded, statistics
+from .streams import Streamed
 
-CIFAR10_MEAN, CIFAR10_STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)  # of 255
-
-
-@dataclass(frozen=True)
-class Split:
-    """Images (n, H, W, C) uint8 and labels (n,) int64, on one device."""
-
-    images: torch.Tensor
-    labels: torch.Tensor
-
-    def __len__(self):
-        return len(self.labels)
-
-    def __getitem__(self, indices):
-        return Split(self.images[indices], self.labels[indices])
-
-    def to(self, device):
-        """The same on `device`."""
-        return Split(self.images.to(device), self.labels.to(device))
+CIFAR10 = dict(mean=(125.3, 123.0, 113.9), std=(63.0, 62.1, 66.7))         # of 255
+PARTS = "train", "valid", "test"
+ARCHIVES = "ILSVRC2012_devkit_t12.tar.gz", "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
+IMAGENET = dict(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 
 
-@dataclass(frozen=True)
-class Data:
-    """Three splits and how to feed them: `train` for weights, `valid` for α (drawn from training), `test` for the end.
+@torch.no_grad()
+def correct(model, data, split, batch_size=250, rank=0, ranks=1):
+    """(top-1 correct, top-5 correct, images) of this rank's share of a split, as integers; top-k with k ≤ classes.
 
-    `mean` and `std` are per channel, of 255. `shift` is the padding of random crops in pixels, `flip` mirrors half of
-    the images; both only where a batch is asked for with a generator.
+    Without augmentation, in the model's present mode; `batch_size` counts over all ranks.
     """
-
-    name: str
-    classes: tuple
-    train: Split
-    valid: Split
-    test: Split
-    mean: tuple
-    std: tuple
-    shift: int
-    flip: bool
-
-    @property
-    def shape(self):
-        """(C, H, W) of one image."""
-        n, height, width, channels = self.train.images.shape
-        return channels, height, width
-
-    @property
-    def full_train(self):
-        """Training and validation images together, for retraining the found network."""
-        return Split(torch.cat([self.train.images, self.valid.images]), torch.cat([self.train.labels, self.valid.labels]))
-
-    @property
-    def digest(self):
-        """Fingerprint of the images and of how they are split."""
-        return runtime.digest(*(t for s in (self.train, self.valid, self.test) for t in (s.images, s.labels)))
-
-    def to(self, device):
-        """The same with all splits on `device`."""
-        return replace(self, **{k: getattr(self, k).to(device) for k in ("train", "valid", "test")})
-
-    def batch(self, split, indices, generator=None):
-        """Images (B, C, H, W) float, normalised, channels_last, and labels (B,).
-
-        With a `generator` of the split's device the images are augmented, all at once: one gather crops, flips and
-        leaves them in channels_last order.
-        """
-        indices = indices.to(split.images.device)
-        images = split.images[indices] if generator is None else self._augmented(split.images, indices, generator)
-        mean, std = (torch.tensor(v, dtype=torch.float32, device=images.device) for v in (self.mean, self.std))
-        normal = (images.float() - mean) / std                            # (B, H, W, C)
-        return normal.permute(0, 3, 1, 2), split.labels[indices]
-
-    def _augmented(self, images, indices, generator):
-        n, (channels, height, width), device = len(indices), self.shape, images.device
-        offset = torch.randint(-self.shift, self.shift + 1, (2, n, 1), generator=generator, device=device)
-        rows = torch.arange(height, device=device) + offset[0]            # (B, H), in the source image
-        columns = torch.arange(width, device=device) + offset[1]          # (B, W)
-        if self.flip:
-            mirrored = torch.rand(n, 1, generator=generator, device=device) < 0.5
-            columns = torch.where(mirrored, columns.flip(1), columns)
-        inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
-        rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
-        crops = images[indices[:, None, None], rows[:, :, None], columns[:, None, :]]  # (B, H, W, C)
-        return crops * inside[..., None]                                  # black outside, as in torchvision's RandomCrop
-
-    def __str__(self):
-        return (f"{self.name}: {len(self.train):,} train, {len(self.valid):,} valid, {len(self.test):,} test images, "
-                f"{len(self.classes)} classes, {'×'.join(map(str, self.shape))}")
+    first, among = torch.zeros(2, dtype=torch.long, device=data.device)
+    n = 0
+    for images, labels in data.once(split, batch_size, rank, ranks):
+        logits = model(images)
+        first += (logits.argmax(1) == labels).sum()
+        among += (logits.topk(min(5, logits.shape[1])).indices == labels[:, None]).sum()
+        n += len(labels)
+    return first.item(), among.item(), n
 
 
-def load(name, root=None, valid=None, limit=None, image_size=None, seed=0, download=True):
-    """The data set called `name`: "digits", "cifar10", or the path of a folder of images.
+def load(name, root=None, valid=None, limit=None, image_size=None, seed=0, download=True, crop=None, distort=False, workers=None):
+    """The data set called `name`: "digits", "cifar10", "imagenet", or the path of a folder of images.
 
     An image folder holds train/ and test/ (or val/), each with one folder a class. `root` is where named data sets lie
     ($PROXYLESS_DATA, else ./data); "cifar10" is taken from root/cifar10/{train,test}/<class>/ if that exists, else from
-    torchvision's files, downloaded when they are missing. `valid` is the fraction of the training images that learns α
-    (default 0.1; digits 0.25), drawn per class with `seed`. `limit` keeps at most so many training images, per class alike.
-    `image_size` resizes images of a folder; by default all take the size of the first.
+    torchvision's files, downloaded when they are missing; "imagenet" from root/imagenet, see `imagenet`. `valid` is the
+    fraction of the training images that learns α, drawn per class with `seed` (default 0.1, but of ImageNet at most
+    50,000 images; digits 0.25). `limit` keeps at most so many training images, per class alike.
 
-    Raises ValueError in one line for an unknown name, and for a folder without images, with one class or with an image
-    that cannot be read; FileNotFoundError when CIFAR-10 is neither there nor to be had.
+    Images of a folder are resized to `image_size` pixels a side (default: the shorter side of the first). With `crop` the
+    network gets random-resized crops of that size, without augmentation the centre; `image_size` is then by default
+    crop / 0.875. `distort` also changes brightness and saturation at random.
+
+    All images are decoded once and kept as tensors, unless `workers` is given: then so many processes (0: this one) read
+    them batch by batch, cropped always (default: to `image_size`). ImageNet is streamed even without: to 224 pixels, by 8
+    workers or one a processor; give its folder's path to keep it in memory.
+
+    Raises ValueError in one line for an unknown name, a setting out of range, a folder without images, with one class or
+    with images that cannot be read (streamed: once their batch is asked for; folders.unreadable(data.train) finds all);
+    FileNotFoundError when CIFAR-10 or ImageNet is neither there nor to be had.
     """
     root = Path(root) if root else runtime.default_root()
     if name == "digits":
         train, test, classes = digits()
-        style = dict(shift=1, flip=False)                                 # a mirrored 2 is no digit
     elif name == "cifar10":
-        train, test, classes = cifar10(root, download, limit, seed)
-        style = dict(shift=4, flip=True, mean=CIFAR10_MEAN, std=CIFAR10_STD)
+        train, test, classes = cifar10(root, download)
+    elif name == "imagenet":
+        train, test, classes = imagenet(root)
+        crop, workers = crop or 224, min(8, os.cpu_count() or 1) if workers is None else workers
     elif Path(name).is_dir():
-        train, test, classes = image_folder(Path(name), image_size, limit, seed)
-        style = dict(shift=train.images.shape[1] // 8, flip=True)
+        train, test, classes = folders.find(Path(name))
     else:
-        raise ValueError(f"unknown data set {name!r}; allowed: digits, cifar10, or the path of a folder with train/ and test/")
+        raise ValueError(f"unknown data set {name!r}; allowed: digits, cifar10, imagenet, or the path of a folder with "
+                         f"train/ and test/")
     if limit is not None:
         train = train[at_most(train.labels, limit, seed)]
-    fraction = valid if valid is not None else 0.25 if name == "digits" else 0.1
+    fraction = valid if valid is not None else {"digits": 0.25, "imagenet": min(0.1, 50_000 / len(train))}.get(name, 0.1)
     if not 0 < fraction < 1:
         raise ValueError(f"valid={valid!r} must be a fraction of the training images between 0 and 1")
     weights, alpha = balanced(train.labels, len(train) - round(len(train) * fraction), seed)
-    if "mean" not in style:
-        pixels = train.images[weights].float().flatten(0, 2)
-        style |= dict(mean=tuple(pixels.mean(0).tolist()), std=tuple(pixels.std(0).clamp_min(1).tolist()))
-    return Data(Path(name).name, tuple(classes), train[weights], train[alpha], test, **style)
+    parts = [train[weights], train[alpha], test]
+    crop, side = sizes(name, train, crop, image_size, workers)
+    style = dict(name=Path(name).name, classes=tuple(classes), crop=crop, distort=distort)
+    if workers is not None:
+        scale = CIFAR10 if name == "cifar10" else IMAGENET
+        return Streamed(**style, **dict(zip(PARTS, parts)), **scale, resize=side, workers=workers)
+    if isinstance(train, Files):
+        parts = decoded(parts, side)
+    scale = CIFAR10 if name == "cifar10" else statistics(parts[0].images)
+    return Data(**style, **dict(zip(PARTS, parts)), **scale, shift=side // 8, flip=name != "digits")  # a mirrored 2 is no digit
 
 
-def balanced(labels, count, seed):
-    """Indices of `count` images with equal shares of every class, and those of the rest, each in order.
-
-    Raises ValueError when a part would lack a class.
-    """
-    classes = len(set(labels.tolist()))
-    if not classes <= count <= len(labels):
-        raise ValueError(f"{count} images asked for, of {len(labels)} in {classes} classes; allowed: {classes} to {len(labels)}")
-    everything = np.arange(len(labels))
-    if count == len(labels):
-        return everything, everything[:0]
-    try:
-        kept, rest = train_test_split(everything, train_size=count, stratify=labels.numpy(), random_state=seed)
-    except ValueError as error:
-        raise ValueError(f"{len(labels)} images of {classes} classes cannot be split into {count} and the rest: {error}") from None
-    return np.sort(kept), np.sort(rest)
-
-
-def at_most(labels, limit, seed):
-    """Indices of `limit` images with equal shares of every class; of all of them where (nearly) no more are there."""
-    if limit > len(labels) - len(set(labels.tolist())):
-        return np.arange(len(labels))
-    return balanced(labels, limit, seed)[0]
+def sizes(name, train, crop, image_size, workers):
+    """(crop or None, side to which images are resized), from what `load` was given. Raises ValueError."""
+    for setting, value, least in (("image_size", image_size, 1), ("crop", crop, 1), ("workers", workers, 0)):
+        if value is not None and value < least:
+            raise ValueError(f"{setting}={value!r} must be at least {least}")
+    if not isinstance(train, Files):
+        if workers is not None:
+            raise ValueError(f"{name} is not a folder of images and lies in memory anyhow; leave out workers={workers}")
+        side = train.images.shape[1]
+    elif workers is not None and crop is None:
+        crop = image_size or folders.shorter_side(train)
+        side = round(crop / 0.875)
+    else:
+        side = image_size or (round(crop / 0.875) if crop else folders.shorter_side(train))
+    if crop and crop > side:
+        raise ValueError(f"crop={crop} is larger than the images of {name}, {side}×{side}; give a smaller crop or a larger "
+                         f"image_size")
+    return crop, side
 
 
 def digits():
@@ -172,10 +115,10 @@ def digits():
     return everything[train], everything[test], [str(d) for d in range(10)]
 
 
-def cifar10(root, download=True, limit=None, seed=0):
+def cifar10(root, download=True):
     """CIFAR-10: the image folder root/cifar10 if it exists, else torchvision's files below root."""
     if (root / "cifar10").is_dir():
-        return image_folder(root / "cifar10", limit=limit, seed=seed)
+        return folders.find(root / "cifar10")
     try:
         sets = [datasets.CIFAR10(str(root), train=train, download=download) for train in (True, False)]
     except (OSError, RuntimeError) as error:
@@ -186,51 +129,22 @@ def cifar10(root, download=True, limit=None, seed=0):
     return train, test, sets[0].classes
 
 
-def image_folder(root, size=None, limit=None, seed=0):
-    """Splits train/ and test/ (or val/) of a folder of images, decoded once to uint8; all get the size of the first one.
+def imagenet(root):
+    """ImageNet: the image folder root/imagenet with train/ and val/; the official archives there are unpacked to that.
 
-    Of the training images only `limit` are decoded, per class alike.
+    Classes are WordNet ids. Raises FileNotFoundError naming what to put where, ValueError after an interrupted unpacking.
     """
-    held_out = next((root / d for d in ("test", "val") if (root / d).is_dir()), None)
-    if not (root / "train").is_dir() or held_out is None:
-        raise ValueError(f"{root} is no image folder: it must hold train/ and test/ (or val/)")
-    found = []
-    for folder in (root / "train", held_out):
+    folder = root / "imagenet"
+    if not all((folder / part).is_dir() for part in ("train", "val")):
         try:
-            found.append(datasets.ImageFolder(str(folder)))
-        except FileNotFoundError as error:
-            raise ValueError(f"{folder} holds no images, or a class without any: {str(error).splitlines()[0]}") from None
-    train, test = found
-    if len(train.classes) < 2:
-        raise ValueError(f"{root / 'train'} has one class ({train.classes[0]}); a classifier needs at least two")
-    if train.classes != test.classes:
-        differing = sorted({*train.classes} ^ {*test.classes})
-        raise ValueError(f"{root}: classes differ between train/ and {held_out.name}/: {', '.join(differing[:5])}")
-    samples = train.samples
-    if limit is not None:
-        samples = [samples[i] for i in at_most(torch.tensor(train.targets), limit, seed)]
-    size = size or decode(samples[0][0]).shape[0]
-    return decode_all(samples, size), decode_all(test.samples, size), train.classes
-
-
-def decode_all(samples, size):
-    """(path, label) pairs -> Split; decoding runs in threads, as Pillow frees the interpreter while it works."""
-    with ThreadPoolExecutor() as pool:
-        images = np.stack(list(pool.map(lambda sample: decode(sample[0], size), samples, chunksize=64)))
-    return Split(torch.from_numpy(images), torch.tensor([label for _, label in samples]))
-
-
-def decode(path, size=None):
-    """One image as (size, size, 3) uint8: the shorter side resized, the centre kept. Raises ValueError naming the file."""
-    try:
-        with Image.open(path) as image:
-            image = image.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"image {path} cannot be read ({error}); mend or remove it") from None
-    size = size or min(image.size)
-    if image.size != (size, size):
-        scale = size / min(image.size)
-        width, height = (max(size, round(s * scale)) for s in image.size)
-        left, top = (width - size) // 2, (height - size) // 2
-        image = image.resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + size, top + size))
-    return np.asarray(image)
+            for part in ("train", "val"):
+                datasets.ImageNet(str(folder), part)
+        except (OSError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise FileNotFoundError(f"ImageNet is not in {folder.resolve()}: put train/ and val/ there, with one folder a class, "
+                                    f"or its archives {', '.join(ARCHIVES)} ({reason})") from None
+    loose = [path for part in ("train", "val") for pattern in ("*.tar", "*.JPEG") for path in (folder / part).glob(pattern)]
+    if loose:
+        raise ValueError(f"{loose[0]} lies beside the class folders: unpacking was cut short; delete {loose[0].parent} and "
+                         f"load again")
+    return folders.find(folder)

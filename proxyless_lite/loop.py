@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from . import runtime
+from .data import correct
 
 CHECK_EVERY = 10  # steps between two looks at the losses; a look waits for the device
 
@@ -122,28 +123,6 @@ class Loop:
         print(f"{self.label}: going on after {self.done} of {self.epochs * self.per_epoch} steps, from {self.checkpoint}", flush=True)
 
 
-class Batches:
-    """Batches of a split in a fresh order every pass, as a function of (seed, pass): there is nothing to save."""
-
-    def __init__(self, data, split, size, seed, purpose, augment):
-        if len(split) < size:
-            raise ValueError(f"a batch of {size} images asked for, but {data.name} has only {len(split)} to draw from; "
-                             f"give a smaller batch size")
-        self.data, self.split, self.size, self.key, self.augment = data, split, size, (seed, purpose), augment
-        self.per_pass = len(split) // size
-        self._pass = self._order = None
-
-    def __getitem__(self, i):
-        """Images (size, C, H, W) and labels (size,) of batch i, counted over all passes."""
-        number, index = divmod(i, self.per_pass)
-        if number != self._pass:
-            self._pass = number
-            self._order = torch.randperm(len(self.split), generator=runtime.generator("cpu", *self.key, 0, number))
-        device = self.split.images.device
-        generator = runtime.generator(device, *self.key, 1, i) if self.augment else None
-        return self.data.batch(self.split, self._order[index * self.size:(index + 1) * self.size], generator)
-
-
 def cosine(lr, done, total):
     """Learning rate after `done` of `total` steps: from lr down to 0 along half a cosine."""
     return 0.5 * lr * (1 + math.cos(math.pi * done / total))
@@ -155,11 +134,7 @@ def sgd(parameters, config):
                            weight_decay=config.weight_decay)
 
 
-@torch.no_grad()
-def evaluate(model: nn.Module, data, split, batch_size=250):
+def evaluate(model: nn.Module, data, split, batch_size=250, rank=0, ranks=1):
     """Top-1 accuracy of model on a split, without augmentation, in the model's present mode; a float in [0, 1]."""
-    correct = torch.zeros((), device=split.images.device)
-    for indices in torch.arange(len(split)).split(batch_size):
-        images, labels = data.batch(split, indices)
-        correct += (model(images).argmax(1) == labels).sum()
-    return correct.item() / len(split)
+    first, _, n = correct(model, data, split, batch_size, rank, ranks)
+    return first / n

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from .. import presets, rules, runtime
 from ..architecture import Architecture
-from ..loop import Batches, Loop, cosine, evaluate, sgd
+from ..loop import Loop, cosine, evaluate, sgd
 
 WEIGHT, ALPHA, PATHS = range(3)  # what random numbers are for
 
@@ -54,8 +54,8 @@ class Search(Loop):
         if outputs != (len(data.classes),):
             raise ValueError(f"the network gives {outputs} for an image, but {data.name} has {len(data.classes)} classes; "
                              f"give the space classes={len(data.classes)}")
-        self.weight_batches = Batches(self.data, self.data.train, config.batch_size, config.seed, WEIGHT, augment=True)
-        self.alpha_batches = Batches(self.data, self.data.valid, min(config.alpha_batch_size, len(data.valid)), config.seed, ALPHA, augment=False)
+        self.weight_batches = self.data.batches(self.data.train, config.batch_size, config.seed, WEIGHT, augment=True)
+        self.alpha_batches = self.data.batches(self.data.valid, min(config.alpha_batch_size, len(data.valid)), config.seed, ALPHA, augment=False)
         self.optimizer = sgd(net.weight_parameters(), config)
         # β₁ = 0 and no decay: with either, the α of paths that were not sampled would move (see rules.TwoPath).
         self.alpha_optimizer = torch.optim.Adam(net.architecture_parameters(), lr=config.alpha_lr, betas=(0.0, 0.999),

@@ -1,0 +1,119 @@
+"""Resident data: all images as uint8 tensors on the device, augmented there a batch at a time."""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from . import augment, folders, runtime
+from .batches import Order, Splits
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images (n, H, W, C) uint8 and labels (n,) int64, on one device."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, indices):
+        return Split(self.images[indices], self.labels[indices])
+
+    def __add__(self, other):
+        return Split(torch.cat([self.images, other.images]), torch.cat([self.labels, other.labels]))
+
+    def to(self, device):
+        """The same on `device`."""
+        return Split(self.images.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data(Splits):
+    """Splits whose images are tensors on one device, and how batches are augmented there.
+
+    `shift` is the padding of random crops in pixels; with `crop` they are random-resized crops of that size instead, and
+    without augmentation the centre. `flip` mirrors half of the images, `distort` changes brightness and saturation.
+    """
+
+    shift: int
+    flip: bool
+
+    @property
+    def device(self):
+        return self.train.images.device
+
+    @property
+    def shape(self):
+        """(C, H, W) of one image as the network gets it."""
+        _, height, width, channels = self.train.images.shape
+        return (channels, self.crop, self.crop) if self.crop else (channels, height, width)
+
+    @property
+    def digest(self):
+        """Fingerprint of the images and of how they are split."""
+        return runtime.digest(*(t for s in (self.train, self.valid, self.test) for t in (s.images, s.labels)))
+
+    def to(self, device):
+        """The same with all splits on `device`."""
+        return replace(self, **{k: getattr(self, k).to(device) for k in ("train", "valid", "test")})
+
+    def batches(self, split, size, seed, purpose, augment, rank=0, ranks=1):
+        """See Splits."""
+        return Batches(self, split, Order(self.name, len(split), size, seed, purpose, rank, ranks, self.device), augment)
+
+    def once(self, split, size, rank=0, ranks=1):
+        """Yields (images, labels) of this rank's share of a split, without augmentation; `size` images over all ranks."""
+        for indices in torch.arange(rank, len(split), ranks, device=self.device).split(max(1, size // ranks)):
+            yield self.batch(split, indices)
+
+    def batch(self, split, indices, generator=None, part=slice(None)):
+        """Images (B, C, H, W) float, normalised, channels_last, and labels (B,).
+
+        With a `generator` of the split's device the images are augmented, all at once. Only `part` of the indices is
+        worked on, with the random numbers it has in the whole batch.
+        """
+        indices = indices.to(split.images.device, non_blocking=True)
+        if generator is None:
+            pixels = self.centre(split.images[indices[part]])
+        elif self.crop:
+            pixels = augment.resized(split.images, indices, self.crop, self.flip, generator, part)
+        else:
+            pixels = augment.shifted(split.images, indices, self.shift, self.flip, generator, part)
+        if self.distort and generator is not None:
+            pixels = augment.distorted(pixels, len(indices), generator, part)
+        return self.normalised(pixels), split.labels[indices[part]]
+
+    def centre(self, images):
+        """The middle crop × crop pixels of images (B, H, W, C); all of them where there is no crop."""
+        _, height, width = self.shape
+        top, left = (images.shape[1] - height) // 2, (images.shape[2] - width) // 2
+        return images[:, top:top + height, left:left + width]
+
+
+class Batches:
+    """Batches of resident data; what augmentation draws is fixed by (seed, purpose, i)."""
+
+    def __init__(self, data, split, order, augment):
+        self.data, self.split, self.order, self.augment, self.per_pass = data, split, order, augment, order.per_pass
+
+    def __getitem__(self, i):
+        """Images (size / ranks, C, H, W) and labels of batch i, counted over all passes."""
+        generator = runtime.generator(self.data.device, *self.order.key, 1, i) if self.augment else None
+        return self.data.batch(self.split, self.order[i], generator, self.order.part)
+
+
+def decoded(parts, side):
+    """Files -> Splits of images side × side. Raises ValueError that counts and names those that cannot be read."""
+    images, failed = zip(*(folders.decode_all(files, side) for files in parts))
+    problem = folders.refusal([path for paths in failed for path in paths], sum(map(len, parts)))
+    if problem:
+        raise ValueError(problem)
+    return [Split(torch.from_numpy(pixels), files.labels) for pixels, files in zip(images, parts)]
+
+
+def statistics(images):
+    """Mean and standard deviation per channel; of every k-th image where the pixels of all would take over a GB."""
+    pixels = images[::1 + images.numel() // 2 ** 28].float().flatten(0, 2)
+    return dict(mean=tuple(pixels.mean(0).tolist()), std=tuple(pixels.std(0).clamp_min(1).tolist()))
