@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 import torch
-from PIL import Image
 from sklearn.datasets import load_digits
 from torchvision import datasets
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from . import rules, runtime
+from .data import correct
 
 CHECK_EVERY = 10  # steps between two looks at the losses; a look waits for the device
 
@@ -201,18 +201,13 @@ def sgd(parameters, config, device):
                            weight_decay=config.weight_decay, fused=device.type == "cuda" or None)
 
 
-def evaluate(model: nn.Module, data, split, batch_size=250, engine=runtime.Engine()):
+def evaluate(model, data, split, batch_size=250, engine=runtime.Engine()):
     """Top-1 accuracy of model on a split, without augmentation, in the model's present mode; a float in [0, 1]."""
     return accuracies(model, data, split, batch_size, engine)[0]
 
 
-@torch.no_grad()
-def accuracies(model: nn.Module, data, split, batch_size=250, engine=runtime.Engine()):
-    """Top-1 and top-5 accuracy (of fewer than 5 classes: 1), each rank judging its share of the images."""
-    counts = torch.zeros(3, dtype=torch.float64)
-    for images, labels in data.once(split, batch_size, rank=engine.rank, ranks=engine.ranks):
-        logits = engine.run(model, images)
-        ranked = logits.topk(min(5, logits.shape[1]), 1).indices == labels[:, None]
-        counts += torch.stack([ranked[:, 0].sum(), ranked.sum(), torch.tensor(len(labels), device=labels.device)]).cpu()
-    top1, top5, n = engine.sum(counts).tolist()
+def accuracies(model, data, split, batch_size=250, engine=runtime.Engine()):
+    """Top-1 and top-5 accuracy (top-k, where there are only k < 5 classes); each rank judges its share of the images."""
+    counts = correct(lambda images: engine.run(model, images), data, split, batch_size, engine.rank, engine.ranks)
+    top1, top5, n = engine.sum(torch.tensor(counts)).tolist()
     return top1 / n, top5 / n

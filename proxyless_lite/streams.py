@@ -86,7 +86,8 @@ class Batches:
     def __getitem__(self, i):
         """Images (size / ranks, C, crop, crop) and labels of batch i, counted over all passes."""
         if i != self._next:
-            self._tasks.start, self._stream = i, iter(self._loader)
+            self._tasks.start = i
+            self._stream = iter(self._loader)
         self._next = None  # unknown until the batch is here
         batch = next(self._stream)
         self._next = i + 1

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.stats import ks_2samp
+from sklearn.metrics import top_k_accuracy_score
 from torchvision import transforms
+from torchvision.transforms.v2 import functional
 
 import proxyless_lite as pl
 
@@ -85,10 +88,19 @@ def test_image_folder(folder):
     assert len(pl.data.load(str(folder), limit=10, valid=0.2).full_train) == 10
 
 
+def test_a_truncated_jpeg_is_not_filled_up_with_grey(folder):
+    Image.open(folder / "train/cat/0.png").resize((64, 64)).save(folder / "train/cat/0.jpeg")
+    whole = (folder / "train/cat/0.jpeg").read_bytes()
+    (folder / "train/cat/0.jpeg").write_bytes(whole[:len(whole) // 2])
+    with pytest.raises(ValueError, match="1 of 33 images cannot be read: .*train/cat/0.jpeg"):
+        pl.data.load(str(folder), image_size=16)
+    assert [path.name for path in pl.folders.unreadable(pl.folders.find(folder)[0])] == ["0.jpeg"]
+
+
 def test_images_of_other_shapes_are_resized_and_cropped_like_torchvision(tmp_path):
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
     image.save(tmp_path / "x.png")
-    ours = pl.data.decode(tmp_path / "x.png", 20)
+    ours = pl.folders.decode(tmp_path / "x.png", 20)
     theirs = np.asarray(transforms.CenterCrop(20)(transforms.Resize(20)(image)))
     assert np.array_equal(ours, theirs)
 
@@ -101,9 +113,15 @@ def test_bad_folders_are_refused_in_one_line(folder, tmp_path_factory):
     broken = folder / "train/cat/3.png"
     good = broken.read_bytes()
     broken.write_bytes(good[:60])
-    refused("train/cat/3.png cannot be read")
-    broken.write_bytes(b"not an image")
-    refused("train/cat/3.png cannot be read")
+    refused("1 of 32 images cannot be read: .*train/cat/3.png; mend or remove it")
+    for i in (0, 4, 5):  # not even the first, whose size counts, nor those of test/
+        (folder / f"train/cat/{i}.png").write_bytes(b"not an image")
+    refused("4 of 24 images cannot be read: .*train/cat/0.png, .*train/cat/3.png, .*train/cat/4.png, …; mend or remove them")
+    for i in (0, 4, 5):
+        (folder / f"train/cat/{i}.png").write_bytes(good)
+    (folder / "test/dog/1.png").write_bytes(good[:-30])
+    refused("2 of 32 images cannot be read: .*train/cat/3.png, .*test/dog/1.png; mend or remove them")
+    (folder / "test/dog/1.png").write_bytes(good)
     broken.write_bytes(good)
     (folder / "train/bird").mkdir()
     refused("class without any.*bird")
@@ -117,12 +135,150 @@ def test_bad_folders_are_refused_in_one_line(folder, tmp_path_factory):
         (one / split / "cat/0.png").write_bytes(good)
     refused("one class .cat.", one)
     refused("no image folder", tmp_path_factory.mktemp("empty"))
-    with pytest.raises(ValueError, match="unknown data set 'mnist'; allowed: digits, cifar10, or the path"):
+    with pytest.raises(ValueError, match="unknown data set 'mnist'; allowed: digits, cifar10, imagenet, or the path"):
         pl.data.load("mnist")
     with pytest.raises(ValueError, match="valid=2"):
         pl.data.load("digits", valid=2)
     with pytest.raises(ValueError, match="5 images asked for, of 1437 in 10 classes; allowed: 10 to 1437"):
         pl.data.load("digits", limit=5)
+    for settings, message in ((dict(crop=9), "crop=9 is larger than the images of digits, 8×8"), (dict(crop=0), "crop=0 must be at least 1"),
+                              (dict(workers=2), "digits is not a folder of images .* leave out workers=2")):
+        with pytest.raises(ValueError, match=message):
+            pl.data.load("digits", **settings)
+
+
+def coordinates(side):
+    """An image whose red is 3 x and whose green is 3 y, so that a crop of it tells where it comes from."""
+    y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    return torch.stack([3 * x, 3 * y, 0 * x], -1).to(torch.uint8)
+
+
+def boxes_of(crops):
+    """Left, right, top, bottom edge in the source of crops (n, c, c, 3) of `coordinates`, from the slopes of red and green."""
+    n, side, *_ = crops.shape
+    inner = slice(side // 4, -(side // 4))                                            # the border may be clamped
+    pixel = torch.arange(side, dtype=torch.float64)[inner] + 0.5
+    edges = []
+    for profile in (crops[:, :, inner, 0].double().mean(1), crops[:, inner, :, 1].double().mean(2)):
+        slope = (profile[:, -1] - profile[:, 0]) / (pixel[-1] - pixel[0]) / 3
+        start = profile.mean(1) / 3 + 0.5 - slope * pixel.mean()
+        edges += [start, start + slope * side]
+    return torch.stack(edges)
+
+
+@pytest.mark.parametrize("crop", (48, 32, 16))
+def test_resized_crops_are_torchvisions(crop):
+    """Of the same boxes, on smooth images; RoIAlign reads beyond a box's edge, where torchvision repeats the border."""
+    random = torch.Generator().manual_seed(0)
+    coarse = torch.rand(20, 3, 6, 6, generator=random) * 255
+    images = torch.nn.functional.interpolate(coarse, 64, mode="bicubic").clamp(0, 255).permute(0, 2, 3, 1).to(torch.uint8)
+    seeded = lambda: torch.Generator().manual_seed(1)  # noqa: E731
+    ours = pl.augment.resized(images, torch.arange(20), crop, False, seeded(), slice(None))
+    for image, (x0, y0, x1, y1), found in zip(images, pl.augment.boxes(20, 64, seeded(), "cpu").int().tolist(), ours):
+        theirs = functional.resized_crop(image.permute(2, 0, 1).float(), y0, x0, y1 - y0, x1 - x0, [crop, crop], antialias=True)
+        error = (found - theirs.permute(1, 2, 0)).abs()
+        assert error[2:-2, 2:-2].max() < 6 and error.mean() < 2
+
+
+def test_boxes_are_drawn_as_torchvision_does():
+    ours = pl.augment.boxes(4000, 64, torch.Generator().manual_seed(0), "cpu")
+    assert ours.min() >= 0 and ours.max() <= 64 and torch.equal(ours, ours.round())
+    torch.manual_seed(0)
+    draw = transforms.RandomResizedCrop.get_params
+    theirs = torch.tensor([draw(torch.empty(3, 64, 64), (0.08, 1), (3 / 4, 4 / 3)) for _ in range(4000)])     # y, x, h, w
+    x0, y0, x1, y1 = ours.T
+    top, left, height, width = theirs.T
+    for a, b in ((x0, left), (y0, top), (x1 - x0, width), (y1 - y0, height), ((x1 - x0) * (y1 - y0), width * height),
+                 ((x1 - x0) / (y1 - y0), width / height)):
+        assert ks_2samp(a.numpy(), b.numpy()).pvalue > 0.001
+
+
+def test_resident_crops_and_their_flips(folder):
+    for i in range(12):
+        Image.fromarray(coordinates(64).numpy()).save(folder / f"train/cat/{i}.png")
+    data = pl.data.load(str(folder), image_size=64, crop=32)
+    assert data.shape == (3, 32, 32) and str(data).endswith("3×32×32, resized crops")
+    images, _ = data.batch(data.train, torch.arange(10).repeat(30), torch.Generator().manual_seed(0))
+    assert images.shape == (300, 3, 32, 32) and images.is_contiguous(memory_format=torch.channels_last)
+    pixels = images.permute(0, 2, 3, 1) * torch.tensor(data.std) + torch.tensor(data.mean)
+    left, right, top, bottom = boxes_of(pixels)
+    area = (right - left).abs() * (bottom - top) / 64 ** 2
+    assert 0.07 < area.min() < 0.12 and 0.95 < area.max() < 1.01 and min(left.min(), right.min(), top.min()) > -0.1
+    assert 0.4 < (right < left).double().mean() < 0.6 and (bottom > top).all()
+    still, labels = data.batch(data.test, torch.arange(len(data.test)))
+    assert torch.equal(still, data.normalised(data.test.images[:, 16:48, 16:48])) and torch.equal(labels, data.test.labels)
+    assert pl.data.load(str(folder), crop=56).train.images.shape[1:3] == (64, 64)                    # 56 / 0.875
+
+
+def test_colours_are_distorted_as_torchvision_does():
+    pixels = torch.randint(0, 256, (200, 4, 4, 3), generator=torch.Generator().manual_seed(0)).float()
+    pixels[:, 0, 0], pixels[:, 0, 1] = 128, torch.tensor([120.0, 100.0, 110.0])
+    found = pl.augment.distorted(pixels, 200, torch.Generator().manual_seed(1), slice(None))
+    brightness = found[:, 0, 0, 0] / 128                                              # saturation leaves grey alone
+    grey = (found[:, 0, 1] * torch.tensor([0.2989, 0.587, 0.114])).sum(1)
+    saturation = (found[:, 0, 1, 0] - grey) / (brightness * (120 - 0.2989 * 120 - 0.587 * 100 - 0.114 * 110))
+    for factor, reach in ((brightness, 32 / 255), (saturation, 0.5)):
+        assert (factor - 1).abs().max() < reach + 1e-3 and factor.min() < 1 - 0.9 * reach and factor.max() > 1 + 0.9 * reach
+    for image, b, s, result in zip(pixels, brightness.tolist(), saturation.tolist(), found):
+        theirs = functional.adjust_saturation(functional.adjust_brightness(image.permute(2, 0, 1) / 255, b), s)
+        assert torch.allclose(result / 255, theirs.permute(1, 2, 0), atol=2e-3)
+
+
+def test_distortion_is_of_training_only_and_named(folder):
+    plain, changed = (pl.data.load(str(folder), distort=distort) for distort in (False, True))
+    assert str(changed) == f"{plain}, distorted"
+    same, other = (data.batches(data.train, 8, 0, 0, augment=True)[0][0] for data in (plain, changed))
+    assert not torch.equal(same, other)
+    assert torch.equal(*(data.batches(data.train, 8, 0, 0, augment=False)[0][0] for data in (plain, changed)))
+
+
+@pytest.mark.parametrize("settings", (dict(), dict(image_size=20, crop=16, distort=True)), ids=("shift", "crop"))
+def test_ranks_share_the_batch_that_one_alone_would_get(folder, settings):
+    data = pl.data.load(str(folder), **settings)
+    alone = data.batches(data.train, 12, 3, 1, augment=True)
+    assert alone.per_pass == 1
+    for i in (0, 5):
+        shares = [data.batches(data.train, 12, 3, 1, True, rank, 3)[i] for rank in range(3)]
+        assert [len(labels) for _, labels in shares] == [4, 4, 4]
+        assert torch.equal(torch.cat([images for images, _ in shares]), alone[i][0])
+        assert torch.equal(torch.cat([labels for _, labels in shares]), alone[i][1])
+    assert not torch.equal(alone[0][0], alone[5][0])
+
+
+def test_a_pass_takes_every_image_once_in_an_order_of_its_own():
+    data = pl.data.load("digits")
+    batches = data.batches(data.test, 36, 0, 0, augment=False)
+    passes = [torch.cat([batches[p * 10 + i][0] for i in range(10)]).flatten(1) for p in range(2)]
+    whole = next(data.once(data.test, 360))[0].flatten(1)
+    assert batches.per_pass == 10 and not torch.equal(*passes)
+    assert all(sorted(p.tolist()) == sorted(whole.tolist()) for p in passes)
+    again = data.batches(data.test, 36, 0, 0, augment=False)
+    assert torch.equal(again[13][0], batches[13][0])                                  # whatever was asked for before
+
+
+@pytest.mark.parametrize("size, ranks, message", ((2000, 1, "a batch of 2000 images asked for, but digits has only 1078"),
+                                                  (100, 8, "cannot be shared equally by 8 ranks; the next sizes that can: 96 and 104"),
+                                                  (4, 8, "the next sizes that can: 8")))
+def test_batches_that_cannot_be_given_are_refused(size, ranks, message):
+    data = pl.data.load("digits")
+    with pytest.raises(ValueError, match=message) as caught:
+        data.batches(data.train, size, 0, 0, True, 0, ranks)
+    assert "\n" not in str(caught.value)
+
+
+def test_correct_counts_top_1_and_top_5_over_ranks():
+    data = pl.data.load("digits")
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 10))
+    images, labels = data.batch(data.test, torch.arange(360))
+    scores = model(images).detach().numpy()
+    expected = [top_k_accuracy_score(labels, scores, k=k, normalize=False) for k in (1, 5)] + [360]
+    assert list(pl.data.correct(model, data, data.test)) == expected
+    shares = [pl.data.correct(model, data, data.test, 50, rank, 7) for rank in range(7)]     # 360 is no multiple of 7
+    assert [sum(column) for column in zip(*shares)] == expected
+    assert pl.loop.evaluate(model, data, data.test) == expected[0] / 360
+    few = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 3))
+    assert pl.data.correct(few, data, data.test)[1] == (labels < 3).sum()                    # all three of three classes
 
 
 def test_cifar10_that_is_not_there_says_where_to_put_it(tmp_path):
@@ -144,7 +300,7 @@ def test_cifar10_is_read_from_torchvisions_files(tmp_path, monkeypatch):
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
     data = pl.data.load("cifar10", root=tmp_path, download=False)
     assert len(data.full_train) == 200 and len(data.test) == 40 and data.shape == (3, 32, 32)
-    assert data.mean == pl.data.CIFAR10_MEAN
+    assert data.mean == (125.3, 123.0, 113.9)
 
 
 @needs_cifar
