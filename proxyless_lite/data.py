@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import torch
+from PIL import Image
 from sklearn.datasets import load_digits
 from torchvision import datasets
 

@@ -138,6 +138,7 @@ class MobileExperiment:
     stages: tuple = spaces.MOBILE_STAGES
     images: int | None = None      # at most so many training images, None for all
     random_networks: int = 3       # trained like the found one; the paper has none
+    multipliers: tuple = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)  # of the width, in notebook 07 (Figure 4)
 
     all_images = 1_281_167         # of ImageNet
 
