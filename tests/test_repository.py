@@ -11,7 +11,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-ORDER = ["frozen", "ops", "mixed_op", "spaces", "runtime", "cli", "architecture", "zoo", "supernet", "latency", "objective", "baselines",
+ORDER = ["frozen", "ops", "mixed_op", "spaces", "runtime", "cli", "architecture", "export", "zoo", "supernet", "latency", "objective", "baselines",
          "data", "presets", "rules", "loop", "search", "training", "plots", "widgets", "checks", "notebook"]  # each may import only what stands before it
 
 
