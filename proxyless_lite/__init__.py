@@ -12,6 +12,7 @@ except (ImportError, RuntimeError) as error:
 
 from . import baselines, data, latency, objective, ops, presets, rules, runtime, search, spaces, zoo
 from .architecture import Architecture
+from .export import export
 from .mixed_op import MixedOp, Path, Probe, Softmax, Sum
 from .released import load_released_weights
 from .search import Search

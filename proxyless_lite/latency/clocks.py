@@ -1,12 +1,11 @@
 """Ways to run a module and say how long it took: PyTorch on a CPU, on a GPU, and onnxruntime."""
 
-import io
 import time
-import warnings
 
 import torch
 
 from .. import runtime
+from ..export import onnx_session, to_onnx
 
 
 def clock_of(device, threads=1):
@@ -94,13 +93,8 @@ class OnnxRuntime:
         return module.eval()
 
     def prepare(self, module, shape):
-        x, file = torch.randn(shape), io.BytesIO()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            torch.onnx.export(self.ready(module), (x,), file, input_names=["x"], dynamo=True, verbose=False)
-        options = self.onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
-        session = self.onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
+        x = torch.randn(shape)
+        session = onnx_session(to_onnx(self.ready(module), (x,), input_names=["x"]), self.threads)
         feed = {"x": x.numpy()}
 
         def run():

@@ -1,0 +1,386 @@
+"""Exports, run outside of the code that made them: onnxruntime, torch.export.load, Architecture.load."""
+
+import importlib
+import json
+import logging
+import runpy
+import sys
+from pathlib import Path
+
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+import proxyless_lite as pl
+
+module = importlib.import_module("proxyless_lite.export")  # pl.export is its function
+FILES = ["architecture.json", "export.json", "network.onnx", "network.pt2", "weights.pt"]
+SPACES = {
+    "chain": pl.spaces.chain(edges=3, width=4, classes=5, candidates=("MB3 3x3", "Zero", "MB6 5x5")),
+    "tree": pl.spaces.tree(blocks=1, width=72, input_size=8, candidates=(*pl.ops.TREE, "Zero")),
+    "mobile": pl.spaces.mobile(width=0.25, classes=7, input_size=64),
+}
+
+
+def every_candidate(space):
+    """The network with candidate e mod N on edge e."""
+    return pl.Architecture(space, tuple(edge.candidates[e % len(edge.candidates)] for e, edge in enumerate(space.edges())))
+
+
+ARCHITECTURES = {
+    "chain": every_candidate(SPACES["chain"]),
+    "tree": every_candidate(SPACES["tree"]),
+    "mobile": pl.Architecture(SPACES["mobile"], tuple(e.candidates[-1] for e in SPACES["mobile"].edges())),  # Zero or MB6 7x7
+}
+CHAIN = ARCHITECTURES["chain"]
+
+
+def as_if_trained(model):
+    """Batch norms with statistics and weights that matter, as after training; in training mode."""
+    torch.manual_seed(0)
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            for tensor, low in ((layer.running_mean, -1), (layer.running_var, 0.5), (layer.weight, 0.5), (layer.bias, -1)):
+                nn.init.uniform_(tensor, low, low + 1.5)
+    return model.train()
+
+
+def images(n, size=8):
+    return torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+def logits(model, x):
+    was = model.training
+    with torch.no_grad():
+        y = model.eval()(x)
+    model.train(was)
+    return y
+
+
+def run_onnx(file, x):
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    return torch.from_numpy(session.run(["logits"], {"images": x.numpy()})[0])
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def exported(request, tmp_path_factory):
+    architecture, out = ARCHITECTURES[request.param], tmp_path_factory.mktemp(request.param)
+    model = as_if_trained(architecture.build())
+    pl.export(model, out, architecture)
+    return architecture, model, out
+
+
+def test_every_file_computes_what_the_model_does(exported):
+    architecture, model, out = exported
+    program = torch.export.load(out / "network.pt2").module()
+    fresh = pl.Architecture.load(out / "architecture.json").build()
+    fresh.load_state_dict(torch.load(out / "weights.pt", weights_only=True), strict=True)
+    for batch in (1, 5):
+        x = images(batch, architecture.space.input_size)
+        expected = logits(model, x)
+        scale = expected.abs().max().item()
+        assert expected.std() > 1e-3 * scale
+        assert_close(run_onnx(out / "network.onnx", x), expected, rtol=0, atol=1e-5 * scale)
+        assert_close(program(x), expected, rtol=0, atol=1e-6 * scale)
+        assert torch.equal(logits(fresh, x), expected)
+
+
+def test_the_onnx_file_is_plain_and_whole(exported):
+    architecture, _, out = exported
+    model, size = onnx.load(out / "network.onnx", load_external_data=False), architecture.space.input_size
+    onnx.checker.check_model(model, full_check=True)
+    assert {node.domain for node in model.graph.node} == {""} and not model.functions
+    assert all(tensor.data_location == onnx.TensorProto.DEFAULT for tensor in model.graph.initializer)
+    (taken,), (given,) = model.graph.input, model.graph.output
+    shapes = [[d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim] for value in (taken, given)]
+    assert (taken.name, given.name) == ("images", "logits")
+    assert shapes == [["batch", 3, size, size], ["batch", architecture.space.settings["classes"]]]
+
+
+def test_nothing_else_is_left_and_no_file_names_this_machine(exported):
+    out = exported[2]
+    assert sorted(p.name for p in out.iterdir()) == FILES
+    for file in out.iterdir():
+        assert not any(path.encode() in file.read_bytes() for path in (str(Path(pl.__file__).parents[1]), torch.__path__[0]))
+
+
+def test_export_json_says_what_was_checked(exported):
+    architecture, _, out = exported
+    told = json.loads((out / "export.json").read_text())
+    assert (told["params"], told["macs"]) == (architecture.params(), architecture.macs())
+    assert (told["input_size"], told["classes"]) == (architecture.space.input_size, architecture.space.settings["classes"])
+    assert 0 < told["max_difference"]["network.onnx"] < 1e-5 and told["max_difference"]["weights.pt"] == 0
+    assert told["machine"]["torch"] == torch.__version__ and told["machine"]["onnxruntime"] == onnxruntime.__version__
+
+
+def test_the_model_is_left_as_it_was(tmp_path):
+    model = as_if_trained(CHAIN.build()).to(memory_format=torch.channels_last)
+    convolution = model.get_submodule("1.operation.3")
+    convolution.weight.requires_grad_(False)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    random = torch.get_rng_state()
+    pl.export(model, tmp_path, CHAIN, formats=["onnx"])
+    assert all(m.training for m in model.modules()) and torch.equal(torch.get_rng_state(), random)
+    assert [n for n, p in model.named_parameters() if not p.requires_grad] == ["1.operation.3.weight"]
+    assert convolution.weight.is_contiguous(memory_format=torch.channels_last)
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    assert_close(run_onnx(tmp_path / "network.onnx", images(4)), logits(model, images(4)), rtol=0, atol=1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no CUDA GPU here")
+def test_a_model_on_a_gpu_is_exported_on_the_cpu(tmp_path):
+    model = as_if_trained(CHAIN.build()).cuda()
+    pl.export(model, tmp_path, CHAIN)
+    assert next(model.parameters()).is_cuda
+    assert_close(run_onnx(tmp_path / "network.onnx", images(4)), logits(model.cpu(), images(4)), rtol=0, atol=1e-5)
+    assert all(w.device.type == "cpu" for w in torch.load(tmp_path / "weights.pt", weights_only=True).values())
+
+
+def test_a_pruned_supernet_is_exported_and_an_open_one_is_not(tmp_path):
+    net = pl.SuperNet(SPACES["chain"])
+    as_if_trained(net)
+    nn.init.constant_(net.mixed_ops["edge1"].alpha[2], 1.0)
+    pl.export(net.prune(), tmp_path / "a", net.derive(), formats=["json", "weights"])
+    fresh = pl.Architecture.load(tmp_path / "a/architecture.json").build()
+    fresh.load_state_dict(torch.load(tmp_path / "a/weights.pt", weights_only=True))
+    assert_close(logits(fresh, images(4)), logits(net.prune(), images(4)), rtol=0, atol=1e-5)  # channels_last there
+    for whole in (net, net.network):
+        with pytest.raises(ValueError, match="supernet with 3 open edges; give what its prune"):
+            pl.export(whole, tmp_path / "b", net.derive())
+    assert not (tmp_path / "b").exists()
+
+
+def own_module(edge):
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), edge, nn.Dropout(0.5), nn.Flatten(), nn.LazyLinear(6))
+
+
+def test_a_module_of_ones_own_needs_a_size_and_has_no_architecture(tmp_path):
+    model = own_module(nn.ReLU())
+    model(images(2, 10))
+    with pytest.raises(ValueError, match="size of the images is not known .*; give input_size"):
+        pl.export(model, tmp_path)
+    pl.export(as_if_trained(model), tmp_path, input_size=10)
+    assert sorted(p.name for p in tmp_path.iterdir()) == FILES[1:]
+    x, fresh = images(4, 10), own_module(nn.ReLU())
+    fresh.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
+    assert torch.equal(logits(fresh, x), logits(model, x))  # without the dropout that training mode would bring
+    assert_close(run_onnx(tmp_path / "network.onnx", x), logits(model, x), rtol=0, atol=1e-5)
+
+
+def test_the_choices_in_a_module_of_ones_own_are_kept(tmp_path):
+    net = pl.SuperNet(own_module(pl.MixedOp({"relu": nn.ReLU(), "tanh": nn.Tanh()})))
+    net(images(2, 10))
+    pl.export(net.prune(), tmp_path, net.derive(), input_size=10, formats=["json", "weights"])
+    assert pl.Architecture.load(tmp_path / "architecture.json") == net.derive() and (tmp_path / "weights.pt").exists()
+
+
+def test_only_our_lines_are_printed(tmp_path, monkeypatch, capfd, caplog, recwarn):
+    traced = module.trace
+    monkeypatch.setattr(module, "trace", lambda *a: logging.getLogger("torch").warning("what some versions say") or traced(*a))
+    pl.export(CHAIN.build(), tmp_path, CHAIN)
+    told, error = capfd.readouterr()
+    lines = told.splitlines()
+    assert not recwarn.list and not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    logging.getLogger("torch").warning("heard again")
+    assert "heard again" in caplog.text
+    assert error == "" and sorted(line.split()[0] for line in lines) == FILES
+    for line in lines:
+        assert f" {(tmp_path / line.split()[0]).stat().st_size / 1e3:,.1f} kB " in line
+    assert "of the largest logit at most" in lines[0] and f"{CHAIN.params():,} params, {CHAIN.macs():,} MACs" in lines[-1]
+
+
+# -- what is refused --------------------------------------------------------------------------------------------------
+
+def export_linear(out):
+    """The quickest export that there is."""
+    pl.export(nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), out, input_size=2, formats=["onnx"])
+
+
+@pytest.mark.parametrize("change, refused", [(lambda y: y * (1 + 9e-5), False), (lambda y: y * (1 + 1.1e-4), True),
+                                             (lambda y: y * float("nan"), True), (lambda y: y + 1, True)])
+def test_an_onnx_file_that_computes_something_else_is_refused(change, refused, tmp_path, monkeypatch):
+    run = onnxruntime.InferenceSession.run
+    monkeypatch.setattr(onnxruntime.InferenceSession, "run", lambda *a: [change(y) for y in run(*a)])
+    if not refused:
+        return export_linear(tmp_path)
+    with pytest.raises(ValueError, match="network.onnx would differ from the model by .*nothing was written") as caught:
+        export_linear(tmp_path)
+    assert "\n" not in str(caught.value) and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("bad_batch", [1, 3])
+def test_a_single_bad_batch_is_found(bad_batch, tmp_path, monkeypatch):
+    run = onnxruntime.InferenceSession.run
+    monkeypatch.setattr(onnxruntime.InferenceSession, "run",
+                        lambda *a: [y * (float("nan") if len(y) == bad_batch else 1) for y in run(*a)])
+    with pytest.raises(ValueError, match="differ from the model by nan"):
+        export_linear(tmp_path)
+
+
+def test_an_onnx_file_with_foreign_operations_is_refused(tmp_path, monkeypatch):
+    tensor = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", 3]) for name in ("images", "logits")]
+    node = onnx.helper.make_node("Gelu", ["images"], ["logits"], domain="com.microsoft")
+    graph = onnx.helper.make_graph([node], "g", tensor[:1], tensor[1:])
+    opsets = [onnx.helper.make_opsetid("", 18), onnx.helper.make_opsetid("com.microsoft", 1)]
+    foreign = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
+    monkeypatch.setattr(module, "to_onnx", lambda *_, **__: foreign)
+    with pytest.raises(ValueError, match="network.onnx cannot be made .it needs operations from com.microsoft"):
+        export_linear(tmp_path)
+
+
+def test_a_failed_export_leaves_the_one_before_alone(tmp_path, monkeypatch):
+    pl.export(CHAIN.build(), tmp_path, CHAIN, formats=["weights"])
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    with pytest.raises(ValueError, match="does not fit the architecture"):
+        pl.export(nn.Flatten(), tmp_path, CHAIN, formats=["weights"])
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr(pl.runtime, "write_atomically", full)
+    with pytest.raises(OSError):
+        pl.export(CHAIN.build(), tmp_path, CHAIN, formats=["weights"])
+    assert not (tmp_path / "export.json").exists()  # it would describe other files
+
+
+class Branching(nn.Module):
+    def forward(self, x):
+        return x.flatten(1)[:, :2] if x.sum() > 0 else x.flatten(1)[:, 2:4]
+
+
+def pools(name):
+    return pl.Architecture(pl.spaces.chain(edges=1, width=4, classes=5, candidates=("avg 3x3", "max 3x3", "MB3 3x3")), (name,))
+
+
+@pytest.mark.parametrize("model, settings, told", [
+    (nn.Flatten(), dict(input_size=8, formats=["onnx", "tflite"]), "unknown format 'tflite'; allowed: onnx, pt2, json, weights"),
+    (nn.Flatten(), dict(input_size=0), "input_size=0: must be at least 1"),
+    (nn.Conv2d(3, 4, 3), dict(input_size=8), r"gives \(3, 4, 6, 6\) for 3 images; expected is .*\(3, classes\)"),
+    (nn.Linear(4, 4), dict(input_size=8), r"does not take images of \(3, 8, 8\) \("),
+    (Branching(), dict(input_size=8, formats=["pt2"]), r"network.pt2 cannot be made \("),
+    (pools("MB3 3x3").build(), dict(architecture=pools("avg 3x3")),
+     r"the model does not fit the architecture: 1.operation.0.weight is \(12, 4, 1, 1\) in it, but absent"),
+    (pools("avg 3x3").build(), dict(architecture=pools("MB3 3x3")), r"1.operation.0.weight is absent in it, but \(12, 4, 1, 1\)"),
+    (pools("avg 3x3").build(), dict(architecture=pools("max 3x3")), "the weights of the architecture but computes something else"),
+])
+def test_refused_in_one_line_before_anything_is_written(model, settings, told, tmp_path):
+    with pytest.raises(ValueError, match=told) as caught:
+        pl.export(model, tmp_path, **settings)
+    assert "\n" not in str(caught.value) and list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_told_first(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(module, "make", lambda *_: pytest.fail("seconds of work for nothing"))
+    for out in (tmp_path / "file", tmp_path / "file/below"):
+        with pytest.raises(ValueError, match=f"cannot write into {out} .*; give another folder") as caught:
+            pl.export(CHAIN.build(), out, CHAIN)
+        assert "\n" not in str(caught.value)
+
+
+# -- command line -----------------------------------------------------------------------------------------------------
+
+def cli(*arguments, monkeypatch):
+    """As `python -m proxyless_lite.export …`, in this process; the exit status, None where it ends well."""
+    monkeypatch.setattr(sys, "argv", ["export", *map(str, arguments)])
+    sys.modules.pop("proxyless_lite.export.__main__", None)
+    try:
+        runpy.run_module("proxyless_lite.export", run_name="__main__", alter_sys=True)
+    except SystemExit as stop:
+        return stop.code
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A folder as notebook 03 leaves it: the architecture, and beside it the run that trained it."""
+    out = tmp_path_factory.mktemp("runs")
+    architecture = every_candidate(pl.spaces.chain(edges=2, width=4, candidates=("avg 3x3", "MB3 3x3", "max 3x3")))
+    architecture.save(out / "architecture.json")
+    config = pl.presets.TrainConfig(epochs=2, lr=0.05, cutout=0)
+    report = pl.train(architecture, pl.data.load("digits", limit=300), config, out / "found", "cpu")
+    pl.Architecture(architecture.space, ("max 3x3", "MB3 3x3")).save(out / "other.json")  # the same weights
+    pl.Architecture(architecture.space, ("MB3 3x3", "MB3 3x3")).save(out / "larger.json")
+    torch.save(report.model.state_dict(), out / "weights.pt")
+    torch.save({"epoch": 3}, out / "numbers.pt")
+    (out / "text.pt").write_text("not weights")
+    (out / "empty").mkdir()
+    return out, report.model
+
+
+def test_a_run_is_exported(run, tmp_path, monkeypatch, capsys):
+    folder, model = run
+    arguments = ["--run", folder / "found", "--architecture", folder / "architecture.json", "--out", tmp_path]
+    assert cli(*arguments, monkeypatch=monkeypatch) is None and len(capsys.readouterr().out.splitlines()) == 5
+    assert sorted(p.name for p in tmp_path.iterdir()) == FILES
+    expected = logits(model, images(4)).contiguous()
+    assert_close(run_onnx(tmp_path / "network.onnx", images(4)), expected, rtol=0, atol=1e-5 * expected.abs().max().item())
+
+
+def test_weights_in_a_file_are_exported(run, tmp_path, monkeypatch):
+    folder, model = run
+    arguments = ["--weights", folder / "weights.pt", "--architecture", folder / "architecture.json", "--out", tmp_path]
+    assert cli(*arguments, "--input-size", 12, "--formats", "weights", monkeypatch=monkeypatch) is None
+    written, trained = torch.load(tmp_path / "weights.pt", weights_only=True), model.state_dict()
+    assert written.keys() == trained.keys() and all(torch.equal(written[key], trained[key]) for key in trained)
+    assert json.loads((tmp_path / "export.json").read_text())["input_size"] == 12
+
+
+def test_a_run_that_holds_its_architecture_needs_no_other(run, tmp_path, monkeypatch, capsys):
+    saved = pl.runtime.load_checkpoint(run[0] / "found/checkpoint.pt")
+    saved["done"] //= 2
+    pl.runtime.save_checkpoint(tmp_path / "run/checkpoint.pt", saved)
+    pl.Architecture.load(run[0] / "architecture.json").save(tmp_path / "run/architecture.json")
+    done = cli("--run", tmp_path / "run", "--out", tmp_path / "out", "--formats", "weights", monkeypatch=monkeypatch)
+    assert done is None and "not ended; these are the weights after 1 of 2 epochs" in capsys.readouterr().out
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["export.json", "weights.pt"]
+
+
+NAMED = ["--architecture", "architecture.json"]
+
+
+@pytest.mark.parametrize("arguments, told", [
+    (["--run", "empty", *NAMED], "empty holds no checkpoint.pt"),
+    (["--run", "absent", *NAMED], "absent holds no checkpoint.pt"),
+    (["--run", "found"], "found holds no architecture.json; name the file"),
+    (["--weights", "weights.pt"], "--weights needs --architecture"),
+    (["--run", "found", "--architecture", "absent.json"], "absent.json"),
+    (["--run", "found", "--architecture", "text.pt"], "text.pt is no architecture file"),
+    (["--run", "found", "--architecture", "other.json"], "found trained another network than that of other.json: chain(edges=2,"),
+    (["--weights", "weights.pt", "--architecture", "larger.json"], "weights.pt does not fit the architecture: 1.operation.0.weight"),
+    (["--weights", "absent.pt", *NAMED], "absent.pt holds no weights"),
+    (["--weights", "text.pt", *NAMED], "text.pt holds no weights"),
+    (["--weights", "numbers.pt", *NAMED], "numbers.pt holds no state_dict"),
+    (["--weights", "weights.pt", *NAMED, "--input-size", 0], "input_size=0: must be at least 1"),
+    (["--weights", "weights.pt", *NAMED, "--out", "text.pt"], "cannot write into text.pt"),
+])
+def test_errors_are_one_line(arguments, told, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(run[0])
+    code = cli("--out", tmp_path, *arguments, monkeypatch=monkeypatch)
+    assert isinstance(code, str) and code.startswith("error: ") and told in code and "\n" not in code, code
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_folder_of_a_search_is_no_training(run, tmp_path, monkeypatch):
+    space = pl.Architecture.load(run[0] / "architecture.json").space
+    config = pl.presets.SearchConfig(batch_size=64)
+    search = pl.Search(pl.SuperNet(space), pl.data.load("digits", limit=300), config=config, out=tmp_path, device="cpu")
+    search.save()
+    search.net.derive().save(tmp_path / "architecture.json")
+    code = cli("--run", tmp_path, "--out", tmp_path / "out", monkeypatch=monkeypatch)
+    assert code.startswith(f"error: {tmp_path} is the folder of a Search, not of a training; train the network that it found")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--run", "x"], ["--out", "x"], ["--run", "x", "--weights", "y", "--out", "z"],
+                                       ["--run", "x", "--out", "z", "--formats", "tflite"]], ids=str)
+def test_wrong_arguments_are_one_line(arguments, monkeypatch, capsys):
+    assert cli(*arguments, monkeypatch=monkeypatch) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_help(monkeypatch, capsys):
+    assert cli("--help", monkeypatch=monkeypatch) == 0
+    told = capsys.readouterr().out
+    assert all(option in told for option in ("--run", "--weights", "--architecture", "--out", "--formats", "--input-size"))
