@@ -166,7 +166,7 @@ MOBILE = {
         width=0.25, image_size=64, images=1_000, share=0.6, form="abs#linear", weight=1.0,
         search=replace(IMAGENET_SEARCH, epochs=12, warmup_epochs=6, alpha_delay=0, batch_size=32, alpha_batch_size=32, alpha_every=1,
                        lr=0.1, warmup_lr=0.1, alpha_lr=0.05),
-        train=replace(IMAGENET_TRAIN, epochs=6, batch_size=64, lr=0.1, dropout=0.0), multipliers=(0.15, 0.25, 0.4)),
+        train=replace(IMAGENET_TRAIN, epochs=6, batch_size=32, lr=0.05, dropout=0.0), multipliers=(0.15, 0.25, 0.4)),
     "lesson": MobileExperiment(    # meant for 20 classes of ImageNet at 64 px
         width=0.5, image_size=64, images=10_000, share=0.6, form="abs#linear", weight=1.0,
         search=replace(IMAGENET_SEARCH, epochs=12, warmup_epochs=3, alpha_delay=0, batch_size=64, alpha_batch_size=64, alpha_every=2,
