@@ -99,6 +99,7 @@ def test_augmented_images_are_resized_crops_half_of_them_mirrored(tmp_path):
     assert 0.06 < area.min() < 0.15 and 0.85 < area.max() < 1.02
     assert 0.68 < ratio.min() < 0.85 and 1.2 < ratio.max() < 1.45                      # sizes are whole pixels
     assert 0.4 < (width < 0).float().mean() < 0.6 and len(width.unique()) > 60
+    assert not any(torch.equal(batches[0][0], data.batches(data.train, 15, *key, True)[0][0]) for key in ((1, 0), (0, 1)))
 
 
 def test_distortion_is_as_released(tmp_path):
@@ -150,21 +151,26 @@ def test_ranks_share_the_batch_that_one_alone_would_get(folder):
         data.batches(data.train, 50, 0, 0, True)
 
 
-def test_a_pass_takes_every_image_once_and_resuming_decodes_none_in_vain(folder, monkeypatch):
-    read, decoded = pl.folders.read, []
-    monkeypatch.setattr(pl.folders, "read", lambda path: (decoded.append(path), read(path))[1])
-    data = load(folder)
+@pytest.mark.parametrize("workers", (0, 1))
+def test_a_pass_takes_every_image_once_and_resuming_decodes_none_in_vain(folder, monkeypatch, workers):
+    read, log = pl.folders.read, folder / "log"
+
+    def logged(path):
+        with open(log, "a") as file:                                                  # workers are other processes
+            file.write(f"{path}\n")
+        return read(path)
+    monkeypatch.setattr(pl.folders, "read", logged)
+    data = load(folder, workers)
     batches = data.batches(data.train, 8, 0, 0, augment=True)
-    passes = []
-    for p in range(2):
-        decoded.clear()
-        for i in range(3):
-            batches[3 * p + i]
-        passes.append(list(decoded))
-    assert sorted(passes[0]) == sorted(passes[1]) == sorted(map(data.train.path, range(24))) and passes[0] != passes[1]
-    decoded.clear()
+    for i in range(6):
+        batches[i]
+    done = log.read_text().splitlines()
+    passes = done[:24], done[24:48]
+    assert sorted(passes[0]) == sorted(passes[1]) == sorted(str(data.train.path(i)) for i in range(24)) and passes[0] != passes[1]
+    del batches
+    log.unlink()
     data.batches(data.train, 8, 0, 0, augment=True)[4]
-    assert decoded == passes[1][8:16]
+    assert log.read_text().splitlines()[:8] == passes[1][8:16]
 
 
 @pytest.mark.parametrize("workers", (0, 1))
