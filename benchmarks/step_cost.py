@@ -7,6 +7,7 @@ and the batch excluded). Kinds of step:
   weight     forward, backward, SGD on the weights of the active paths
   two_path   α step of rules.TwoPath        exact  α step of rules.Exact
   darts      α step through Softmax gates, which stores all paths (weights frozen as in ours)
+  all_paths  weight step through Softmax gates: what DARTS's other step costs, and One-Shot's
 
 "bytes_by_candidates" has the saved bytes of an α step (the larger of two_path and exact) for N = 2 … 8 candidates, one
 active network for all; "darts_bytes_by_candidates" the same through Softmax gates.
@@ -68,18 +69,29 @@ class Bench:
             net.set_alpha(certain)
             rule.update(net, self.adam, self.images, self.labels)
 
-        def darts():
+        def through_all():
             for op in net.mixed_ops.values():
                 op.gate = pl.Softmax()
+            F.cross_entropy(net(self.images), self.labels).backward()
+
+        def darts():
+            for op in net.mixed_ops.values():
+                op.gate = pl.Softmax()  # before frozen() looks which weights are active
             with net.frozen():
-                F.cross_entropy(net(self.images), self.labels).backward()
+                through_all()
             self.adam.step()
+            self.adam.zero_grad()
+
+        def all_paths():
+            through_all()
+            self.sgd.step()
+            self.sgd.zero_grad()
             self.adam.zero_grad()
 
         needed = [*net.parameters(), *net.buffers(), *static.parameters(), *static.buffers(), self.images, self.labels]
         self.bytes = lambda step: runtime.saved_bytes(step, exclude=needed)
         return {"plain": plain, "weight": weight, "two_path": lambda: alpha(pl.rules.TwoPath()),
-                "exact": lambda: alpha(pl.rules.Exact()), "darts": darts}
+                "exact": lambda: alpha(pl.rules.Exact()), "darts": darts, "all_paths": all_paths}
 
 
 def compare(bench, rounds, label):

@@ -172,7 +172,9 @@ class Loop:
         """Take up the newest good checkpoint in the folder, if there is one; the first rank reads for all."""
         saved = self.engine.from_first(lambda: self.read()) if self.out is not None else None
         if saved is None:
-            self.engine.same("the weights they start from", runtime.marks(self.model))
+            if self.engine.ranks > 1:
+                weights = runtime.digest(*(p.detach() for p in self.model.parameters()))
+                self.engine.same("the weights they start from", int(weights, 16))
             return
         self.done, self.seconds, self.rows = saved["done"], saved["seconds"], saved["rows"]
         device = self.engine.device

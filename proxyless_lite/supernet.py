@@ -193,7 +193,7 @@ class SuperNet(nn.Module):
 
         Raises ValueError, naming the edge, where a candidate does not fit or gives another shape than the rest.
         """
-        probe = copy.deepcopy(self).to("meta")
+        probe = copy.deepcopy(self).eval().to("meta")  # eval: batch norm must not ask other ranks
         for name, op in probe.mixed_ops.items():
             op.gate = _CheckShapes(name)
         with torch.no_grad():

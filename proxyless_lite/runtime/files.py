@@ -106,8 +106,3 @@ def check_writable(folder):
             file.write(b"x")
     except OSError as error:
         raise OSError(f"the run folder {folder} cannot be written to ({error.strerror}); choose another") from None
-
-
-def marks(module):
-    """A few integers that tell one module's weights from another's."""
-    return tuple(int(p.detach().double().sum().item() * 1e6) for p in module.parameters())

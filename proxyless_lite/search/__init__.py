@@ -57,7 +57,8 @@ class Search(Loop):
                              f"give the space classes={len(data.classes)}")
         share = dict(rank=engine.rank, ranks=engine.ranks)
         together = engine.ranks * engine.accumulate
-        self.alpha_size = min(config.alpha_batch_size, len(data.valid) // together * together)  # a small set gives a smaller batch
+        at_most = max(1, len(data.valid) // together) * together
+        self.alpha_size = min(config.alpha_batch_size, at_most)  # a small set gives a smaller batch
         engine.check_batch(self.alpha_size)
         self.weight_batches = self.data.batches(self.data.train, config.batch_size, config.seed, WEIGHT, augment=True, **share)
         self.alpha_batches = self.data.batches(self.data.valid, self.alpha_size, config.seed, ALPHA, augment=False, **share)
