@@ -170,7 +170,7 @@ MOBILE = {
         train=replace(IMAGENET_TRAIN, epochs=6, batch_size=32, lr=0.05, dropout=0.0), multipliers=(0.15, 0.25, 0.4)),
     "lesson": MobileExperiment(    # meant for 20 classes of ImageNet at 64 px
         width=0.5, image_size=64, images=10_000, share=0.6, form="abs#linear", weight=1.0,
-        search=replace(IMAGENET_SEARCH, epochs=18, warmup_epochs=18, alpha_delay=0, batch_size=64, alpha_batch_size=64, alpha_every=4,
+        search=replace(IMAGENET_SEARCH, epochs=14, warmup_epochs=14, alpha_delay=0, batch_size=64, alpha_batch_size=64, alpha_every=4,
                        lr=0.05, warmup_lr=0.05, alpha_lr=0.02),
         train=replace(IMAGENET_TRAIN, epochs=6, batch_size=64, lr=0.05, dropout=0.0), multipliers=(0.25, 0.5, 0.75)),
     "paper": MobileExperiment(     # ImageNet; give it a latency table of the device, as the loss is made for milliseconds
