@@ -146,3 +146,13 @@ def test_an_error_on_the_command_line_is_one_line_and_status_1(tmp_path):
     done = subprocess.run([sys.executable, "-m", "proxyless_lite.search", "--space", "mobile", "--batch-size", "9999", "--device", "cpu",
                            "--out", str(tmp_path)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 1 and done.stderr.startswith("error: a batch of 9999 images") and done.stderr.count("\n") == 1
+
+
+def test_a_network_may_be_given_any_width():
+    at = {width: pl.spaces.mobile(width, 10, 32) for width in (0.1, 0.15, 0.25, 0.4, 1.0, 1.4)}
+    candidates = {tuple(edge.candidates for edge in space.edges()) for space in at.values()}
+    assert len(candidates) == 1  # at 0.25 stages 3 and 4 have the same width by chance; that must not add a choice
+    (only,) = candidates
+    shallow = tuple(names[-1] for names in only)
+    for space in at.values():
+        assert pl.Architecture(space, shallow).build().eval()(torch.randn(1, 3, 32, 32)).shape == (1, 10)

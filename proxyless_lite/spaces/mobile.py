@@ -15,7 +15,7 @@ def mobile(width=1.0, classes=1000, input_size=224, widths=None, candidates=ops.
     """21 edges over {MB3, MB6} × {3, 5, 7}, and Zero where a block may be left out: 6⁶ · 7¹⁵ networks.
 
     `width` multiplies all channels, rounded to multiples of 8; or `widths` gives them: stem, first block, every stage,
-    head. `stages` gives another layout: (channels, blocks, stride of the first block) of each; the stem halves the
+    head. A multiplier changes no structure: a block may be left out at every width where it may be at width 1. `stages` gives another layout: (channels, blocks, stride of the first block) of each; the stem halves the
     input before them. Input (batch, 3, input_size, input_size), output (batch, classes).
     Raises ValueError for a number out of range.
     """
@@ -28,15 +28,16 @@ def mobile(width=1.0, classes=1000, input_size=224, widths=None, candidates=ops.
         raise ValueError(f"mobile(stages={stages}): give (channels, blocks, stride 1 or 2) of at least one stage")
     if "Zero" in (candidates := named_once(candidates)):
         raise ValueError("the mobile space adds Zero by itself where a block may be left out; leave it out of the candidates")
-    usual = STEM, FIRST, *(channels for channels, _, _ in stages), HEAD
-    stem, first, *stage_widths, head = widths or [make_divisible(width * w) for w in usual]
+    unscaled = widths or (STEM, FIRST, *(channels for channels, _, _ in stages), HEAD)
+    stem, first, *stage_widths, head = widths or [make_divisible(width * w) for w in unscaled]
     size = halved(input_size)
     before = Block("conv 3x3", 3, stem, input_size, stride=2), Block("MB1 3x3", stem, first, size)
     edges = []
     for stage, (channels, (_, depth, stride)) in enumerate(zip(stage_widths, stages), 1):
         for i in range(depth):
             entering = edges[-1].out_channels if edges else first
-            edges.append(edge(f"stage{stage}.{i}", candidates, entering, channels, size, stride if i == 0 else 1))
+            same = i > 0 or (stride == 1 and unscaled[stage] == unscaled[stage + 1])  # unscaled[1] is the first block's
+            edges.append(edge(f"stage{stage}.{i}", candidates, entering, channels, size, 1 if i else stride, same))
             size = halved(size) if edges[-1].stride == 2 else size
     after = Block("conv 1x1", stage_widths[-1], head, size), Block("linear", head, classes, size)
     named = {"widths": list(widths)} if widths else {"width": width}
@@ -54,9 +55,8 @@ def mobile(width=1.0, classes=1000, input_size=224, widths=None, candidates=ops.
     )
 
 
-def edge(name, candidates, in_channels, out_channels, size, stride):
-    """An edge; where the shape stays, its input is added to its output, and Zero may leave the block out."""
-    residual = stride == 1 and in_channels == out_channels
+def edge(name, candidates, in_channels, out_channels, size, stride, residual):
+    """An edge; with `residual` its input is added to its output, and Zero may leave the block out."""
     return Edge(name, candidates + ("Zero",) * residual, in_channels, out_channels, size, stride, residual)
 
 
