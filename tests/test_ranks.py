@@ -146,12 +146,13 @@ def test_out_of_memory_says_what_would_fit(monkeypatch):
 
 
 def test_a_real_lack_of_memory_is_noticed():
-    code = ("import sys, resource, torch; sys.path.insert(0, 'tests'); import rank_runs; from proxyless_lite import runtime; "
-            "torch.set_num_threads(1); found = rank_runs.search(None, 'two_path', runtime.engine('cpu'), batch_size=240);"
-            "used = int(open('/proc/self/statm').read().split()[0]) * 4096; "
-            "resource.setrlimit(resource.RLIMIT_AS, (used + (8 << 20),) * 2); found.run()")
+    code = ("import resource, torch, proxyless_lite as pl; from proxyless_lite.search.forecast import made_up; torch.set_num_threads(1); "
+            "net, data = pl.SuperNet(pl.spaces.mobile(0.25, 10, 96)), made_up(10, 96, 500); "
+            "found = pl.Search(net, data, config=pl.presets.SearchConfig(epochs=1, batch_size=500), device='cpu'); "  # takes over 1 GB
+            "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize(); "
+            "resource.setrlimit(resource.RLIMIT_AS, (used + (300 << 20),) * 2); found.run()")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(SCRIPT).parents[1], timeout=120)
-    assert "OutOfMemory: out of memory in a step of 240 images on cpu" in done.stderr, done.stderr[-2000:]
+    assert "OutOfMemory: out of memory in a step of 500 images on cpu" in done.stderr, done.stderr[-2000:]
 
 
 def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path):
