@@ -49,6 +49,11 @@ class Architecture:
         size = input_size or self._space("count").input_size
         return count_macs(self._on_meta(), torch.empty(1, 3, size, size, device="meta"))
 
+    @property
+    def signature(self):
+        """Space and operations in one line, which tells one network's runs from another's."""
+        return f"{self.space}: {', '.join(self.choices)}"
+
     def save(self, path):
         """Write JSON. The file is complete or absent, never half written."""
         space = self.space and {"name": self.space.name, **self.space.settings}

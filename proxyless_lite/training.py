@@ -36,7 +36,7 @@ def train(architecture, data, config=None, out=None, device=None, label="train")
     config = config or presets.train("quick")
     torch.manual_seed(config.seed)
     model = architecture if isinstance(architecture, nn.Module) else architecture.build()
-    network = type(model).__name__ if model is architecture else f"{architecture.space}: {', '.join(architecture.choices)}"
+    network = type(model).__name__ if model is architecture else architecture.signature
     return Training(model, data, config, out, device, network, label).run()
 
 

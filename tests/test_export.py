@@ -276,7 +276,7 @@ def test_a_folder_that_cannot_be_written_is_told_first(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(module, "make", lambda *_: pytest.fail("seconds of work for nothing"))
     for out in (tmp_path / "file", tmp_path / "file/below"):
-        with pytest.raises(ValueError, match=f"cannot write into {out} .*; give another folder") as caught:
+        with pytest.raises(OSError, match=f"the folder {out} cannot be written to .*; choose another") as caught:
             pl.export(CHAIN.build(), out, CHAIN)
         assert "\n" not in str(caught.value)
 
@@ -354,7 +354,7 @@ NAMED = ["--architecture", "architecture.json"]
     (["--weights", "text.pt", *NAMED], "text.pt holds no weights"),
     (["--weights", "numbers.pt", *NAMED], "numbers.pt holds no state_dict"),
     (["--weights", "weights.pt", *NAMED, "--input-size", 0], "input_size=0: must be at least 1"),
-    (["--weights", "weights.pt", *NAMED, "--out", "text.pt"], "cannot write into text.pt"),
+    (["--weights", "weights.pt", *NAMED, "--out", "text.pt"], "the folder text.pt cannot be written to"),
 ])
 def test_errors_are_one_line(arguments, told, run, tmp_path, monkeypatch):
     monkeypatch.chdir(run[0])

@@ -171,7 +171,7 @@ def test_a_folder_that_cannot_be_written_to_stops_before_the_first_step(tmp_path
     (tmp_path / "file").write_text("")
     found = rank_runs.search(tmp_path / "file/run", "two_path", runtime.engine("cpu"))
     found.step = None  # any step would fail
-    with pytest.raises(OSError, match="run folder .*file/run cannot be written to .*; choose another"):
+    with pytest.raises(OSError, match="folder .*file/run cannot be written to .*; choose another"):
         found.run()
 
 

@@ -5,7 +5,6 @@ import functools
 import io
 import json
 import logging
-import tempfile
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,11 +33,11 @@ def export(model, out, architecture=None, input_size=None, formats=tuple(FILES))
     Beside them export.json says what was checked; a line is printed for each file. `input_size` is by default the space's.
     The model stays as it is, in training mode or on a GPU too: what is exported is a copy on the CPU, in evaluation mode.
     Raises ValueError before anything is written: for a model that cannot be exported or that the architecture does not
-    describe, a file that computes something else, a folder that nothing can be written into.
+    describe, for a file that computes something else; OSError for a folder that nothing can be written into.
     """
     check_arguments(model, formats)
     images = example_images(architecture, input_size)
-    out = writable(out)
+    runtime.check_writable(out := Path(out))
     network = copy.deepcopy(model).cpu().eval().to(memory_format=torch.contiguous_format)
     classes = classes_of(network, images)
     made = make(network, twin_of(network, architecture, images), images, formats)
@@ -108,17 +107,6 @@ def classes_of(network, images):
         raise ValueError(f"the network gives {shape} for {len(images)} images; expected is one number a class, "
                          f"({len(images)}, classes)")
     return shape[1]
-
-
-def writable(out):
-    """The folder `out`, made if need be. Raises ValueError if nothing can be written into it."""
-    out = Path(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out).close()
-    except OSError as error:
-        raise ValueError(f"cannot write into {out} ({error.strerror}); give another folder") from None
-    return out
 
 
 def twin_of(network, architecture, images):

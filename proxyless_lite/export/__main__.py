@@ -55,7 +55,7 @@ def weights_of_run(run, architecture, file):
     if identity["run"] != "Training":
         raise ValueError(f"{run} is the folder of a {identity['run']}, not of a training; train the network that it found, "
                          f"and export that")
-    trained, asked = identity["network"], f"{architecture.space}: {', '.join(architecture.choices)}"
+    trained, asked = identity["network"], architecture.signature
     if ": " in trained and trained != asked:  # a module given to train is told by its class only
         raise ValueError(f"{run} trained another network than that of {file}: {trained}")
     epochs, done = identity["epochs"], saved["done"] // identity["steps an epoch"]

@@ -71,7 +71,7 @@ class Engine:
 
     def mean(self, tensor):
         """The mean of a tensor over the ranks, the same bits on each."""
-        return tensor if self.ranks == 1 else self._reduced(tensor.clone(), distributed.ReduceOp.SUM) / self.ranks
+        return tensor if self.ranks == 1 else self.sum(tensor) / self.ranks
 
     def sum(self, tensor):
         """The sum of a tensor over the ranks."""
@@ -79,7 +79,7 @@ class Engine:
 
     def mean_all(self, tensors):
         """Replace these tensors by their means over the ranks, in one message."""
-        if self.ranks == 1 or not tensors:
+        if not tensors:
             return
         flat = self.mean(torch.cat([tensor.flatten() for tensor in tensors]))
         parts = flat.split([tensor.numel() for tensor in tensors])
@@ -87,11 +87,13 @@ class Engine:
 
     def mean_gradients(self, parameters):
         """Average the gradients of these parameters: the active ones, so nothing is sent for inactive paths."""
-        self.mean_all([p.grad for p in parameters if p.grad is not None])
+        if self.ranks > 1:
+            self.mean_all([p.grad for p in parameters if p.grad is not None])
 
     def mean_statistics(self, module):
         """Average the running statistics of batch norms, which each rank takes from its own share."""
-        self.mean_all([b for b in module.buffers() if b.is_floating_point()])
+        if self.ranks > 1:
+            self.mean_all([b for b in module.buffers() if b.is_floating_point()])
 
     def any(self, flag):
         """Whether the flag is set on any rank."""

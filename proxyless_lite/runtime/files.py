@@ -105,4 +105,4 @@ def check_writable(folder):
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"x")
     except OSError as error:
-        raise OSError(f"the run folder {folder} cannot be written to ({error.strerror}); choose another") from None
+        raise OSError(f"the folder {folder} cannot be written to ({error.strerror}); choose another") from None
