@@ -19,6 +19,7 @@ import matplotlib.pyplot as plt
 import papermill
 import torch
 from IPython import get_ipython
+from IPython.core.pylabtools import print_figure
 from IPython.display import Markdown
 from papermill.exceptions import PapermillExecutionError
 
@@ -40,9 +41,15 @@ def setup(*names):
     if "preset" in scope:
         presets.experiment(scope["preset"])
     plt.rcParams.update(plots.STYLE)
+    get_ipython().display_formatter.formatters["image/png"].for_type(plots.Described, with_alt_text)
     out = Path(scope.get("out") or tempfile.mkdtemp(prefix="proxyless_lite-"))
     out.mkdir(parents=True, exist_ok=True)
     return out
+
+
+def with_alt_text(figure):
+    """What IPython asks for: the PNG of a figure in base64, and its description."""
+    return print_figure(figure, base64=True), {"alt": figure.get_label()}
 
 
 def check_parameters(cell, names):

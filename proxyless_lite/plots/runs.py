@@ -1,0 +1,136 @@
+"""What happened in a search or a training."""
+
+import numpy as np
+import seaborn
+
+from .style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, described, new_figure
+
+
+@described
+def search_history(history):
+    """Three panels over epochs: loss, accuracy, mean entropy of p."""
+    figure, axes = new_figure(1, 3, figsize=(9, 2.8))
+    warm = (history.phase == "warm-up").sum()
+    for ax, columns, label in zip(axes, (("train_loss", "valid_loss"), ("train_accuracy", "valid_accuracy", "derived_accuracy"),
+                                         ("entropy",)), ("cross-entropy (nats)", "top-1 accuracy", "mean entropy of p (nats)")):
+        for column, colour, marker in zip(columns, (BLUE, ORANGE, GREEN), "os^"):
+            ax.plot(history.epoch, history[column], color=colour, marker=marker, markersize=3, label=column.replace("_", " "))
+        if warm:
+            ax.axvspan(-0.5, warm - 0.5, color="0.9", zorder=0)
+        ax.set(xlabel="epoch", ylabel=label)
+        if len(columns) > 1:
+            ax.legend()
+    if warm:
+        axes[0].text(warm / 2 - 0.5, axes[0].get_ylim()[1], "warm-up", ha="center", va="top", fontsize=9)
+    return figure
+
+
+@described
+def training_history(histories):
+    """Training loss and accuracy over epochs: `histories` maps a label to the history of a training."""
+    figure, axes = new_figure(1, 2, figsize=(7, 2.8))
+    looks = zip((BLUE, ORANGE, GREEN, RED, PURPLE, BLACK), "os^Dv*", ("-", "--", ":", "-.", "-", "--"))
+    for (label, history), (colour, marker, line) in zip(histories.items(), looks):
+        for ax, column in zip(axes, ("train_loss", "train_accuracy")):
+            ax.plot(history.epoch, history[column], line, color=colour, marker=marker, markersize=4, label=label)
+    axes[0].set(xlabel="epoch", ylabel="training loss (nats)")
+    axes[1].set(xlabel="epoch", ylabel="training accuracy, top-1")
+    axes[1].legend()
+    return figure
+
+
+@described
+def probabilities(p, names, title=""):
+    """Heat map of p (E, N): one row an edge, one column a candidate; darker is more probable. The largest is marked."""
+    figure, ax = new_figure(figsize=(4.6, 0.6 + 0.13 * max(12, len(p))))
+    seaborn.heatmap(p, ax=ax, cmap="Greys", vmin=0, vmax=1, xticklabels=names, yticklabels=max(1, len(p) // 12),
+                    cbar_kws={"label": "probability p", "shrink": 0.7})
+    ax.plot(np.argmax(p, 1) + 0.5, np.arange(len(p)) + 0.5, ".", color=RED, markersize=4)
+    ax.set(xlabel="candidate", ylabel="edge, in network order", title=title)
+    ax.grid(False)
+    ax.tick_params(axis="x", rotation=40)
+    ax.tick_params(axis="y", rotation=0)
+    return figure
+
+
+@described
+def cost_history(history, target, unit="ms", scale=1.0):
+    """Expected cost E under p and cost of the most probable network over epochs, times `scale`, beside the target."""
+    figure, ax = new_figure(figsize=(5.6, 2.8))
+    for column, colour, marker in (("expected_cost", BLUE, "o"), ("derived_cost", ORANGE, "s")):
+        ax.plot(history.epoch, scale * history[column], color=colour, marker=marker, markersize=4, label=column.replace("_", " "))
+    ax.axhline(scale * target, color="0.4", linestyle="--", linewidth=1, label="target")
+    ax.set(xlabel="epoch", ylabel=f"cost of a network ({unit})")
+    ax.legend()
+    return figure
+
+
+@described
+def against_random(found, random_accuracies, unit="test accuracy (%)"):
+    """The found network's accuracy among random networks of equal cost, with their mean and standard deviation."""
+    figure, ax = new_figure(figsize=(6, 1.9))
+    values = 100 * np.asarray(random_accuracies)
+    mean, sd = values.mean(), values.std(ddof=1)
+    ax.axvspan(mean - sd, mean + sd, color="0.9", label="random, mean ± sd")
+    ax.axvline(mean, color="0.5", linestyle="--")
+    ax.plot(values, np.linspace(-0.5, 0.5, len(values)), "o", color="white", markeredgecolor=BLACK, label="random, each")
+    ax.plot([100 * found], [0], "D", color=BLUE, markersize=9, label="found")
+    ax.set(xlabel=unit, yticks=[], ylim=(-1, 1))
+    ax.grid(False)
+    ax.legend(loc="upper center", ncols=3, bbox_to_anchor=(0.5, 1.35))
+    return figure
+
+
+@described
+def images(data, count=10):
+    """The first validation images of `count` classes in turn, with their class below."""
+    figure, axes = new_figure(1, count, figsize=(9, 1.4))
+    for label, ax in enumerate(axes):
+        label %= len(data.classes)
+        ax.imshow(data.valid.images[(data.valid.labels == label).nonzero()[0, 0]].cpu())
+        ax.set_title(data.classes[label], fontsize=9)
+        ax.axis("off")
+    return figure
+
+
+@described
+def accuracy_against_cost(groups, label="latency (ms)", joined=False):
+    """Accuracy (%) against a cost, one marker a group: a dict label -> (costs, accuracies); `joined` by lines."""
+    figure, ax = new_figure(figsize=(5.6, 3.4))
+    for (name, (costs, accuracies)), colour, marker in zip(groups.items(), (BLUE, "0.45", ORANGE, GREEN, PURPLE), "Do^sv"):
+        ax.plot(costs, 100 * np.asarray(accuracies), marker + "-" * joined, color=colour, markersize=6, linewidth=1, label=name,
+                markerfacecolor="white" if marker == "o" else colour)
+    ax.set(xlabel=label, ylabel="test accuracy (%)")
+    ax.legend(loc="lower right")
+    return figure
+
+
+@described
+def latency_against_weight(table, unit="ms"):
+    """E[latency] and the derived network's latency against the penalty's weight: mean over seeds, and each seed.
+
+    `table` has columns weight, expected_cost, derived_cost."""
+    figure, ax = new_figure(figsize=(5.6, 3))
+    weights = sorted(table.weight.unique())
+    for column, colour, marker, label in (("expected_cost", BLUE, "o", "E[latency]"), ("derived_cost", ORANGE, "s", "derived network")):
+        groups = table.groupby("weight")[column]
+        ax.plot(range(len(weights)), groups.mean(), marker=marker, color=colour, label=f"{label}, mean of seeds")
+        for x, weight in enumerate(weights):
+            values = table.loc[table.weight == weight, column]
+            ax.plot([x] * len(values), values, marker, color="white", markeredgecolor=colour, markersize=4)
+    ax.set_xticks(range(len(weights)), [f"{w:g}" for w in weights])
+    ax.set(xlabel=f"weight λ₂ of the penalty (1/{unit})", ylabel=f"latency ({unit})", ylim=(0, None))
+    ax.legend()
+    return figure
+
+
+@described
+def loss_forms(forms, costs, target, unit="ms"):
+    """What each form of the penalty makes of the expected latency: `forms` maps a label to losses over `costs`."""
+    figure, ax = new_figure(figsize=(5.6, 3))
+    for (label, losses), colour, line in zip(forms.items(), (BLUE, ORANGE, GREEN, PURPLE), ("-", "--", ":", "-.")):
+        ax.plot(costs, losses, line, color=colour, label=label, linewidth=2)
+    ax.axvline(target, color="0.6", linewidth=0.8)
+    ax.set(xlabel=f"expected latency ({unit})", ylabel="loss − loss at the target")
+    ax.legend()
+    return figure

@@ -1,0 +1,37 @@
+"""One look for all figures: sizes, colours, and a description for who cannot see them.
+
+Colours are Okabe and Ito's, safe for colour-blind readers; markers, line styles and hatches tell the same in grey.
+"""
+
+import inspect
+from functools import wraps
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREEN, RED, PURPLE, BLACK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#000000"
+
+STYLE = {"figure.dpi": 100, "savefig.dpi": 150, "font.size": 10, "axes.titlesize": 10, "axes.labelsize": 10,
+         "legend.fontsize": 9, "xtick.labelsize": 9, "ytick.labelsize": 9, "axes.spines.top": False,
+         "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3, "legend.frameon": False}
+
+
+class Described(Figure):
+    """A figure whose label is its alt text; notebook.setup shows it so."""
+
+
+def new_figure(*args, **settings):
+    """plt.subplots, but closed at once: a notebook then shows the figure as a cell's value, and only once."""
+    figure, axes = plt.subplots(*args, layout="constrained", FigureClass=Described, **settings)
+    plt.close(figure)
+    return figure, axes
+
+
+def described(plot):
+    """Make the first line of a plot's docstring the alt text of its figures."""
+    @wraps(plot)
+    def drawn(*args, **settings):
+        figure = plot(*args, **settings)
+        figure.set_label(inspect.getdoc(plot).splitlines()[0])
+        return figure
+    return drawn
