@@ -18,6 +18,32 @@ def report(name, answer, wanted, hints, tolerance=1e-3):
     print(f"{name}: {hint}")
 
 
+# -- 00 start here -----------------------------------------------------------------------------------------------------
+
+
+# -- 01 search spaces --------------------------------------------------------------------------------------------------
+
+
+# -- 02 binary gates ---------------------------------------------------------------------------------------------------
+
+
+def zero_gradient(gradient):
+    """Notebook 02, exercise 1: Eq. (4) for p = (0.2, 0.3, 0.5), ∂L/∂g = (1, 0, 2); ∂L/∂α of path 2."""
+    report("∂L/∂α", gradient, 0.5 * (2 - 1.2), {
+        2.0: "that is ∂L/∂g; Eq. (4) needs p and the mean over paths too", 1.0: "p · ∂L/∂g alone: subtract the mean Σ p_j ∂L/∂g_j",
+        -0.4: "the sign: δ_ij − p_i", 0.8: "still to be multiplied by p of the path itself"})
+
+
+def two_path_scale(factor):
+    """Notebook 02, exercise 2: N / (2 (N − 1)) for N = 7."""
+    report("factor", factor, 7 / 12, {
+        7 / 6: "each pair has p = ½, ½: the factor ½ · ½ stands in Eq. (4)", 2 / 7: "that is how often a path is drawn at all",
+        0.5: "that is the limit for many candidates", 12 / 7: "the other way round"})
+
+
+# -- 03 CIFAR-10 search ------------------------------------------------------------------------------------------------
+
+
 def tree_space(decisions, alphas):
     """Notebook 03, exercise 1."""
     report("decisions", decisions, 648, {216: "that is one stage; there are three", 54: "that counts blocks; each has 12 edges",
@@ -35,18 +61,7 @@ def rescale(shift):
         math.log((math.exp(0.3) + math.exp(-0.1) + 1) / 3): "only the two updated paths belong in the sums"})
 
 
-def zero_gradient(gradient):
-    """Notebook 02, exercise 1: Eq. (4) for p = (0.2, 0.3, 0.5), ∂L/∂g = (1, 0, 2); ∂L/∂α of path 2."""
-    report("∂L/∂α", gradient, 0.5 * (2 - 1.2), {
-        2.0: "that is ∂L/∂g; Eq. (4) needs p and the mean over paths too", 1.0: "p · ∂L/∂g alone: subtract the mean Σ p_j ∂L/∂g_j",
-        -0.4: "the sign: δ_ij − p_i", 0.8: "still to be multiplied by p of the path itself"})
-
-
-def two_path_scale(factor):
-    """Notebook 02, exercise 2: N / (2 (N − 1)) for N = 7."""
-    report("factor", factor, 7 / 12, {
-        7 / 6: "each pair has p = ½, ½: the factor ½ · ½ stands in Eq. (4)", 2 / 7: "that is how often a path is drawn at all",
-        0.5: "that is the limit for many candidates", 12 / 7: "the other way round"})
+# -- 04 latency model --------------------------------------------------------------------------------------------------
 
 
 def model_error(ms):
@@ -61,6 +76,9 @@ def reference_correction(ms):
                               25.2: "the other way round: the machine was slower than usual, so the time must come down"})
 
 
+# -- 05 latency-aware search -------------------------------------------------------------------------------------------
+
+
 def cost_gradient(gradient):
     """Notebook 05, exercise 1: p = (0.5, 0.3, 0.2), F = (2, 4, 0) ms; ∂E/∂α of path 1."""
     report("∂E/∂α", gradient, 0.3 * (4 - 2.2), {4.0: "that is ∂E/∂p; α moves all p at once", 1.2: "p · F alone: subtract the mean Σ p_j F_j",
@@ -71,6 +89,9 @@ def released_weight(weight):
     """Notebook 05, exercise 2: λ₂ = 0.1 / 80 ms."""
     report("λ₂", weight, 0.1 / 80, {8.0: "divide by the target", 0.1: "in the released form E is divided by the target",
                                    800.0: "the other way round"}, tolerance=1e-5)
+
+
+# -- 06 ImageNet mobile search -----------------------------------------------------------------------------------------
 
 
 def search_hours(hours, gpu_hours):
@@ -89,6 +110,9 @@ def rank_factor(factor):
                                    1 / 16: "the losses are means over images already, not sums"}, tolerance=1e-4)
 
 
+# -- 07 train and evaluate ---------------------------------------------------------------------------------------------
+
+
 def smoothed_target(target):
     """Notebook 07, exercise 1: the target of the right class, 1 − ε + ε / 1000 with ε = 0.1."""
     report("target", target, 0.9 + 0.1 / 1000, {0.9: "the right class gets its share of the ε spread over all classes too",
@@ -99,3 +123,12 @@ def width_macs(factor):
     """Notebook 07, exercise 2: 1×1 convolutions when all channels are 1.4 times as many."""
     report("factor", factor, 1.96, {1.4: "both the input and the output channels grow", 2.8: "multiply the two, do not add them",
                                     2.744: "the image does not grow, only channels in and out"})
+
+
+# -- 08 specialisation -------------------------------------------------------------------------------------------------
+
+
+# -- 09 paper tables and figures ---------------------------------------------------------------------------------------
+
+
+# -- 10 ground truth ---------------------------------------------------------------------------------------------------

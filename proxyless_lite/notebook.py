@@ -41,7 +41,7 @@ def setup(*names):
     if "preset" in scope:
         presets.experiment(scope["preset"])
     plt.rcParams.update(plots.STYLE)
-    get_ipython().display_formatter.formatters["image/png"].for_type(plots.Described, with_alt_text)
+    get_ipython().display_formatter.formatters["image/png"].for_type(plots.Figure, with_alt_text)
     out = Path(scope.get("out") or tempfile.mkdtemp(prefix="proxyless_lite-"))
     out.mkdir(parents=True, exist_ok=True)
     return out

@@ -64,6 +64,10 @@ def proxyless_cifar():
     return Architecture(spaces.tree(18, 400), tuple(TREE_LETTERS[code] for code in "".join(CIFAR.split())), "proxyless_cifar")
 
 
+# Name -> function that makes the Architecture.
+RELEASED = {make.__name__: make for make in (proxyless_gpu, proxyless_cpu, proxyless_mobile, proxyless_mobile_14, proxyless_cifar)}
+
+
 def baseline(name):
     """The torchvision network called `name`, with fresh weights. Raises ValueError for a name that is not in BASELINES."""
     if name not in BASELINES:

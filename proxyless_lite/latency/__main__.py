@@ -2,12 +2,15 @@
 
 import argparse
 import inspect
+import json
+import shlex
 import sys
 from pathlib import Path
 
-from .. import spaces
+from .. import spaces, zoo
 from ..architecture import Architecture
 from ..cli import OneLineParser, one_line
+from ..runtime import write_atomically
 from . import Model, Table, Timings, compare, measure, networks
 
 
@@ -27,7 +30,8 @@ def parser():
         command.add_argument("--rounds", type=int, default=8 if name == "networks" else 40, help="visits of each at most")
         command.add_argument("--seed", type=int, default=0, help="of the order of visits, and of random networks")
         if name == "time":
-            command.add_argument("networks", nargs="+", help="architecture files (JSON)")
+            command.add_argument("networks", nargs="+", help=f"architecture files (JSON), or names: {', '.join([*zoo.RELEASED, *zoo.BASELINES])}")
+            command.add_argument("--out", help="CSV to write: one row a network, and what was measured on what")
             continue
         command.add_argument("--space", default="mobile", choices=spaces.BY_NAME)
         command.add_argument("--set", nargs="*", default=[], metavar="NAME=NUMBER",
@@ -50,10 +54,7 @@ def main(arguments=None):
         return predict(args)
     how = {name: args[name] for name in ("device", "threads", "batch", "rounds", "seed")}
     if args["command"] == "time":
-        found = compare([Architecture.load(file) for file in args["networks"]], precision=args["precision"], **how)
-        for file, row in zip(args["networks"], found.itertuples()):
-            print(f"{file}: {row.ms:.4g} ms, sd {row.sd:.2g} between {row.visits} visits (measured)")
-        return
+        return time_networks(args["networks"], args["out"], precision=args["precision"], **how)
     space = space_of(args["space"], args["set"])
     if args["command"] == "measure":
         table = measure(space, precision=args["precision"], out=args["out"], **how)
@@ -66,6 +67,26 @@ def main(arguments=None):
             print("\n".join(f"{name:16s} {value:.4g}" for name, value in report.items()))
         except ValueError as error:
             print(f"no model of them: {error}")
+
+
+def time_networks(named, out=None, **how):
+    """Time the networks called `named`, files or of the zoo, print one line each, and write them to `out` (CSV)."""
+    found = compare([network_of(name) for name in named], **how)
+    found.insert(0, "network", named)
+    for row in found.itertuples():
+        print(f"{row.network}: {row.ms:.4g} ms, sd {row.sd:.2g} between {row.visits} visits (measured)")
+    if out:
+        about = {"command": f"python -m proxyless_lite.latency {shlex.join(sys.argv[1:])}", **found.attrs}
+        write_atomically(out, (f"# {json.dumps(about)}\n" + found.to_csv(index=False, float_format="%.5g")).encode())
+
+
+def network_of(name):
+    """What `latency.compare` times: the Architecture in a file, or the network of the zoo called so."""
+    if name in zoo.RELEASED:
+        return zoo.RELEASED[name]()
+    if name in zoo.BASELINES:
+        return zoo.baseline(name), (3, 224, 224)
+    return Architecture.load(name)
 
 
 def space_of(name, settings):

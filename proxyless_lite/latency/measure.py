@@ -57,15 +57,17 @@ def networks(space, count, device="cpu", threads=1, batch=None, rounds=8, out=No
 def compare(items, device="cpu", threads=1, batch=None, precision=0.01, rounds=40, seed=0):
     """Time a few things against each other: Architectures, Blocks, or pairs (module, input shape without the batch).
 
-    Returns a DataFrame, one row an item in the order given: median `ms`, `sd` between visits, number of `visits`.
-    Options and errors as for `measure`; nothing is written.
+    Returns a DataFrame, one row an item in the order given: median `ms`, `sd` between visits, number of `visits`; its
+    `attrs` say on what they were measured. Options and errors as for `measure`; nothing is written.
     """
     clock = clock_of(device, threads)
     batch = checked(clock, batch, rounds)
     space = next((item.space for item in items if isinstance(item, Architecture)), None) or spaces.mobile()
     runs, beside = [prepare(clock, item, batch) for item in items], prepare(clock, reference(space), batch)
     visits = run_rounds(lambda i: runs[i], len(runs), beside, rounds, precision, {"seed": seed}, label=f"{len(runs)} items on {clock.name}")
-    return summarize(visits)
+    found = summarize(visits)
+    found.attrs = conditions(clock, batch, seed, rounds)
+    return found
 
 
 def prepare(clock, item, batch):
@@ -103,7 +105,12 @@ def reference(space):
 def describe(space, clock, batch, seed, rounds):
     """What a file of measurements must say of itself."""
     return {"space": str(space), "space_settings": {"name": space.name, **space.settings}, "input_size": space.input_size,
-            "device": clock.name, "threads": clock.threads, "batch": batch, "seed": seed, "rounds": rounds,
+            **conditions(clock, batch, seed, rounds)}
+
+
+def conditions(clock, batch, seed, rounds):
+    """On what something was measured, when and how."""
+    return {"device": clock.name, "threads": clock.threads, "batch": batch, "seed": seed, "rounds": rounds,
             "machine": {**runtime.describe(), **clock.versions()}, "date": time.strftime("%Y-%m-%d")}
 
 

@@ -6,8 +6,8 @@ Colours are Okabe and Ito's, safe for colour-blind readers; markers, line styles
 import inspect
 from functools import wraps
 
+import matplotlib.figure
 import matplotlib.pyplot as plt
-from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, RED, PURPLE, BLACK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#000000"
 
@@ -16,13 +16,13 @@ STYLE = {"figure.dpi": 100, "savefig.dpi": 150, "font.size": 10, "axes.titlesize
          "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3, "legend.frameon": False}
 
 
-class Described(Figure):
+class Figure(matplotlib.figure.Figure):
     """A figure whose label is its alt text; notebook.setup shows it so."""
 
 
 def new_figure(*args, **settings):
     """plt.subplots, but closed at once: a notebook then shows the figure as a cell's value, and only once."""
-    figure, axes = plt.subplots(*args, layout="constrained", FigureClass=Described, **settings)
+    figure, axes = plt.subplots(*args, layout="constrained", FigureClass=Figure, **settings)
     plt.close(figure)
     return figure, axes
 
