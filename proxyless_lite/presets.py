@@ -170,8 +170,8 @@ MOBILE = {
         train=replace(IMAGENET_TRAIN, epochs=6, batch_size=32, lr=0.05, dropout=0.0), multipliers=(0.15, 0.25, 0.4)),
     "lesson": MobileExperiment(    # meant for 20 classes of ImageNet at 64 px
         width=0.5, image_size=64, images=10_000, share=0.6, form="abs#linear", weight=1.0,
-        search=replace(IMAGENET_SEARCH, epochs=14, warmup_epochs=14, alpha_delay=0, batch_size=64, alpha_batch_size=64, alpha_every=4,
-                       lr=0.05, warmup_lr=0.05, alpha_lr=0.02),
+        search=replace(IMAGENET_SEARCH, epochs=12, warmup_epochs=18, alpha_delay=0, batch_size=64, alpha_batch_size=64, alpha_every=1,
+                       lr=0.05, warmup_lr=0.05, alpha_lr=0.04),
         train=replace(IMAGENET_TRAIN, epochs=6, batch_size=64, lr=0.05, dropout=0.0), multipliers=(0.25, 0.5, 0.75)),
     "paper": MobileExperiment(     # ImageNet; give it a latency table of the device, as the loss is made for milliseconds
         width=1.0, image_size=224, share=0.7, form="mul#log", weight=0.3, over="pair",
