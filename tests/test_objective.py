@@ -190,6 +190,7 @@ def test_a_network_is_derived_by_argmax_and_for_an_aim_at_its_cost():
     assert net.best_paths() != dear
     for aim in (LatencyPenalty(price, 0.1, price.of(dear), "abs#linear"), Reward(price, price.of(dear))):
         assert price.of(net.derive(aim, tolerance=0.01)) == price.of(dear)
+        assert net.derive(aim, tolerance=1.0) == argmax
     assert net.derive() == net.derive(LatencyPenalty(price, 0.1)) == argmax  # Eq. 7 has no target
 
 

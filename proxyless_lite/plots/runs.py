@@ -83,11 +83,15 @@ def against_random(found, random_accuracies, unit="test accuracy (%)"):
 
 @described
 def images(data, count=10):
-    """The first validation images of `count` classes in turn, with their class below."""
+    """The first validation images of `count` classes in turn, as the network gets them, with their class below."""
+    labels = [k % len(data.classes) for k in range(count)]
+    first = [(data.valid.labels == label).nonzero()[0, 0].item() for label in labels]
+    batch, _ = next(data.once(data.valid[first], count))                          # (count, C, H, W), normalised
+    mean, std = data.scale
+    pixels = (batch.permute(0, 2, 3, 1) * std + mean).round().byte().cpu().numpy()
     figure, axes = new_figure(1, count, figsize=(9, 1.4))
-    for label, ax in enumerate(axes):
-        label %= len(data.classes)
-        ax.imshow(data.valid.images[(data.valid.labels == label).nonzero()[0, 0]].cpu())
+    for ax, image, label in zip(axes, pixels, labels):
+        ax.imshow(image)
         ax.set_title(data.classes[label], fontsize=9)
         ax.axis("off")
     return figure
