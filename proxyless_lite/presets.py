@@ -164,10 +164,10 @@ IMAGENET_TRAIN = TrainConfig(      # as released
 MOBILE = {
     # Each candidate is trained in a sixth of the steps only, so the supernet needs many more of them than a compact network.
     "quick": MobileExperiment(     # meant for the digits as images
-        width=0.25, image_size=64, images=1_000, share=0.6, form="abs#linear", weight=1.0,
-        search=replace(IMAGENET_SEARCH, epochs=12, warmup_epochs=8, alpha_delay=0, batch_size=16, alpha_batch_size=32, alpha_every=2,
-                       lr=0.05, warmup_lr=0.05, alpha_lr=0.05),
-        train=replace(IMAGENET_TRAIN, epochs=6, batch_size=32, lr=0.05, dropout=0.0), multipliers=(0.15, 0.25, 0.4)),
+        width=0.25, image_size=64, images=600, share=0.6, form="abs#linear", weight=1.0,
+        search=replace(IMAGENET_SEARCH, epochs=6, warmup_epochs=6, alpha_delay=0, batch_size=32, alpha_batch_size=32, alpha_every=1,
+                       lr=0.05, warmup_lr=0.05, alpha_lr=0.08),
+        train=replace(IMAGENET_TRAIN, epochs=5, batch_size=32, lr=0.05, dropout=0.0), multipliers=(0.15, 0.25, 0.4)),
     "lesson": MobileExperiment(    # meant for 20 classes of ImageNet at 64 px
         width=0.5, image_size=64, images=10_000, share=0.6, form="abs#linear", weight=1.0,
         search=replace(IMAGENET_SEARCH, epochs=12, warmup_epochs=18, alpha_delay=0, batch_size=64, alpha_batch_size=64, alpha_every=1,
