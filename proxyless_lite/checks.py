@@ -110,19 +110,41 @@ def rank_factor(factor):
                                    1 / 16: "the losses are means over images already, not sums"}, tolerance=1e-4)
 
 
+def zero_wins(expected, share):
+    """Notebook 06, exercise 3: 0.7 · 5 ms, and z > (1 − z) / 6."""
+    report("expected", expected, 3.5, {1.5: "that is Zero's share of 5 ms; Zero costs nothing", 3.5 / 6: "that is one MBConv alone; all six add to E",
+                                       5.0: "weigh every cost with its p"})
+    report("share", share, 1 / 7, {1 / 6: "the six share what is left: solve z = (1 − z) / 6", 0.5: "it need not have the majority, only the largest single share",
+                                   0.3: "that is the example; look for the limit", 6 / 7: "that is what is left for the six"})
+
+
 # -- 07 train and evaluate ---------------------------------------------------------------------------------------------
 
 
-def smoothed_target(target):
-    """Notebook 07, exercise 1: the target of the right class, 1 − ε + ε / 1000 with ε = 0.1."""
-    report("target", target, 0.9 + 0.1 / 1000, {0.9: "the right class gets its share of the ε spread over all classes too",
-                                                 1.0: "without smoothing", 0.1 / 1000: "that is the target of a wrong class"}, tolerance=2e-5)
+def smoothed_target(target, floor):
+    """Notebook 07, exercise 1: the target of the right class, 1 − ε + ε / 1000 with ε = 0.1, and the entropy of all targets."""
+    right, wrong = 0.9 + 0.1 / 1000, 0.1 / 1000
+    report("target", target, right, {0.9: "the right class gets its share of the ε spread over all classes too",
+                                     1.0: "without smoothing", wrong: "that is the target of a wrong class"}, tolerance=2e-5)
+    entropy = -right * math.log(right) - 999 * wrong * math.log(wrong)
+    report("floor", floor, entropy, {-right * math.log(right): "that is the right class alone; the other 999 have a target too",
+                                     entropy / math.log(2): "that is in bits; PyTorch's loss is in nats", 0.0: "that is the floor without smoothing",
+                                     -math.log(right): "that is the loss on one-hot labels; the targets are smoothed too"}, tolerance=2e-3)
 
 
 def width_macs(factor):
     """Notebook 07, exercise 2: 1×1 convolutions when all channels are 1.4 times as many."""
     report("factor", factor, 1.96, {1.4: "both the input and the output channels grow", 2.8: "multiply the two, do not add them",
                                     2.744: "the image does not grow, only channels in and out"})
+
+
+def standard_error(points):
+    """Notebook 07, exercise 3: 100 · √(0.75 · 0.25 / 50,000)."""
+    wanted = 100 * math.sqrt(0.75 * 0.25 / 50_000)
+    report("standard error", points, wanted, {wanted / 100: "far too small; is it the root, and in points, so 100 times the fraction?",
+                                              wanted ** 2: "that is the variance; take the root",
+                                              100 * math.sqrt(0.75 * 0.25): "that is the spread of a single image; divide by √n",
+                                              100 * math.sqrt(0.75 / 50_000): "the variance of right or wrong is a (1 − a)"}, tolerance=5e-3)
 
 
 # -- 08 specialisation -------------------------------------------------------------------------------------------------
