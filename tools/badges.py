@@ -1,0 +1,85 @@
+"""Write Colab and Binder badges into the README and the notebooks, and a set-up cell for Colab, from the repository's address.
+
+    python tools/badges.py                                # the remote "origin" of this clone
+    python tools/badges.py --repository owner/name
+
+Run again, it replaces what it wrote before. The repository must be public on GitHub.
+"""
+
+import argparse
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+
+SETUP = """\
+# Google Colab: fetch the course and what it needs. Anywhere else this cell does nothing.
+import os, subprocess, sys
+if "COLAB_RELEASE_TAG" in os.environ and not os.path.exists("/content/{name}"):
+    subprocess.run(["git", "clone", "--quiet", "--depth", "1", "https://github.com/{repository}", "/content/{name}"], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", "/content/{name}"], check=True)
+    sys.path.insert(0, "/content/{name}")  # pip's own entry counts only from the next start on"""
+
+
+def repository_of(address):
+    """The "owner/name" of a GitHub address. Raises ValueError for another one."""
+    match = re.search(r"github\.com[:/]+([\w.-]+/[\w.-]+?)(?:\.git)?/?$", address.strip())
+    if not match:
+        raise ValueError(f"{address.strip()!r} is no address on GitHub; give --repository owner/name")
+    return match[1]
+
+
+def badges(repository, branch, notebook):
+    """One line of Markdown: open this notebook in Colab, or in Binder."""
+    colab = f"https://colab.research.google.com/github/{repository}/blob/{branch}/notebooks/{notebook}"
+    binder = f"https://mybinder.org/v2/gh/{repository}/{branch}?labpath=notebooks%2F{notebook}"
+    return (f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab}) "
+            f"[![Open in Binder](https://mybinder.org/badge_logo.svg)]({binder})")
+
+
+def under_title(text, line):
+    """`text` with `line` below its title, in the place of badges that are there."""
+    title, _, rest = text.partition("\n")
+    rest = re.sub(r"^\[!\[Open in Colab.*\n?", "", rest.lstrip(), count=1)
+    return f"{title}\n\n{line}\n\n{rest.lstrip()}"
+
+
+def mark(path, repository, branch):
+    """Badge and set-up cell of one notebook, after its parameters; cells stay numbered 1 … n, as readers expect."""
+    notebook = nbformat.read(path, 4)
+    notebook.cells = [c for c in notebook.cells if "colab" not in c.metadata.get("tags", [])]
+    notebook.cells[0].source = under_title(notebook.cells[0].source, badges(repository, branch, path.name))
+    source = SETUP.format(repository=repository, name=repository.split("/")[1])
+    notebook.cells.insert(2, nbformat.v4.new_code_cell(source, id="colab", metadata={"tags": ["colab"]}))
+    for count, cell in enumerate((c for c in notebook.cells if c.cell_type == "code"), 1):
+        for output in cell.outputs:
+            if output.output_type == "execute_result":
+                output.execution_count = count
+        cell.execution_count = count
+    nbformat.write(notebook, path)
+
+
+def git(root, *words):
+    return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True).stdout.strip()
+
+
+def main(arguments=None, root=Path(__file__).parents[1]):
+    cli = argparse.ArgumentParser(prog="python tools/badges.py", description="Write Colab and Binder badges.")
+    cli.add_argument("--repository", default="", help="owner/name on GitHub; default: the remote origin of this clone")
+    cli.add_argument("--branch", default="main")
+    args = cli.parse_args(arguments)
+    repository = args.repository or repository_of(git(root, "remote", "get-url", "origin"))
+    readme = root / "README.md"
+    readme.write_text(under_title(readme.read_text(), badges(repository, args.branch, "00_start_here.ipynb")))
+    for path in sorted((root / "notebooks").glob("*.ipynb")):
+        mark(path, repository, args.branch)
+    print(f"badges for {repository}, branch {args.branch}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ValueError as error:
+        sys.exit(f"error: {error}")
