@@ -1,4 +1,4 @@
-"""Write Colab and Binder badges into the README and the notebooks, and a set-up cell for Colab, from the repository's address.
+"""Write Colab and Binder badges into the README and the notebooks, and what Colab must fetch, from the repository's address.
 
     python tools/badges.py                                # the remote "origin" of this clone
     python tools/badges.py --repository owner/name
@@ -15,12 +15,14 @@ from pathlib import Path
 import nbformat
 
 SETUP = """\
-# Google Colab: fetch the course and what it needs. Anywhere else this cell does nothing.
+# Google Colab: fetch the course and what it needs. Anywhere else the next five lines do nothing.
 import os, subprocess, sys
 if "COLAB_RELEASE_TAG" in os.environ and not os.path.exists("/content/{name}"):
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", "https://github.com/{repository}", "/content/{name}"], check=True)
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", "/content/{name}"], check=True)
-    sys.path.insert(0, "/content/{name}")  # pip's own entry counts only from the next start on"""
+    sys.path.insert(0, "/content/{name}")  # pip's own entry counts only from the next start on
+
+"""
 
 
 def repository_of(address):
@@ -47,17 +49,12 @@ def under_title(text, line):
 
 
 def mark(path, repository, branch):
-    """Badge and set-up cell of one notebook, after its parameters; cells stay numbered 1 … n, as readers expect."""
+    """Write the badge of one notebook, and the lines for Colab above the imports, which are in its second code cell."""
     notebook = nbformat.read(path, 4)
-    notebook.cells = [c for c in notebook.cells if "colab" not in c.metadata.get("tags", [])]
-    notebook.cells[0].source = under_title(notebook.cells[0].source, badges(repository, branch, path.name))
-    source = SETUP.format(repository=repository, name=repository.split("/")[1])
-    notebook.cells.insert(2, nbformat.v4.new_code_cell(source, id="colab", metadata={"tags": ["colab"]}))
-    for count, cell in enumerate((c for c in notebook.cells if c.cell_type == "code"), 1):
-        for output in cell.outputs:
-            if output.output_type == "execute_result":
-                output.execution_count = count
-        cell.execution_count = count
+    header, _, imports = notebook.cells[:3]
+    header.source = under_title(header.source, badges(repository, branch, path.name))
+    setup = SETUP.format(repository=repository, name=repository.split("/")[1])
+    imports.source = setup + re.sub(r"\A# Google Colab:.*?\n\n", "", imports.source, flags=re.S)
     nbformat.write(notebook, path)
 
 
