@@ -6,6 +6,7 @@ import importlib.util
 import re
 import shlex
 import statistics
+import subprocess
 from functools import cache
 from pathlib import Path
 
@@ -264,6 +265,15 @@ def test_teaching_names_exercises_that_are_there():
     assert {"02", "03", "05"} <= {number for number, _ in named}
     for number, exercise in named & {(n, e) for n, e in named if n in NOTEBOOKS}:
         assert any(f"**{exercise}.**" in c.source for c in course(number).cells), f"notebook {number} has no exercise {exercise}"
+
+
+def test_right_answers_can_be_counted(tmp_path):
+    command = re.search(r"grep -c .*", text("notebooks/TEACHING.md"))[0]
+    page = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("checks.…", outputs=[
+        nbformat.v4.new_output("stream", text="decisions: right\nα: right\n"), nbformat.v4.new_output("stream", text="shift: the sign is wrong\n"),
+        nbformat.v4.new_output("display_data", {"text/html": "<style>\n  text-align: right;\n</style>"})])])
+    run = subprocess.run(command, shell=True, input=nbformat.writes(page), capture_output=True, text=True)
+    assert run.stdout == "2\n"
 
 
 def test_every_plan_fills_90_minutes():
