@@ -109,6 +109,12 @@ def test_numbers_that_the_paper_gives_are_those_of_its_tables():
     assert quoted <= known, f"not in data/paper: {sorted(quoted - known)}"
 
 
+def test_every_row_of_paper_and_ours_says_where_it_comes_from():
+    table = text("README.md").split("## The paper and ours")[1].split("\n## ")[0]
+    labels = [row.split("|")[-2].split(";")[0].strip() for row in table.splitlines() if row.startswith("| ") and "---" not in row][1:]
+    assert len(labels) > 10 and set(labels) <= {"paper", "released", "recomputed", "measured here", "not reproduced"}
+
+
 # -- numbers: measurements ---------------------------------------------------------------------------------------------
 
 

@@ -132,7 +132,7 @@ def test_colab_clones_and_installs_once_and_other_machines_do_nothing(clone, mon
 
 def test_badges_refuse_an_address_that_is_not_on_github(clone):
     subprocess.run(["git", "-C", clone, "remote", "set-url", "origin", "https://example.org/a/b.git"], check=True)
-    with pytest.raises(ValueError, match="'https://example.org/a/b.git' is no address on GitHub; give --repository owner/name"):
+    with pytest.raises(ValueError, match="the remote origin is 'https://example.org/a/b.git', no repository on GitHub; give its name"):
         written(clone)
     assert "badge" not in (clone / "README.md").read_text()
 

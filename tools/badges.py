@@ -27,9 +27,9 @@ if "COLAB_RELEASE_TAG" in os.environ and not os.path.exists("/content/{name}"):
 
 def repository_of(address):
     """The "owner/name" of a GitHub address. Raises ValueError for another one."""
-    match = re.search(r"github\.com[:/]+([\w.-]+/[\w.-]+?)(?:\.git)?/?$", address.strip())
+    match = re.search(r"github\.com[:/]+([\w.-]+/[\w.-]+?)(?:\.git)?/?$", address)
     if not match:
-        raise ValueError(f"{address.strip()!r} is no address on GitHub; give --repository owner/name")
+        raise ValueError(f"the remote origin is {address!r}, no repository on GitHub; give its name: make badges REPOSITORY=owner/name")
     return match[1]
 
 
