@@ -81,8 +81,8 @@ class Experiment:
 PRESETS = {
     "quick": Experiment(           # meant for digits; of a larger set only 2,000 images
         blocks=1, width=72, images=2_000,
-        search=SearchConfig(epochs=25, warmup_epochs=5, alpha_every=1, alpha_lr=0.03, lr=0.05, warmup_lr=0.05),
-        train=TrainConfig(epochs=15, lr=0.05, cutout=0, drop_path=0.0)),
+        search=SearchConfig(epochs=16, warmup_epochs=4, alpha_every=1, alpha_lr=0.05, lr=0.05, warmup_lr=0.05),
+        train=TrainConfig(epochs=8, cutout=0, drop_path=0.0)),
     "lesson": Experiment(          # CIFAR-10, a fifth of it
         blocks=1, width=72, images=10_000,
         search=SearchConfig(epochs=8, warmup_epochs=2, alpha_every=2, alpha_lr=0.02),

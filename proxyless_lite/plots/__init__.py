@@ -1,7 +1,7 @@
 """Figures from data frames and tensors; every function returns a figure."""
 
 from .animation import animate
-from .gates import estimators, memory_by_candidates
+from .gates import estimators, memory_by_candidates, path_probabilities
 from .latency import drift, learning_curve, predicted_against_measured
 from .networks import network
 from .runs import (accuracy_against_cost, against_random, cost_history, images, latency_against_weight, loss_forms, probabilities,
