@@ -24,6 +24,36 @@ def report(name, answer, wanted, hints, tolerance=1e-3):
 # -- 01 search spaces --------------------------------------------------------------------------------------------------
 
 
+def larger_space(networks, alphas):
+    """Notebook 01, exercise 1: the mobile space with a seventh MBConv."""
+    report("networks", networks, 7**6 * 8**15, {
+        8**21: "six edges change the shape; Zero is no candidate there", 7**21: "fifteen edges have Zero as a candidate too",
+        6**6 * 8**15: "the six edges that change the shape get the new candidate too", 6**6 * 7**15: "that is the space as it was",
+        7**6 + 8**15: "choices on different edges multiply"}, tolerance=1e-9)
+    report("α", alphas, 6 * 7 + 15 * 8, {141: "that is the space as it was", 142: "every edge gets a new α, not one for all",
+                                        168: "six edges have no Zero", 147: "every edge gets a new α, not only six"}, tolerance=1e-9)
+
+
+def tree_halves(count):
+    """Notebook 01, exercise 2: unordered pairs of 7 leaves, times 7, and unordered pairs of those branches."""
+    pairs = lambda n: n * (n + 1) // 2  # noqa: E731
+    report("halves", count, pairs(7 * pairs(7)), {
+        7**6: "that is all ways; many are the same", (7 * pairs(7))**2: "the two branches may be exchanged too",
+        pairs(7**3): "the leaves of a branch may be exchanged too", 7**6 / 8: "a pair of equal operations has no double: exchange changes nothing",
+        7 * 21 * (7 * 21 + 1) // 2: "two leaves may be equal: 28 unordered pairs of seven, not 21",
+        math.comb(7 * pairs(7), 2): "the two branches may be equal"}, tolerance=1e-9)
+
+
+def depth_deviations(deviations):
+    """Notebook 01, exercise 3: blocks kept are 6 + a binomial of 15 with probability 6/7; 13 in units of its deviations."""
+    mean, sd = 6 + 15 * 6 / 7, math.sqrt(15 * 6 / 49)
+    report("deviations", deviations, (mean - 13) / sd, {
+        (13 - mean) / sd: "the number of deviations below is asked for: positive", mean - 13: "those are blocks; divide by the standard deviation",
+        (mean - 13) / sd**2: "divide by the standard deviation, not by the variance",
+        (18 - 13) / math.sqrt(21 * 6 / 49): "only fifteen edges have Zero as a candidate",
+        mean: "that is the mean itself", sd: "that is the standard deviation itself"}, tolerance=5e-3)
+
+
 # -- 02 binary gates ---------------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ import ipywidgets
 from IPython.display import display
 
 from . import plots
+from .architecture import Architecture
 
 
 def scrub(history, names):
@@ -11,3 +12,31 @@ def scrub(history, names):
     epoch = ipywidgets.IntSlider(value=len(history) - 1, min=0, max=len(history) - 1, description="epoch")
     show = lambda epoch: display(plots.probabilities(history.probabilities[epoch], names, f"p after epoch {epoch}"))  # noqa: E731
     return ipywidgets.VBox([epoch, ipywidgets.interactive_output(show, {"epoch": epoch})])
+
+
+def builder(space, *costs):
+    """A menu of operations for every edge of the mobile space; below them what the network costs, and its drawing (plots.network).
+
+    `costs` are objective.Costs of the space, each shown in its unit. Tab moves between the menus, arrow keys choose.
+    """
+    menus = {edge.name: ipywidgets.Dropdown(options=edge.candidates, description=edge.name.removeprefix("stage"),
+                                            layout={"width": "150px"}, style={"description_width": "28px"}) for edge in space.edges()}
+    stages = [[menu for name, menu in menus.items() if name.startswith(stage + ".")] for stage in dict.fromkeys(n.split(".")[0] for n in menus)]
+
+    def show(**choices):
+        network = Architecture(space, tuple(choices[name] for name in menus))
+        print("   ".join(f"{cost.of(network):,.{2 if cost.unit == 'ms' else 0}f} {cost.unit}" for cost in costs))
+        display(plots.network(network))
+    return ipywidgets.VBox([*map(ipywidgets.HBox, stages), ipywidgets.interactive_output(show, menus)])
+
+
+def devices(networks, ms):
+    """A switch between networks specialised for devices; below it the drawing (plots.network) and the latencies.
+
+    `networks` maps a device to its Architecture; `ms` is a DataFrame with a row for each of them and a column a clock.
+    """
+    switch = ipywidgets.ToggleButtons(options=list(networks), description="found for")
+
+    def show(device):
+        display(plots.network(networks[device], "   ".join(f"{clock}: {time:.3g} ms" for clock, time in ms.loc[device].items())))
+    return ipywidgets.VBox([switch, ipywidgets.interactive_output(show, {"device": switch})])
