@@ -158,6 +158,33 @@ def width_macs(factor):
 # -- 08 specialisation -------------------------------------------------------------------------------------------------
 
 
+def away_from_home(factor):
+    """Notebook 08, exercise 1: geometric mean over Table 4 of (network on a foreign device) / (that device's own network)."""
+    own = 5.1, 138.7, 78
+    foreign = (7.4, 7.2), (204.9, 164.1), (124, 116)
+    ratios = [time / home for times, home in zip(foreign, own) for time in times]
+    wanted = math.prod(ratios) ** (1 / 6)
+    report("factor", factor, wanted, {
+        sum(ratios) / 6: "that is the arithmetic mean; take the sixth root of the product", 1 / wanted: "the other way round: how much slower",
+        math.prod(ratios) ** (1 / 9): "the three networks at home do not belong in the mean", math.prod(ratios): "that is the product; take its sixth root",
+        wanted - 1: "a factor is asked for: add 1", math.prod(time / home for row, home in zip(
+            ((204.9, 124), (7.4, 116), (7.2, 164.1)), own) for time in row) ** (1 / 6): "divide by another network on the same device"})
+
+
+def opposite_pairs(pairs):
+    """Notebook 08, exercise 2: pairs of the zoo that the two files of data/results/ put in opposite order."""
+    report("pairs", pairs, 3, {75: "those are the pairs in the same order", 78: "those are all pairs", 6: "count each pair once",
+                               72 / 78: "that is Kendall's τ; the number of pairs is asked for", 3 / 78: "that is their share; how many are there?"}, tolerance=1e-6)
+
+
+def least_time(ms):
+    """Notebook 08, exercise 3: the fastest network of at least 400 million MACs, by the onnxruntime table."""
+    report("time", ms, 6.1903, {
+        4.9641: "the fixed part (stem, first block, head) takes time too", 6.9166: "the fixed part has MACs too: fewer are left for the edges",
+        19.4247: "that is by the EPYC's table (a); take that of onnxruntime", 14.9250: "that is by the EPYC's table (b); take that of onnxruntime"},
+        tolerance=5e-3)
+
+
 # -- 09 paper tables and figures ---------------------------------------------------------------------------------------
 
 

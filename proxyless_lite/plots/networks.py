@@ -1,6 +1,7 @@
 """Networks drawn, and what spaces of them cost."""
 
 import numpy as np
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from .style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, described, new_figure
 
@@ -107,7 +108,7 @@ def cross_latency(ms):
 
     `ms` is a DataFrame in milliseconds; a cell says the time and its ratio to the column's smallest, which has a star.
     """
-    figure, ax = new_figure(figsize=(1.9 * len(ms.columns) + 2, 0.55 * len(ms) + 1.1))
+    figure, ax = new_figure(figsize=(1.7 * len(ms.columns) + 1, 0.55 * len(ms) + 1.1))
     ratio = (ms / ms.min()).to_numpy()
     ax.imshow(ratio, cmap="Greys", vmin=1, vmax=2.5, aspect="auto")
     for (row, column), value in np.ndenumerate(ratio):
@@ -139,7 +140,12 @@ def block_costs_on_two(first, second, labels):
     x, y = np.transpose(list(points.values()))
     ends = np.array([x.min(), x.max()])
     ax.plot(ends, ends * y.mean() / x.mean(), color=BLACK, linewidth=0.8)
-    ax.set(xscale="log", yscale="log", xlabel=f"{labels[0]} (ms)", ylabel=f"{labels[1]} (ms)")
+    ax.set(xscale="log", yscale="log")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
+    ax.set(xlabel=f"{labels[0]} (ms)", ylabel=f"{labels[1]} (ms)")
     figure.legend(loc="outside right center")
     return figure
 
