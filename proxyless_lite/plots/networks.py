@@ -94,10 +94,10 @@ def cost_distribution(costs, counts, mean, sd, marked, label="million MACs"):
     ax.stairs(share, ends, fill=True, color="0.8", label="all networks, exact")
     x = np.linspace(ends[0], ends[-1], 400)
     ax.plot(x, np.exp(-((x - mean) / sd) ** 2 / 2) / (sd * np.sqrt(2 * np.pi)), "--", color=BLACK, label="normal, same mean and sd")
-    for (name, cost), colour, marker in zip(marked.items(), (RED, BLUE, GREEN, PURPLE), "^sDv"):
-        ax.plot([cost, cost], [0, share.max() / 4], color=colour)
-        ax.plot(cost, share.max() / 4, marker, color=colour, markersize=8, label=name)
-    ax.set(xlabel=label, ylabel=f"share of networks per {label.removesuffix('s')}", ylim=(0, None))
+    for (name, cost), colour, marker, height in zip(marked.items(), (RED, BLUE, GREEN, PURPLE), "^sDv", (0.2, 0.4, 0.6, 0.8)):
+        ax.plot([cost, cost], [0, height * share.max()], color=colour)
+        ax.plot(cost, height * share.max(), marker, color=colour, markersize=8, label=name)
+    ax.set(xlabel=label, ylabel=f"share of networks per {label}", ylim=(0, None))
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
