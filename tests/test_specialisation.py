@@ -86,6 +86,18 @@ def test_macs_of_all_networks_add_up_edge_by_edge():
     assert whole == [costs.of(paths) for paths in itertools.product(*map(range, sizes))]
 
 
+def test_blocks_at_the_entrance_pay_for_large_kernels():
+    """The answer that notebook 01 gives to its last prompt."""
+    small = ("MB3 3x3",) * 21
+    large = tuple("Zero" if edge.name in ("stage1.1", "stage1.2", "stage1.3") else "MB3 7x7" if edge.name > "stage2" else "MB3 3x3"
+                  for edge in SPACE.edges())
+    assert large.count("MB3 7x7") == 17
+    macs, ms = pl.objective.costs(SPACE, "macs"), pl.objective.costs(SPACE, table("mobile_cpu_table_a"))
+    before, after = (pl.Architecture(SPACE, choices) for choices in (small, large))
+    assert round(100 * (macs.of(after) / macs.of(before) - 1)) == -2 and round(100 * (ms.of(after) / ms.of(before) - 1)) == -9
+    assert (round(ms.of(before), 1), round(ms.of(after), 1)) == (16.1, 14.6)
+
+
 @pytest.fixture
 def shown(monkeypatch):
     """What a control shows: the printed lines are left to capsys, the networks and titles that it draws are listed."""

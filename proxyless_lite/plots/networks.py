@@ -27,7 +27,7 @@ def networks(architectures):
 
     `architectures` maps a title to an Architecture; else as `network`.
     """
-    figure, axes = new_figure(len(architectures), 1, figsize=(9, 1.9 * len(architectures)), squeeze=False)
+    figure, axes = new_figure(len(architectures), 1, figsize=(8.4, 1.6 * len(architectures)), squeeze=False)
     for ax, (title, architecture) in zip(axes[:, 0], architectures.items()):
         draw_network(ax, architecture, title)
     longest = max(ax.get_xlim()[1] for ax in axes[:, 0])
@@ -156,7 +156,7 @@ def relative_prices(ratios):
 
     `ratios` is a DataFrame: one row a kind of network, one column a device.
     """
-    figure, ax = new_figure(figsize=(8, 3))
+    figure, ax = new_figure(figsize=(7, 2.8))
     width, looks = 0.8 / len(ratios.columns), zip((BLACK, BLUE, ORANGE, GREEN, PURPLE), ("", "//", "..", "xx", "\\\\"))
     for i, (column, (colour, hatch)) in enumerate(zip(ratios, looks)):
         ax.bar(np.arange(len(ratios)) + (i - len(ratios.columns) / 2 + 0.5) * width, ratios[column], width, label=column,
