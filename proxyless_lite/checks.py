@@ -58,6 +58,36 @@ def paper_hours(hours):
 # -- 01 search spaces --------------------------------------------------------------------------------------------------
 
 
+def larger_space(networks, alphas):
+    """Notebook 01, exercise 1: the mobile space with a seventh MBConv."""
+    report("networks", networks, 7**6 * 8**15, {
+        8**21: "six edges change the shape; Zero is no candidate there", 7**21: "fifteen edges have Zero as a candidate too",
+        6**6 * 8**15: "the six edges that change the shape get the new candidate too", 6**6 * 7**15: "that is the space as it was",
+        7**6 + 8**15: "choices on different edges multiply"}, tolerance=1e-9)
+    report("α", alphas, 6 * 7 + 15 * 8, {141: "that is the space as it was", 142: "every edge gets a new α, not one for all",
+                                        168: "six edges have no Zero", 147: "every edge gets a new α, not only six"}, tolerance=1e-9)
+
+
+def tree_halves(count):
+    """Notebook 01, exercise 2: unordered pairs of 7 leaves, times 7, and unordered pairs of those branches."""
+    pairs = lambda n: n * (n + 1) // 2  # noqa: E731
+    report("halves", count, pairs(7 * pairs(7)), {
+        7**6: "that is all ways; many are the same", (7 * pairs(7))**2: "the two branches may be exchanged too",
+        pairs(7**3): "the leaves of a branch may be exchanged too", 7**6 / 8: "a pair of equal operations has no double: exchange changes nothing",
+        7 * 21 * (7 * 21 + 1) // 2: "two leaves may be equal: 28 unordered pairs of seven, not 21",
+        math.comb(7 * pairs(7), 2): "the two branches may be equal"}, tolerance=1e-9)
+
+
+def depth_deviations(deviations):
+    """Notebook 01, exercise 3: blocks kept are 6 + a binomial of 15 with probability 6/7; 13 in units of its deviations."""
+    mean, sd = 6 + 15 * 6 / 7, math.sqrt(15 * 6 / 49)
+    report("deviations", deviations, (mean - 13) / sd, {
+        (13 - mean) / sd: "the number of deviations below is asked for: positive", mean - 13: "those are blocks; divide by the standard deviation",
+        (mean - 13) / sd**2: "divide by the standard deviation, not by the variance",
+        (18 - 13) / math.sqrt(21 * 6 / 49): "only fifteen edges have Zero as a candidate",
+        mean: "that is the mean itself", sd: "that is the standard deviation itself"}, tolerance=5e-3)
+
+
 # -- 02 binary gates ---------------------------------------------------------------------------------------------------
 
 
@@ -201,6 +231,33 @@ def width_macs(factor):
 
 
 # -- 08 specialisation -------------------------------------------------------------------------------------------------
+
+
+def away_from_home(factor):
+    """Notebook 08, exercise 1: geometric mean over Table 4 of (network on a foreign device) / (that device's own network)."""
+    own = 5.1, 138.7, 78
+    foreign = (7.4, 7.2), (204.9, 164.1), (124, 116)
+    ratios = [time / home for times, home in zip(foreign, own) for time in times]
+    wanted = math.prod(ratios) ** (1 / 6)
+    report("factor", factor, wanted, {
+        sum(ratios) / 6: "that is the arithmetic mean; take the sixth root of the product", 1 / wanted: "the other way round: how much slower",
+        math.prod(ratios) ** (1 / 9): "the three networks at home do not belong in the mean", math.prod(ratios): "that is the product; take its sixth root",
+        wanted - 1: "a factor is asked for: add 1", math.prod(time / home for row, home in zip(
+            ((204.9, 124), (7.4, 116), (7.2, 164.1)), own) for time in row) ** (1 / 6): "divide by another network on the same device"})
+
+
+def opposite_pairs(pairs):
+    """Notebook 08, exercise 2: pairs of the zoo that the two files of data/results/ put in opposite order."""
+    report("pairs", pairs, 3, {75: "those are the pairs in the same order", 78: "those are all pairs", 6: "count each pair once",
+                               72 / 78: "that is Kendall's τ; the number of pairs is asked for", 3 / 78: "that is their share; how many are there?"}, tolerance=1e-6)
+
+
+def least_time(ms):
+    """Notebook 08, exercise 3: the fastest network of at least 400 million MACs, by the onnxruntime table."""
+    report("time", ms, 6.1903, {
+        4.9641: "the fixed part (stem, first block, head) takes time too", 6.9166: "the fixed part has MACs too: fewer are left for the edges",
+        19.4247: "that is by the EPYC's table (a); take that of onnxruntime", 14.9250: "that is by the EPYC's table (b); take that of onnxruntime"},
+        tolerance=5e-3)
 
 
 # -- 09 paper tables and figures ---------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import torch
 from IPython.display import display
 
 from . import plots
+from .architecture import Architecture
 
 
 def scrub(history, names):
@@ -26,3 +27,31 @@ def sample_path(names):
         display(plots.path_probabilities(p, names, drawn.tolist()))
 
     return ipywidgets.VBox([*alphas.values(), draws, ipywidgets.interactive_output(show, {"draws": draws, **alphas})])
+
+
+def builder(space, *costs):
+    """A menu of operations for every edge of the mobile space; below them what the network costs, and its drawing (plots.network).
+
+    `costs` are objective.Costs of the space, each shown in its unit. Tab moves between the menus, arrow keys choose.
+    """
+    menus = {edge.name: ipywidgets.Dropdown(options=edge.candidates, description=edge.name.removeprefix("stage"),
+                                            layout={"width": "150px"}, style={"description_width": "28px"}) for edge in space.edges()}
+    stages = [[menu for name, menu in menus.items() if name.startswith(stage + ".")] for stage in dict.fromkeys(n.split(".")[0] for n in menus)]
+
+    def show(**choices):
+        network = Architecture(space, tuple(choices[name] for name in menus))
+        print("   ".join(f"{cost.of(network):,.{2 if cost.unit == 'ms' else 0}f} {cost.unit}" for cost in costs))
+        display(plots.network(network))
+    return ipywidgets.VBox([*map(ipywidgets.HBox, stages), ipywidgets.interactive_output(show, menus)])
+
+
+def devices(networks, ms):
+    """A switch between networks specialised for devices; below it the drawing (plots.network) and the latencies.
+
+    `networks` maps a device to its Architecture; `ms` is a DataFrame with a row for each of them and a column a clock.
+    """
+    switch = ipywidgets.ToggleButtons(options=list(networks), description="found for")
+
+    def show(device):
+        display(plots.network(networks[device], "   ".join(f"{clock}: {time:.3g} ms" for clock, time in ms.loc[device].items())))
+    return ipywidgets.VBox([switch, ipywidgets.interactive_output(show, {"device": switch})])
