@@ -24,6 +24,16 @@ def test_the_stored_networks_are_5000_in_50000_visits_of_more_than_an_hour():
     assert 3 * (visits.ms + visits.reference_ms).sum() / 3.6e6 > 1  # warm-up and two turns, in hours
 
 
+def test_on_another_split_the_rmse_lies_at_the_noise_floor_and_200_networks_show_every_block_dozens_of_times():
+    timings = pl.latency.Timings.load(notebook.DATA / "latency" / "mobile_cpu.csv")
+    repeats, pick = timings.repeats(), lambda indices: [timings.architectures[i] for i in indices]
+    order = np.random.default_rng(1).permutation(5000)
+    report = pl.latency.Model().fit(pick(order[:4000]), repeats[order[:4000]]).report(pick(order[4000:]), repeats[order[4000:]])
+    assert report["rmse"] == pytest.approx(report["noise"], rel=0.02)
+    seen = pd.Series([b for a in pick(order[:200]) for b in a.space.blocks(a.choices)[4:] if b.operation != "Zero"]).value_counts()
+    assert len(seen) == 66 and seen.min() >= 24
+
+
 def test_the_pixel_profile_and_the_rows_of_the_table():
     """Three blocks of proxyless_mobile: 16.8 ms in the profile, 18.8 in the table at the narrower width; the sums 80.7 and 80.5."""
     if not (RELEASED / "proxyless_mobile_pixel1_profile.txt").exists():
@@ -76,6 +86,7 @@ def test_what_the_text_says_of_pairs_of_the_front_and_of_targets(sweep):
     assert len(zero) == 2 and set(zero.network) == {"666666"} and set(zero.weight) == {0.6}
     front = plots.pareto(trained)
     fast = front[front.latency < 3]
+    assert {plots.preferred(trained, price).name for price in np.geomspace(1e-4, 10, 500)} < set(front.index)
     assert (fast.kind == "searched").sum() >= len(fast) - 1 and trained.cross_entropy[trained.latency > 3].max() < 0.08
     off = sweep[sweep.weight.isna()].assign(off=lambda t: t.expected / 2 - 1, derived=lambda t: abs(t.latency / 2 - 1)).groupby("kind")
     assert abs(off.off.max()[["two-path", "combined"]]).max() < 0.04 and abs(off.off.min()[["two-path", "combined"]]).max() < 0.04
