@@ -121,7 +121,7 @@ def latency_against_weight(table, live=None, unit="ms"):
         if live is not None:
             ax.plot([weights.index(w) for w in live.weight], live[column], marker, color=BLACK, markersize=5, label=f"{label}, this run")
     ax.set_xticks(range(len(weights)), [f"{w:g}" for w in weights])
-    ax.set(xlabel=f"weight λ₂ of the penalty (1/{unit})", ylabel=f"latency ({unit})", ylim=(0, None))
+    ax.set(xlabel=f"weight λ₂ of the penalty (nats/{unit})", ylabel=f"latency ({unit})", ylim=(0, None))
     ax.legend()
     return figure
 
