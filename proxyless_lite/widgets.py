@@ -55,3 +55,13 @@ def devices(networks, ms):
     def show(device):
         display(plots.network(networks[device], "   ".join(f"{clock}: {time:.3g} ms" for clock, time in ms.loc[device].items())))
     return ipywidgets.VBox([switch, ipywidgets.interactive_output(show, {"device": switch})])
+
+
+def front(networks):
+    """A slider for the price λ₂ and one for the latency budget; below them the front of `networks` (plots.front)."""
+    fastest, slowest = networks.latency.min(), networks.latency.max()
+    wide = {"style": {"description_width": "9em"}, "layout": {"width": "32em"}}
+    price = ipywidgets.FloatLogSlider(value=0.03, base=10, min=-3, max=0, step=0.05, description="λ₂ (nats/ms)", readout_format=".3f", **wide)
+    budget = ipywidgets.FloatSlider(value=(fastest + slowest) / 2, min=fastest, max=slowest, step=0.05, description="budget (ms)", **wide)
+    show = lambda price, budget: display(plots.front(networks, price, budget))  # noqa: E731
+    return ipywidgets.VBox([price, budget, ipywidgets.interactive_output(show, {"price": price, "budget": budget})])
