@@ -3,6 +3,8 @@
 from .gates import estimators, memory_by_candidates
 from .latency import drift, learning_curve, predicted_against_measured
 from .networks import network
+from .paper import accuracy_against_latency, networks, platforms, save, search_cost, tree_network
 from .runs import (accuracy_against_cost, against_random, cost_history, images, latency_against_weight, loss_forms, probabilities,
                    search_history, training_history)
+from .schematics import binary_gates, latency_loss
 from .style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, STYLE, Figure, new_figure

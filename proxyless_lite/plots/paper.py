@@ -1,0 +1,159 @@
+"""The paper's figures from data: 1 (search cost), 4 (accuracy against latency), 6 (networks), and Table 4 as bars."""
+
+import io
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.patches import Patch
+from PIL import Image
+
+from .style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, described, new_figure
+
+KERNELS = {"3": (BLUE, ""), "5": (ORANGE, "//"), "7": (RED, "xx")}  # colour and hatch, as in plots.network
+TREE = {"DW 3x3": (BLUE, "3"), "DW 5x5": (ORANGE, "5"), "DW 7x7": (RED, "7"), "DW 3x3 d2": ("#56B4E9", "d"),
+        "avg 3x3": (GREEN, "a"), "max 3x3": (PURPLE, "m"), "identity": ("0.92", "i")}
+
+
+def save(figure, path):
+    """Write `path`.png (in 64 colours, small) and `path`.svg, the same bytes each time. Returns the figure."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(drawn := io.BytesIO(), format="png")
+    Image.open(drawn).convert("RGB").quantize(64).save(f"{path}.png", optimize=True)
+    with plt.rc_context({"svg.hashsalt": "proxyless_lite"}):
+        figure.savefig(f"{path}.svg", metadata={"Date": None, "Creator": None, "Description": figure.get_label()})
+    return figure
+
+
+@described
+def search_cost(table):
+    """Figure 1: what a search costs in time and memory, as multiples of normal training, the paper's bars beside ours.
+
+    `table` as from paper.figure1: row, quantity, unit, paper, ratio, ours."""
+    figure, axes = new_figure(1, 2, figsize=(9, 3), sharey=True)
+    rows = table.row.unique()
+    places = np.arange(len(rows))
+    for ax, (quantity, part) in zip(axes, table.groupby("quantity", sort=False)):
+        part = part.set_index("row").loc[rows]
+        ax.barh(places - 0.19, part.ratio, 0.36, color=BLUE, label="paper, read off its figure")
+        ax.barh(places + 0.19, part.ours, 0.36, color="white", edgecolor=BLACK, hatch="//", label="measured here, ratio of a step")
+        for y, (_, row) in zip(places, part.iterrows()):
+            ax.text(row.ratio * 1.06, y - 0.19, f"{row.ratio:g} ({row.paper:,.0f} {row.unit})", va="center", fontsize=9)
+            told = "not measured" if np.isnan(row.ours) else f"{row.ours:.1f}"
+            ax.text(1.06 * (0.85 if np.isnan(row.ours) else row.ours), y + 0.19, told, va="center", fontsize=9)
+        ax.set(xscale="log", xlim=(0.8, 4000 if quantity == "Search cost" else 60), yticks=places, yticklabels=rows,
+               xlabel=f"{quantity.lower()} (multiples of normal training)")
+        ax.set_xticks(ticks := [t for t in (1, 10, 100, 1000) if t < ax.get_xlim()[1]], ticks)
+        ax.minorticks_off()
+        ax.grid(axis="y", visible=False)
+    axes[0].invert_yaxis()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    return figure
+
+
+@described
+def accuracy_against_latency(printed, predicted, same=None):
+    """Figure 4: ImageNet top-1 accuracy against latency on the Pixel 1, the paper's points and our predictions.
+
+    Both map a name to (ms, top-1 %), `predicted` to (ms, top-1 %, sd of ms); `same` = (ms, ms, top-1 %, text) draws an arrow
+    between two networks of equal accuracy."""
+    figure, ax = new_figure(figsize=(6.4, 3.8))
+    for (name, points), colour, marker in zip(printed.items(), (BLUE, "0.4"), "Do"):
+        ax.plot(*points, marker + "-", color=colour, label=f"{name}, paper")
+    for (name, (ms, top1, sd)), colour, marker in zip(predicted.items(), (BLUE, "0.4"), "Do"):
+        ax.errorbar(ms, top1, xerr=2 * np.asarray(sd), fmt=marker + ":", color=colour, markerfacecolor="white", capsize=2, linewidth=1,
+                    label=f"{name}, predicted ± 2 sd")
+    if same:
+        ax.annotate("", same[1::-1][:1] + same[2:3], same[:1] + same[2:3], arrowprops={"arrowstyle": "<->", "color": BLACK})
+        ax.text((same[0] + same[1]) / 2, same[2] + 0.25, same[3], ha="center", fontsize=9)
+    ax.set(xlabel="latency on the Pixel 1, batch 1 (ms)", ylabel="ImageNet top-1 (%)")
+    ax.legend(loc="lower right")
+    return figure
+
+
+@described
+def platforms(table, labels):
+    """Table 4 as bars: three networks on each platform, relative to the fastest there; numbers are milliseconds.
+
+    `table` has a row a platform and a column a network, in ms; `labels` names the networks."""
+    figure, ax = new_figure(figsize=(9, 3.2))
+    looks = (("0.25", ""), ("0.6", "//"), ("white", ".."))
+    for k, (name, (colour, hatch)) in enumerate(zip(table, looks)):
+        relative = table[name] / table.min(axis=1)
+        places = np.arange(len(table)) + 0.27 * (k - 1)
+        ax.bar(places, relative, 0.25, color=colour, hatch=hatch, edgecolor=BLACK, linewidth=0.8, label=labels[name])
+        for x, y, ms in zip(places, relative, table[name]):
+            ax.text(x, y + 0.02, f"{ms:.3g}", ha="center", fontsize=9)
+    ax.axvline(len(table) / 2 - 0.5, color="0.5", linewidth=0.8)
+    ax.set_xticks(range(len(table)), table.index)
+    ax.set(ylabel="latency / fastest network's", ylim=(0, 2))
+    ax.grid(axis="x", visible=False)
+    ax.legend(title="found for", ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.3))
+    return figure
+
+
+@described
+def networks(architectures):
+    """Figure 6: networks of MBConv blocks, one row each; height is the expansion, colour and hatch the kernel.
+
+    `architectures` maps a title to an Architecture. Blocks left out have no bar; grey lines mark where the image is halved; below
+    each block stand the channels and the size (px) of what it gives. Raises ValueError for a network of other blocks.
+    """
+    chains = {title: shown_blocks(architecture) for title, architecture in architectures.items()}
+    longest = max(map(len, chains.values()))
+    figure, axes = new_figure(len(chains), 1, figsize=(0.42 * longest + 0.6, 2.1 * len(chains) + 0.4), squeeze=False)
+    for ax, (title, blocks) in zip(axes.flat, chains.items()):
+        for place, block in enumerate(blocks):
+            draw_block(ax, place, block)
+            if block.stride == 2:
+                ax.axvline(place - 0.5, color="0.6", linewidth=1)
+        ax.set(ylim=(0, 11), yticks=(1, 3, 6), ylabel="expansion", xticks=(), xlim=(-0.8, longest - 0.2))
+        ax.set_title(title, loc="left")
+        ax.grid(False)
+        ax.text(-0.9, -0.35, "channels\nsize", ha="right", va="top", fontsize=9)
+    handles = [Patch(facecolor=colour, hatch=hatch, edgecolor="white", label=f"{k}×{k}") for k, (colour, hatch) in KERNELS.items()]
+    figure.legend(handles=handles, ncols=3, title="kernel", loc="outside upper right")
+    return figure
+
+
+def shown_blocks(architecture):
+    """The MBConv blocks of a network, in order, those left out (Zero) not among them."""
+    edges = architecture.space.edges()
+    blocks = [b for b in architecture.space.fixed if b.operation.startswith("MB")]
+    blocks += [edge.block(choice) for edge, choice in zip(edges, architecture.choices) if choice != "Zero"]
+    if not blocks or not all(b.operation.startswith("MB") for b in blocks):
+        raise ValueError(f"{architecture.space} is not made of MBConv blocks; draw a network of the tree space with plots.paper.tree_network")
+    return blocks
+
+
+def draw_block(ax, place, block):
+    """One bar, its operation above it, and its output's shape below it."""
+    expansion, kernel = block.operation[2:].split(" ")
+    colour, hatch = KERNELS.get(kernel[0], (GREEN, ".."))
+    ax.bar(place, int(expansion), 0.84, color=colour, hatch=hatch, edgecolor="white")
+    ax.text(place, int(expansion) + 0.3, block.operation.replace("x", "×"), rotation=90, fontsize=9, ha="center", va="bottom")
+    ax.text(place, -0.35, f"{block.out_channels}\n{-(-block.input_size // block.stride)}", ha="center", va="top", fontsize=9)
+
+
+@described
+def tree_network(architecture, title=""):
+    """A network of the tree space: one column a block, one cell an edge; colour and letter are the operation."""
+    rows = [edges for _, edges in architecture.space.rows]
+    remaining = iter(architecture.choices)
+    figure, ax = new_figure(figsize=(max(4.5, 0.165 * len(rows) + 1), 3.4))
+    cells = np.ones((max(rows), len(rows), 3))
+    for x, count in enumerate(rows):
+        for y in range(count):
+            colour, letter = TREE[next(remaining)]
+            cells[y, x] = to_rgb(colour)
+            ax.text(x + 1, y + 1, letter, ha="center", va="center", fontsize=9)
+    ax.imshow(cells, aspect="auto", interpolation="nearest", extent=(0.5, len(rows) + 0.5, max(rows) + 0.5, 0.5))
+    for x, (shape, _) in enumerate(architecture.space.rows):
+        ax.axvline(x + 0.5, color=BLACK if " s2 " in shape else "white", linewidth=1.2 if " s2 " in shape else 0.5)
+    ax.set(xlabel="block, in network order", ylabel="edge in the block", yticks=(1, 4, 8, 12), title=title)
+    ax.grid(False)
+    handles = [Patch(facecolor=colour, label=f"{letter}: {name}") for name, (colour, letter) in TREE.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    return figure
