@@ -18,7 +18,7 @@ from .spaces.mobile import STAGES, make_divisible
 
 DATA = Path(__file__).parents[1] / "data"
 PROVENANCE = ("paper", "released", "recomputed", "measured here", "not reproduced")
-TIMED = {"CPU latency": "zoo_cpu.csv", "GPU latency": "zoo_cuda.csv"}  # column of the paper -> what was measured; may be absent
+TIMED = {"CPU latency": "zoo_cpu.csv", "GPU latency": "zoo_cuda.csv"}  # column of the paper -> file, may be absent
 NETWORKS = (*(name for name in zoo.RELEASED if name != "proxyless_cifar"), *zoo.BASELINES)  # all of ImageNet that can be built
 
 
@@ -26,12 +26,14 @@ NETWORKS = (*(name for name in zoo.RELEASED if name != "proxyless_cifar"), *zoo.
 
 
 def numbers(folder=DATA / "paper"):
-    """Every number of Tables 1–4 and Figures 1, 4 and 5, and those of the text: a frame source, row, column, unit, value, network.
+    """Every number of Tables 1–4, of Figures 1, 4 and 5, and of the text.
 
-    `network` is its name in the zoo, where that has it; "a / b" and "a - b" name a ratio and a difference.
+    A frame source, row, column, unit, printed, network, value: `network` is its name in the zoo, where that has it; "a / b"
+    and "a - b" name a ratio and a difference. `printed` has the digits that the paper gives, `value` is the same as a float.
     """
-    files = [pd.read_csv(folder / f"{name}.csv", keep_default_na=False) for name in ("tables", "figures", "text")]
-    return pd.concat(files, ignore_index=True)
+    files = [pd.read_csv(folder / f"{name}.csv", dtype=str, keep_default_na=False) for name in ("tables", "figures", "text")]
+    found = pd.concat(files, ignore_index=True).rename(columns={"value": "printed"})
+    return found.assign(value=found.printed.astype(float))
 
 
 # -- ours --------------------------------------------------------------------------------------------------------------
@@ -118,7 +120,7 @@ def pixel1_latencies():
 def predict_pixel1(table):
     """Latencies on the Pixel 1: rows of the released table, and where it has none the model fitted to it.
 
-    A frame network, ms, sd, blocks, missing: `sd` is the model's uncertainty, `missing` counts blocks that are not in the table.
+    A frame network, ms, sd, blocks, missing: `sd` is the model's uncertainty, `missing` counts blocks not in the table.
     """
     model, rows = latency.Model().fit(table), []
     networks = {name: zoo.RELEASED[name]() for name in NETWORKS if name in zoo.RELEASED}
@@ -135,7 +137,7 @@ def mobilenet_v2(width=1.0):
     """MobileNetV2 as an Architecture of the mobile space: MB6 3x3 everywhere, fewer blocks a stage, its own widths."""
     widths = [make_divisible(width * w) for w in (32, 16, 24, 32, 64, 96, 160, 320)]
     head = make_divisible(1280 * max(1, width))
-    return in_stages((*widths, head), ["MB6 3x3"] * 2, ["MB6 3x3"] * 3, ["MB6 3x3"] * 4, ["MB6 3x3"] * 3, ["MB6 3x3"] * 3, ["MB6 3x3"])
+    return in_stages((*widths, head), *(["MB6 3x3"] * depth for depth in (2, 3, 4, 3, 3, 1)))
 
 
 def mnasnet():
@@ -146,7 +148,7 @@ def mnasnet():
 
 def in_stages(widths, *stages):
     """The Architecture of these widths whose stages have these blocks first, then none."""
-    choices = [c for stage, (_, depth, _) in zip(stages, STAGES) for c in stage + ["Zero"] * (depth - len(stage))]
+    choices = [c for stage, (_, depth, _) in zip(stages, STAGES) for c in (*stage, *["Zero"] * (depth - len(stage)))]
     return Architecture(spaces.mobile(widths=widths), tuple(choices))
 
 
@@ -156,8 +158,8 @@ def in_stages(widths, *stages):
 def compare(ours, paper=None):
     """The paper's numbers (by default all) with ours beside them: columns ours, sd, provenance and how are added.
 
-    Each number has one provenance. Numbers on networks that are not ours to build are the *paper*'s alone. Where we could
-    have a value and have none, or where a prediction is more than two of its standard deviations off, it is *not reproduced*.
+    Each number has one provenance. Numbers of others' networks are the *paper*'s alone. Where we could have a value and
+    have none, or where a prediction is more than two of its standard deviations off, it is *not reproduced*.
     """
     paper = numbers() if paper is None else paper
     known = {(row.network, row.column): row for row in ours.itertuples()}
@@ -169,7 +171,8 @@ def compare(ours, paper=None):
 def relation(number, known, printed):
     """Our value of a number of the paper as (value, sd, provenance, how), or None.
 
-    `known` maps (network, column) to rows of ours. In a relation, a network of which we know nothing counts with the paper's number.
+    `known` maps (network, column) to rows of ours, `printed` to the paper's values: in a relation, a network of which we
+    know nothing counts with those.
     """
     left, sign, right = (number.network.partition(" / ") if "/" in number.network else number.network.partition(" - "))
     parts = [known.get((name, number.column)) for name in (left, right) if name]
@@ -192,9 +195,7 @@ def judged(number, found):
         built = number.network in zoo.BASELINES and number.column.endswith("latency")
         return math.nan, math.nan, *(("not reproduced", "not run or not measured here") if theirs or built else ("paper", ""))
     value, sd, provenance, how = found
-    if abs(value - number.value) > 2 * sd:
-        return value, sd, "not reproduced", how
-    return value, sd, provenance, how
+    return value, sd, "not reproduced" if abs(value - number.value) > 2 * sd else provenance, how
 
 
 def table(compared, source):
@@ -202,7 +203,7 @@ def table(compared, source):
     rows = compared[compared.source == source]
     columns = {}
     for column, part in rows.groupby("column", sort=False):
-        columns[f"{column} ({part.unit.iloc[0]})"] = part.set_index("row").value.map("{:g}".format)
+        columns[f"{column} ({part.unit.iloc[0]})"] = part.set_index("row").printed
         columns[f"{column}: ours"] = pd.Series([shown(r) for r in part.itertuples()], index=part.row)
     return pd.DataFrame(columns, index=rows.row.unique()).fillna("–")
 
@@ -218,8 +219,8 @@ def shown(row):
 def figure1(step_cost, alpha_every=5):
     """Figure 1's bars as multiples of normal training, the paper's beside ours: a frame row, quantity, paper, ratio, ours.
 
-    `step_cost` is the table of data/results/step_cost.csv for one space: ours are the costs of a search *step* (a weight step and
-    1 / `alpha_every` of an α step) over a plain training step, and the larger memory of the two.
+    `step_cost` is the table of data/results/step_cost.csv for one space: ours are the costs of a search *step* (a weight
+    step and 1 / `alpha_every` of an α step) over a plain training step, and the larger memory of the two.
     """
     cost = step_cost.set_index("step")
     steps = {"Normal training": None, "DARTS & One-Shot": ("all_paths", "darts"), "Proxyless": ("weight", "two_path")}

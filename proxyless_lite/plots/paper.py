@@ -5,6 +5,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from IPython.display import Image as Shown
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
 from PIL import Image
@@ -17,14 +18,16 @@ TREE = {"DW 3x3": (BLUE, "3"), "DW 5x5": (ORANGE, "5"), "DW 7x7": (RED, "7"), "D
 
 
 def save(figure, path):
-    """Write `path`.png (in 64 colours, small) and `path`.svg, the same bytes each time. Returns the figure."""
+    """Write `path`.png (in 64 colours, small) and `path`.svg, the same bytes each time. Returns the PNG, to be shown."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # the layout stays as it is now; a second pass would move things a little
     figure.savefig(drawn := io.BytesIO(), format="png")
-    Image.open(drawn).convert("RGB").quantize(64).save(f"{path}.png", optimize=True)
+    Image.open(drawn).convert("RGB").quantize(64).save(png := Path(f"{path}.png"), optimize=True)
     with plt.rc_context({"svg.hashsalt": "proxyless_lite"}):
         figure.savefig(f"{path}.svg", metadata={"Date": None, "Creator": None, "Description": figure.get_label()})
-    return figure
+    return Shown(data=png.read_bytes(), width=round(100 * figure.get_figwidth()), metadata={"alt": figure.get_label()})
 
 
 @described
@@ -38,7 +41,8 @@ def search_cost(table):
     for ax, (quantity, part) in zip(axes, table.groupby("quantity", sort=False)):
         part = part.set_index("row").loc[rows]
         ax.barh(places - 0.19, part.ratio, 0.36, color=BLUE, label="paper, read off its figure")
-        ax.barh(places + 0.19, part.ours, 0.36, color="white", edgecolor=BLACK, hatch="//", label="measured here, ratio of a step")
+        ax.barh(places + 0.19, part.ours, 0.36, color="white", edgecolor=BLACK, hatch="//",
+                label="measured here, ratio of a step")
         for y, (_, row) in zip(places, part.iterrows()):
             ax.text(row.ratio * 1.06, y - 0.19, f"{row.ratio:g} ({row.paper:,.0f} {row.unit})", va="center", fontsize=9)
             told = "not measured" if np.isnan(row.ours) else f"{row.ours:.1f}"
@@ -63,11 +67,11 @@ def accuracy_against_latency(printed, predicted, same=None):
     for (name, points), colour, marker in zip(printed.items(), (BLUE, "0.4"), "Do"):
         ax.plot(*points, marker + "-", color=colour, label=f"{name}, paper")
     for (name, (ms, top1, sd)), colour, marker in zip(predicted.items(), (BLUE, "0.4"), "Do"):
-        ax.errorbar(ms, top1, xerr=2 * np.asarray(sd), fmt=marker + ":", color=colour, markerfacecolor="white", capsize=2, linewidth=1,
-                    label=f"{name}, predicted ± 2 sd")
+        ax.errorbar(ms, top1, xerr=2 * np.asarray(sd), fmt=marker + ":", color=colour, markerfacecolor="white", capsize=2,
+                    linewidth=1, label=f"{name}, predicted ± 2 sd")
     if same:
         ax.annotate("", same[1::-1][:1] + same[2:3], same[:1] + same[2:3], arrowprops={"arrowstyle": "<->", "color": BLACK})
-        ax.text((same[0] + same[1]) / 2, same[2] + 0.25, same[3], ha="center", fontsize=9)
+        ax.text(0.73 * same[0] + 0.27 * same[1], same[2] - 0.3, same[3], ha="center", va="top", fontsize=9)
     ax.set(xlabel="latency on the Pixel 1, batch 1 (ms)", ylabel="ImageNet top-1 (%)")
     ax.legend(loc="lower right")
     return figure
@@ -87,6 +91,7 @@ def platforms(table, labels):
         for x, y, ms in zip(places, relative, table[name]):
             ax.text(x, y + 0.02, f"{ms:.3g}", ha="center", fontsize=9)
     ax.axvline(len(table) / 2 - 0.5, color="0.5", linewidth=0.8)
+    ax.set_axisbelow(True)
     ax.set_xticks(range(len(table)), table.index)
     ax.set(ylabel="latency / fastest network's", ylim=(0, 2))
     ax.grid(axis="x", visible=False)
@@ -113,7 +118,8 @@ def networks(architectures):
         ax.set_title(title, loc="left")
         ax.grid(False)
         ax.text(-0.9, -0.35, "channels\nsize", ha="right", va="top", fontsize=9)
-    handles = [Patch(facecolor=colour, hatch=hatch, edgecolor="white", label=f"{k}×{k}") for k, (colour, hatch) in KERNELS.items()]
+    handles = [Patch(facecolor=colour, hatch=hatch, edgecolor="white", label=f"{kernel}×{kernel}")
+               for kernel, (colour, hatch) in KERNELS.items()]
     figure.legend(handles=handles, ncols=3, title="kernel", loc="outside upper right")
     return figure
 
@@ -124,7 +130,8 @@ def shown_blocks(architecture):
     blocks = [b for b in architecture.space.fixed if b.operation.startswith("MB")]
     blocks += [edge.block(choice) for edge, choice in zip(edges, architecture.choices) if choice != "Zero"]
     if not blocks or not all(b.operation.startswith("MB") for b in blocks):
-        raise ValueError(f"{architecture.space} is not made of MBConv blocks; draw a network of the tree space with plots.paper.tree_network")
+        raise ValueError(f"{architecture.space} is not made of MBConv blocks; "
+                         f"draw a network of the tree space with plots.tree_network")
     return blocks
 
 

@@ -15,9 +15,11 @@ def binary_gates():
     figure, axes = new_figure(1, 2, figsize=(9, 4))
     weight = {1: "active"}
     alpha = {1: "active", 3: "probed"}
-    for ax, paths, title, told in zip(axes, (weight, alpha), ("weight step: training images", "α step: validation images"), (
-            "one path is drawn with probability p; its weights move,\nα is frozen, the other paths do not run",
-            "two paths are drawn; their α move, all weights are frozen;\nthe probed path (dashed) is computed in backward and dropped")):
+    titles = "weight step: training images", "α step: validation images"
+    below = ("one path is drawn with probability p; its weights move,\nα is frozen, the other paths do not run",
+             "two paths are drawn; their α move, all weights are frozen;\n"
+             "the probed path (dashed) is computed in backward and dropped")
+    for ax, paths, title, told in zip(axes, (weight, alpha), titles, below):
         mixed_operation(ax, paths, learns_alpha="probed" in paths.values())
         ax.set_title(title)
         ax.text(0.5, -0.14, told, ha="center", va="top", fontsize=9.5)
@@ -36,15 +38,17 @@ def mixed_operation(ax, paths, learns_alpha):
         x, role = 0.1 + 0.8 * k / 3, paths.get(k)
         for start, end in (((0.5, 0.06), (x, 0.26)), ((x, 0.46), (x, 0.6)), ((x, 0.72), (0.5, 0.94))):
             ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0, **looks[role]})
-        ax.add_patch(FancyBboxPatch((x - 0.085, 0.27), 0.17, 0.18, boxstyle="round,pad=0.01", facecolor=colour if role else "white",
-                                    edgecolor=colour, alpha=1 if role == "active" else 0.45 if role else 1, linewidth=1.5,
+        ax.add_patch(FancyBboxPatch((x - 0.085, 0.27), 0.17, 0.18, boxstyle="round,pad=0.01", edgecolor=colour, linewidth=1.5,
+                                    facecolor=colour if role else "white", alpha=0.45 if role == "probed" else 1,
                                     hatch="//" if role == "probed" else None))
-        ax.text(x, 0.36, name, ha="center", va="center", fontsize=9.5, color=BLACK if colour in (ORANGE, PURPLE) or role != "active" else "white")
+        ax.text(x, 0.36, name, ha="center", va="center", fontsize=9.5)
         node(ax, x, 0.66, "1" if role == "active" else "0", filled=role == "active")
         moved = learns_alpha and role
-        ax.text(x + 0.07, 0.66, rf"$\alpha_{k + 1}$" + (r"$\,\updownarrow$" if moved else ""), va="center", fontsize=10, color=RED if moved else "0.4")
+        ax.text(x + 0.07, 0.66, rf"$\alpha_{k + 1}$" + (r"$\,\updownarrow$" if moved else ""), va="center", fontsize=10,
+                color=RED if moved else "0.4")
     if learns_alpha:
-        ax.text(1.06, 0.88, r"$\partial L/\partial g_j = \langle\nabla_y L,\ o_j(x)\rangle$", ha="right", fontsize=10, color=RED)
+        eq9 = r"$\partial L/\partial g_j = \langle\nabla_y L,\ o_j(x)\rangle$"
+        ax.text(1.06, 0.88, eq9, ha="right", fontsize=10, color=RED)
 
 
 def node(ax, x, y, text, filled=False):
@@ -64,9 +68,9 @@ def latency_loss(names, probabilities, latencies, unit="ms"):
     chain(figure.add_subplot(grid[0, :]))
     products = np.asarray(probabilities) * latencies
     places = np.arange(len(names))
-    for ax, values, title, label in zip(axes[1], (probabilities, latencies, products), (
-            r"path weights $p_j = \mathrm{softmax}(\alpha)_j$", r"× latency $F(o_j)$", rf"= {products.sum():.2f} {unit}: $E[\mathrm{{latency}}_i]$"),
-            ("probability", unit, unit)):
+    titles = (r"path weights $p_j = \mathrm{softmax}(\alpha)_j$", r"× latency $F(o_j)$",
+              rf"= {products.sum():.2f} {unit}: $E[\mathrm{{latency}}_i]$")                             # Eq. (5)
+    for ax, values, title, label in zip(axes[1], (probabilities, latencies, products), titles, ("probability", unit, unit)):
         for y, name, value in zip(places, names, values):
             colour, hatch = KERNELS.get(name.split(" ")[-1][0], ("0.6", ""))
             ax.barh(y, value, 0.7, color=colour, hatch=hatch, edgecolor="white")
@@ -80,17 +84,22 @@ def latency_loss(names, probabilities, latencies, unit="ms"):
 
 def chain(ax):
     """Blocks in a row, each with its expected latency, their sum, and the loss."""
-    for x, text, looks in ((0.02, "block 1", "-"), (0.18, "…", None), (0.25, "block i", "-"), (0.41, "…", None), (0.48, "block n", "-")):
-        if looks:
-            ax.add_patch(FancyBboxPatch((x, 0.66), 0.13, 0.24, boxstyle="round,pad=0.008", facecolor="0.95", edgecolor=BLACK))
-            ax.annotate("", (x + 0.065, 0.36), (x + 0.065, 0.64), arrowprops={"arrowstyle": "-|>", "color": GREEN, "linestyle": "--"})
-        ax.text(x + 0.065 if looks else x + 0.02, 0.78, text, ha="center", va="center", fontsize=10)
+    latency, solid = {"arrowstyle": "-|>", "color": GREEN, "linestyle": "--"}, {"arrowstyle": "-|>", "color": BLACK}
+    box = {"boxstyle": "round,pad=0.008", "edgecolor": BLACK}
+    for x, text in ((0.02, "block 1"), (0.25, "block i"), (0.48, "block n")):
+        ax.add_patch(FancyBboxPatch((x, 0.66), 0.13, 0.24, facecolor="0.95", **box))
+        ax.text(x + 0.065, 0.78, text, ha="center", va="center", fontsize=10)
+        ax.annotate("", (x + 0.065, 0.36), (x + 0.065, 0.64), arrowprops=latency)
     for start, end in ((0.16, 0.185), (0.215, 0.24), (0.39, 0.415), (0.445, 0.47), (0.62, 0.7)):
-        ax.annotate("", (end, 0.78), (start, 0.78), arrowprops={"arrowstyle": "-|>", "color": BLACK})
-    ax.text(0.315, 0.24, r"$E[\mathrm{latency}] = \sum_i E[\mathrm{latency}_i]$", ha="center", va="center", fontsize=11, color=GREEN)
-    ax.annotate("", (0.7, 0.34), (0.46, 0.24), arrowprops={"arrowstyle": "-|>", "color": GREEN, "linestyle": "--"})
-    ax.add_patch(FancyBboxPatch((0.71, 0.22), 0.28, 0.68, boxstyle="round,pad=0.008", facecolor="white", edgecolor=BLACK, linewidth=1.5))
-    for y, text in ((0.78, "Loss = cross-entropy"), (0.56, r"$+\ \lambda_1\,\|w\|^2$"), (0.34, r"$+\ \lambda_2\,E[\mathrm{latency}]$")):
-        ax.text(0.85, y, text, ha="center", va="center", fontsize=10.5, color=GREEN if "latency" in text else BLACK)
+        ax.annotate("", (end, 0.78), (start, 0.78), arrowprops=solid)
+    for x in (0.2, 0.43):
+        ax.text(x, 0.78, "…", ha="center", va="center", fontsize=10)
+    total = r"$E[\mathrm{latency}] = \sum_i E[\mathrm{latency}_i]$"                                        # Eq. (6)
+    ax.text(0.315, 0.24, total, ha="center", va="center", fontsize=11, color=GREEN)
+    ax.annotate("", (0.7, 0.34), (0.46, 0.24), arrowprops=latency)
+    ax.add_patch(FancyBboxPatch((0.71, 0.22), 0.28, 0.68, facecolor="white", linewidth=1.5, **box))
+    for y, text, colour in ((0.78, "Loss = cross-entropy", BLACK), (0.56, r"$+\ \lambda_1\,\|w\|^2$", BLACK),
+                            (0.34, r"$+\ \lambda_2\,E[\mathrm{latency}]$", GREEN)):                      # Eq. (7)
+        ax.text(0.85, y, text, ha="center", va="center", fontsize=10.5, color=colour)
     ax.set(xlim=(0, 1), ylim=(0.1, 1))
     ax.axis("off")
