@@ -1,167 +1,83 @@
-"""Networks drawn, and what spaces of them cost."""
+"""Networks drawn, as in the paper's Figure 6, and networks of the tree space."""
 
 import numpy as np
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.colors import to_rgb
+from matplotlib.patches import Patch
 
-from .style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, described, new_figure
+from .style import BLACK, BLUE, GREEN, KERNELS, ORANGE, OTHER, PURPLE, RED, described, new_figure
 
-KERNELS = {"3": (BLUE, "", "o"), "5": (ORANGE, "//", "s"), "7": (RED, "xx", "^")}  # colour, hatch, marker
-OTHER = GREEN, "..", "D"
+TREE = {"DW 3x3": (BLUE, "3"), "DW 5x5": (ORANGE, "5"), "DW 7x7": (RED, "7"), "DW 3x3 d2": ("#56B4E9", "d"),
+        "avg 3x3": (GREEN, "a"), "max 3x3": (PURPLE, "m"), "identity": ("0.92", "i")}
 
 
 @described
 def network(architecture, title=""):
-    """A network of the mobile space drawn as in Figure 6: one bar a block, its height the expansion, its colour the kernel.
-
-    Blocks left out (Zero) have no bar; grey lines mark where the image is halved; numbers below are channels × size.
-    """
-    figure, ax = new_figure(figsize=(9, 1.9))
-    draw_network(ax, architecture, title)
-    kernel_legend(figure, [ax])
-    return figure
+    """Figure 6, one network of MBConv blocks: height is the expansion, colour and hatch the kernel; as in `networks`."""
+    return networks({title: architecture})
 
 
 @described
 def networks(architectures):
-    """Networks of the mobile space drawn as in Figure 6, one under the other: bars are blocks, height expansion, colour kernel.
+    """Figure 6: networks of MBConv blocks, one row each; height is the expansion, colour and hatch the kernel.
 
-    `architectures` maps a title to an Architecture; else as `network`.
+    `architectures` maps a title to an Architecture. Blocks left out have no bar; grey lines mark where the image is halved; below
+    each block stand the channels and the size (px) of what it gives. Raises ValueError for a network of other blocks.
     """
-    figure, axes = new_figure(len(architectures), 1, figsize=(8.4, 1.6 * len(architectures)), squeeze=False)
-    for ax, (title, architecture) in zip(axes[:, 0], architectures.items()):
-        draw_network(ax, architecture, title)
-    longest = max(ax.get_xlim()[1] for ax in axes[:, 0])
-    for ax in axes[:, 0]:
-        ax.set_xlim(-0.8, longest)
-    kernel_legend(figure, axes[:, 0])
+    chains = {title: shown_blocks(architecture) for title, architecture in architectures.items()}
+    longest = max(map(len, chains.values()))
+    figure, axes = new_figure(len(chains), 1, figsize=(0.42 * longest + 0.6, 2.1 * len(chains) + 0.4), squeeze=False)
+    for ax, (title, blocks) in zip(axes.flat, chains.items()):
+        for place, block in enumerate(blocks):
+            draw_block(ax, place, block)
+            if block.stride == 2:
+                ax.axvline(place - 0.5, color="0.6", linewidth=1)
+        ax.set(ylim=(0, 11), yticks=(1, 3, 6), ylabel="expansion", xticks=(), xlim=(-0.8, longest - 0.2))
+        ax.set_title(title, loc="left")
+        ax.grid(False)
+        ax.text(-0.9, -0.35, "channels\nsize", ha="right", va="top", fontsize=9)
+    handles = [Patch(facecolor=colour, hatch=hatch, edgecolor="white", label=f"{kernel}×{kernel}")
+               for kernel, (colour, hatch, _) in KERNELS.items()]
+    figure.legend(handles=handles, ncols=3, title="kernel", loc="outside upper right")
     return figure
 
 
-def draw_network(ax, architecture, title):
-    place = 0
-    for edge, choice in zip(architecture.space.edges(), architecture.choices):
-        if edge.stride == 2:
-            ax.axvline(place - 0.5, color="0.6", linewidth=1)
-        if choice == "Zero":
-            continue
-        expansion, kernel = choice[2:].split(" ")
-        colour, hatch, _ = KERNELS.get(kernel[0], OTHER)
-        ax.bar(place, int(expansion), 0.8, color=colour, hatch=hatch, edgecolor="white", label=kernel.replace("x", "×"))
-        ax.text(place, -0.3, f"{edge.out_channels}\n{-(-edge.input_size // edge.stride)}", ha="center", va="top", fontsize=9)
-        place += 1
-    ax.set(ylim=(0, 6.9), yticks=(3, 6), ylabel="expansion", xticks=(), xlim=(-0.8, place - 0.2), title=title)
-    ax.text(-0.9, -0.3, "channels\nsize (px)", ha="right", va="top", fontsize=9)
+def shown_blocks(architecture):
+    """The MBConv blocks of a network, in order, those left out (Zero) not among them."""
+    edges = architecture.space.edges()
+    blocks = [b for b in architecture.space.fixed if b.operation.startswith("MB")]
+    blocks += [edge.block(choice) for edge, choice in zip(edges, architecture.choices) if choice != "Zero"]
+    if not blocks or not all(b.operation.startswith("MB") for b in blocks):
+        raise ValueError(f"{architecture.space} is not made of MBConv blocks; "
+                         f"draw a network of the tree space with plots.tree_network")
+    return blocks
+
+
+def draw_block(ax, place, block):
+    """One bar, its operation above it, and its output's shape below it."""
+    expansion, kernel = block.operation[2:].split(" ")
+    colour, hatch, _ = KERNELS.get(kernel[0], OTHER)
+    ax.bar(place, int(expansion), 0.84, color=colour, hatch=hatch, edgecolor="white")
+    ax.text(place, int(expansion) + 0.3, block.operation.replace("x", "×"), rotation=90, fontsize=9, ha="center", va="bottom")
+    ax.text(place, -0.35, f"{block.out_channels}\n{-(-block.input_size // block.stride)}", ha="center", va="top", fontsize=9)
+
+
+@described
+def tree_network(architecture, title=""):
+    """A network of the tree space: one column a block, one cell an edge; colour and letter are the operation."""
+    rows = [edges for _, edges in architecture.space.rows]
+    remaining = iter(architecture.choices)
+    figure, ax = new_figure(figsize=(max(4.5, 0.165 * len(rows) + 1), 3.4))
+    cells = np.ones((max(rows), len(rows), 3))
+    for x, count in enumerate(rows):
+        for y in range(count):
+            colour, letter = TREE[next(remaining)]
+            cells[y, x] = to_rgb(colour)
+            ax.text(x + 1, y + 1, letter, ha="center", va="center", fontsize=9)
+    ax.imshow(cells, aspect="auto", interpolation="nearest", extent=(0.5, len(rows) + 0.5, max(rows) + 0.5, 0.5))
+    for x, (shape, _) in enumerate(architecture.space.rows):
+        ax.axvline(x + 0.5, color=BLACK if " s2 " in shape else "white", linewidth=1.2 if " s2 " in shape else 0.5)
+    ax.set(xlabel="block, in network order", ylabel="edge in the block", yticks=(1, 4, 8, 12), title=title)
     ax.grid(False)
-
-
-def kernel_legend(figure, axes):
-    """One entry a kernel size that is drawn on any of the axes."""
-    drawn = {label: bar for ax in axes for bar, label in zip(*ax.get_legend_handles_labels())}
-    labels = sorted(drawn)
-    figure.legend([drawn[label] for label in labels], labels, title="kernel", loc="outside right center")
-
-
-@described
-def candidate_costs(costs):
-    """What each candidate of each edge costs: one marker a candidate, shape and colour the kernel, filled for expansion 6.
-
-    `costs` is an objective.Costs of the mobile space.
-    """
-    figure, ax = new_figure(figsize=(9, 3))
-    scale, unit = (1e6, "million " + costs.unit) if costs.unit in ("MACs", "params") else (1, costs.unit)
-    edges = costs.space.edges()
-    for name in edges[0].candidates:
-        colour, _, marker = KERNELS.get(name[4], OTHER)
-        column = [row[edge.candidates.index(name)] / scale for row, edge in zip(costs.matrix.tolist(), edges)]
-        ax.plot(range(len(edges)), column, marker, color=colour, markersize=6, markerfacecolor=colour if name[2] == "6" else "white",
-                label=name.replace("x", "×"))
-    halved = [e for e, edge in enumerate(edges) if edge.stride == 2]
-    ax.vlines([e - 0.5 for e in halved], 0, 1, transform=ax.get_xaxis_transform(), color="0.6", linewidth=1)
-    ax.set_xticks(range(len(edges)), [edge.name.removeprefix("stage") for edge in edges])
-    ax.set(xlabel="edge (stage.block); grey lines: the image is halved", ylabel=unit, ylim=(0, None))
-    figure.legend(loc="outside right center")
-    return figure
-
-
-@described
-def cost_distribution(costs, counts, mean, sd, marked, label="million MACs"):
-    """How many networks of a space have which cost: the exact distribution, the normal one of equal mean and sd, and marked networks.
-
-    `counts[i]` networks cost `costs[i]`; `marked` maps a label to a cost. Costs are drawn in 100 bins.
-    """
-    figure, ax = new_figure(figsize=(7.5, 3.2))
-    share, ends = np.histogram(costs, bins=100, weights=counts / counts.sum(), density=True)
-    ax.stairs(share, ends, fill=True, color="0.8", label="all networks, exact")
-    x = np.linspace(ends[0], ends[-1], 400)
-    ax.plot(x, np.exp(-((x - mean) / sd) ** 2 / 2) / (sd * np.sqrt(2 * np.pi)), "--", color=BLACK, label="normal, same mean and sd")
-    for (name, cost), colour, marker, height in zip(marked.items(), (RED, BLUE, GREEN, PURPLE), "^sDv", (0.2, 0.4, 0.6, 0.8)):
-        ax.plot([cost, cost], [0, height * share.max()], color=colour)
-        ax.plot(cost, height * share.max(), marker, color=colour, markersize=8, label=name)
-    ax.set(xlabel=label, ylabel=f"share of networks per {label}", ylim=(0, None))
-    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    return figure
-
-
-@described
-def cross_latency(ms):
-    """Heat map of latencies: one row a network, one column a device, darker the slower than the fastest network there.
-
-    `ms` is a DataFrame in milliseconds; a cell says the time and its ratio to the column's smallest, which has a star.
-    """
-    figure, ax = new_figure(figsize=(1.7 * len(ms.columns) + 1, 0.55 * len(ms) + 1.1))
-    ratio = (ms / ms.min()).to_numpy()
-    ax.imshow(ratio, cmap="Greys", vmin=1, vmax=2.5, aspect="auto")
-    for (row, column), value in np.ndenumerate(ratio):
-        ax.text(column, row, f"{ms.iat[row, column]:.3g} ms   " + ("★" if value == 1 else f"× {value:.2f}"), ha="center", va="center",
-                color="white" if value > 1.75 else BLACK)
-    ax.set_xticks(range(len(ms.columns)), ms.columns)
-    ax.set_yticks(range(len(ms)), ms.index)
-    ax.tick_params(length=0, labeltop=True, labelbottom=False)
-    ax.spines[:].set_visible(False)
-    ax.grid(False)
-    return figure
-
-
-@described
-def block_costs_on_two(first, second, labels):
-    """The candidates of a space on two devices: one marker a block, shape and colour the kernel, filled for expansion 6.
-
-    `first` and `second` are objective.Costs of one space; `labels` names the two devices. The line is through the origin
-    and the two means: a block below it is cheaper on the second device than the devices' speeds alone would make it.
-    """
-    figure, ax = new_figure(figsize=(5.4, 4))
-    points = {}
-    for edge, a, b in zip(first.space.edges(), first.matrix.tolist(), second.matrix.tolist()):
-        points |= {edge.block(name): pair for name, *pair in zip(edge.candidates, a, b) if name != "Zero"}
-    for name in first.space.edges()[0].candidates:
-        colour, _, marker = KERNELS.get(name[4], OTHER)
-        x, y = zip(*(pair for block, pair in points.items() if block.operation == name))
-        ax.plot(x, y, marker, color=colour, markersize=6, markerfacecolor=colour if name[2] == "6" else "white", label=name.replace("x", "×"))
-    x, y = np.transpose(list(points.values()))
-    ends = np.array([x.min(), x.max()])
-    ax.plot(ends, ends * y.mean() / x.mean(), color=BLACK, linewidth=0.8)
-    ax.set(xscale="log", yscale="log")
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter(NullFormatter())
-    ax.set(xlabel=f"{labels[0]} (ms)", ylabel=f"{labels[1]} (ms)")
-    figure.legend(loc="outside right center")
-    return figure
-
-
-@described
-def relative_prices(ratios):
-    """Bars of a cost relative to the first row's: groups are rows, one bar a column, told apart by colour and hatch.
-
-    `ratios` is a DataFrame: one row a kind of network, one column a device.
-    """
-    figure, ax = new_figure(figsize=(7, 2.8))
-    width, looks = 0.8 / len(ratios.columns), zip((BLACK, BLUE, ORANGE, GREEN, PURPLE), ("", "//", "..", "xx", "\\\\"))
-    for i, (column, (colour, hatch)) in enumerate(zip(ratios, looks)):
-        ax.bar(np.arange(len(ratios)) + (i - len(ratios.columns) / 2 + 0.5) * width, ratios[column], width, label=column,
-               color="0.6" if i == 0 else "white", edgecolor=colour, hatch=hatch)
-    ax.set_xticks(range(len(ratios)), [name.replace("x", "×") for name in ratios.index])
-    ax.set(ylabel=f"cost / cost of {ratios.index[0].replace('x', '×')}")
-    figure.legend(loc="outside right center")
+    handles = [Patch(facecolor=colour, label=f"{letter}: {name}") for name, (colour, letter) in TREE.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4)
     return figure
