@@ -3,12 +3,14 @@ PYTHON ?= python3
 DATASET ?= digits
 PRESET ?= $(if $(filter digits,$(DATASET)),quick,lesson)
 SEED ?= 0
+REMEASURE ?= False
+NETWORK ?=
 OUT ?= runs/search-$(notdir $(DATASET))-$(PRESET)-$(SEED)
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 VENV := .venv/bin
 export PROXYLESS_DATA ?= $(CURDIR)/data
 
-.PHONY: help setup search test lab notebooks refresh bench clean
+.PHONY: help setup search test lab notebooks figures refresh bench animation slides badges clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -37,12 +39,26 @@ notebooks: setup  ## execute all notebooks with papermill into runs/notebooks
 	@mkdir -p runs/notebooks
 	@for n in $(NOTEBOOKS); do $(VENV)/papermill --cwd notebooks $$n runs/notebooks/$$(basename $$n) || exit 1; done
 
+figures: setup  ## notebook 09: the paper's tables and figures, into figures/ and data/results/; REMEASURE=True times all networks here
+	@mkdir -p runs/notebooks
+	$(VENV)/papermill --cwd notebooks notebooks/09_paper_tables_and_figures.ipynb runs/notebooks/09_paper_tables_and_figures.ipynb \
+	  -p out '$(CURDIR)' -p remeasure $(REMEASURE) -p network '$(NETWORK)'
+
 refresh: setup  ## execute all notebooks and store their outputs
 	@for n in $(NOTEBOOKS); do $(VENV)/python -m jupyter nbconvert --to notebook --execute --inplace $$n || exit 1; done
 
 bench: setup  ## what the steps of the search cost, and how well latency is predicted; two JSON objects
 	$(VENV)/python benchmarks/step_cost.py
 	$(VENV)/python benchmarks/latency_model.py
+
+animation: setup  ## figures/alpha.gif: the probabilities of a search on the digits, epoch by epoch
+	$(VENV)/python tools/animation.py figures/alpha.gif
+
+slides: setup  ## notebooks 01, 02, 04 and 08 as slides in runs/slides, to be opened in a browser
+	$(VENV)/python tools/slides.py runs/slides $(wildcard notebooks/01*.ipynb notebooks/02*.ipynb notebooks/04*.ipynb notebooks/08*.ipynb)
+
+badges: setup  ## Colab and Binder badges for the remote origin, or for REPOSITORY=owner/name
+	$(VENV)/python tools/badges.py --repository '$(REPOSITORY)'
 
 clean:  ## remove .venv and all runs
 	rm -rf .venv runs
