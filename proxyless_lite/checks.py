@@ -265,7 +265,7 @@ def width_macs(factor):
                                     2.744: "the image does not grow, only channels in and out"})
 
 
-def standard_error(points):
+def top1_standard_error(points):
     """Notebook 07, exercise 3: 100 · √(0.75 · 0.25 / 50,000)."""
     wanted = 100 * math.sqrt(0.75 * 0.25 / 50_000)
     report("standard error", points, wanted, {wanted / 100: "far too small; is it the root, and in points, so 100 times the fraction?",

@@ -380,18 +380,18 @@ def test_07_width_macs(capsys):
     assert "image does not grow" in said(capsys, checks.width_macs, 1.4 ** 3)
 
 
-def test_07_standard_error(capsys):
+def test_07_top1_standard_error(capsys):
     right = np.random.default_rng(0).binomial(50_000, 0.75, size=400_000) / 500  # % of 50,000 images, many times over
-    assert "right" in said(capsys, checks.standard_error, right.std())
-    assert "100 times the fraction" in said(capsys, checks.standard_error, right.std() / 100)
-    assert "take the root" in said(capsys, checks.standard_error, right.var())
-    assert "divide by" in said(capsys, checks.standard_error, 100 * math.sqrt(0.75 * 0.25))
+    assert "right" in said(capsys, checks.top1_standard_error, right.std())
+    assert "100 times the fraction" in said(capsys, checks.top1_standard_error, right.std() / 100)
+    assert "take the root" in said(capsys, checks.top1_standard_error, right.var())
+    assert "divide by" in said(capsys, checks.top1_standard_error, 100 * math.sqrt(0.75 * 0.25))
 
 
 @pytest.mark.parametrize("answer", NONSENSE, ids=repr)
 def test_06_and_07_never_raise(answer):
     for check, count in ((checks.search_hours, 2), (checks.rank_factor, 1), (checks.zero_wins, 2), (checks.smoothed_target, 2),
-                         (checks.width_macs, 1), (checks.standard_error, 1)):
+                         (checks.width_macs, 1), (checks.top1_standard_error, 1)):
         check(*[answer] * count)
 
 
