@@ -264,7 +264,7 @@ def has_figure(page):
 def static_before_widget(page):
     """Above a widget stands a picture by one of its plot functions, for who reads without a kernel."""
     for i, call in page.calls("widgets"):
-        functions = plots_of(getattr(widgets, call.func.attr))
+        functions = plots_of(getattr(widgets, call.func.attr)) if hasattr(widgets, call.func.attr) else set()
         drawn = [other.func.attr for j, other in page.calls("plots") if j < i and any("image/png" in o.get("data", {}) for o in page.cells[j][1].outputs)]
         if not functions & set(drawn):
             yield page.at(i, f"no static figure above widgets.{call.func.attr}: plots.{' or plots.'.join(sorted(functions))}")

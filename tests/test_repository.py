@@ -35,7 +35,7 @@ def test_environment_yml_adds_nothing_to_pyproject():
 
 def test_every_dependency_has_a_lower_bound_and_is_used():
     project = pyproject()
-    lines = project["dependencies"] + project["optional-dependencies"]["dev"]
+    lines = project["dependencies"] + sum(project["optional-dependencies"].values(), [])
     assert all(">=" in line and "<" not in line for line in lines)
     text = "\n".join(p.read_text() for p in ROOT.rglob("*") if p.suffix in {".py", ".ipynb", ".yml"} and ".venv" not in p.parts)
     text += (ROOT / "Makefile").read_text()
