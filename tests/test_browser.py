@@ -34,6 +34,8 @@ random = np.random.default_rng(0)
 SHORT = {  # widgets over the result of a search: made up here
     "scrub": excerpts.of(SEARCHED, "history = pd.DataFrame({'probabilities': [random.dirichlet(np.ones(3), size=4) for _ in range(5)]})\n"
                                    "widgets.scrub(history, ('conv', 'pool', 'skip'))"),
+    "front": excerpts.of(SEARCHED, "networks = pd.DataFrame({'kind': 'searched', 'latency': [1.0, 2.0, 3.0], 'cross_entropy': [0.9, 0.5, 0.4],\n"
+                                   "                         'accuracy': [0.7, 0.8, 0.9]})\nwidgets.front(networks)"),
 }
 
 
