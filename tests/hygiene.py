@@ -58,6 +58,10 @@ def printed(cell):
     return [line for o in cell.outputs if o.output_type == "stream" for line in o.text.splitlines() if line.strip()]
 
 
+def pictures(cell):
+    return [o for o in cell.outputs if "image/png" in o.get("data", {})]
+
+
 def compared(cell):
     """Whether nbval compares the outputs of this cell with the stored ones."""
     return not {"nbval-ignore-output", "nbval-skip"} & set(cell.metadata.get("tags", []))
@@ -134,7 +138,7 @@ def comparable(page):
 def figures(page):
     """Every figure has an alt text and, in the cell below it, a caption with a takeaway."""
     for i, cell in page.code:
-        shown = [o for o in cell.outputs if "image/png" in o.get("data", {})]
+        shown = pictures(cell)
         if len(shown) > 1:
             yield page.at(i, f"{len(shown)} figures in one cell; one caption cannot belong to all")
         for output in shown:
@@ -187,7 +191,8 @@ def anchors(file):
 
 def header(page):
     first = page.cells[0][1].source
-    for part, pattern in ((f"# {page.name[:2]} · the question in short", rf"\A# {page.name[:2]} · \S"), ("**Question.** …", r"^\*\*Question\.\*\* \S"),
+    for part, pattern in ((f"# {page.name[:2]} · the question in short", rf"\A# {page.name[:2]} · \S"),
+                          ("**Question.** …", r"^\*\*Question\.\*\* \S"),
                           ("**You will** and a list", r"^\*\*You will\*\*.*\n+[*-] "), ("**Paper** …", r"\*\*Paper\*\* \S"),
                           ("**Before** …", r"\*\*Before\*\* \S")):
         if not re.search(pattern, first, re.MULTILINE):
@@ -200,7 +205,8 @@ def header(page):
 
 def runtimes(page):
     """What the table of the header says in its column runtime: preset -> text."""
-    rows = [[cell.strip(" `") for cell in line.strip("| ").split("|")] for line in page.cells[0][1].source.splitlines() if line.startswith("|")]
+    lines = [line for line in page.cells[0][1].source.splitlines() if line.startswith("|")]
+    rows = [[cell.strip(" `") for cell in line.strip("| ").split("|")] for line in lines]
     if not rows or rows[0][0] != "preset" or not rows[0][-1].startswith("runtime"):
         return {}
     return {row[0]: row[-1] for row in rows[2:]}
@@ -225,8 +231,8 @@ def parameters(page):
             yield page.at(1, f"{ast.unparse(statement)} has no comment behind it; papermill --help-notebook shows it")
     if values.get("preset") != "quick":
         yield page.at(1, 'preset must be "quick" by default')
-    named = [[ast.literal_eval(a) for a in call.args] for i, call in page.calls("notebook") if call.func.attr == "setup" and i == 2]
-    if len(named) != 1 or sorted(named[0]) != sorted(values):
+    setups = [call for i, call in page.calls("notebook") if call.func.attr == "setup" and i == 2]
+    if len(setups) != 1 or sorted(ast.literal_eval(a) for a in setups[0].args) != sorted(values):
         yield page.at(2, f"notebook.setup must name {', '.join(values)} here")
 
 
@@ -246,9 +252,9 @@ def sections(page):
     for line, place in zip(SECTIONS, places):
         if place is None:
             yield page.at("?", f"no section {line}")
-    present = [(place, page.cells[place][1].source.find(line), line) for place, line in zip(places, SECTIONS) if place is not None]
-    if present != sorted(present):
-        yield page.at(sorted(present)[0][0], f"sections in another order: {', '.join(line for *_, line in sorted(present))}")
+    found = [(place, page.cells[place][1].source.find(line), line) for place, line in zip(places, SECTIONS) if place is not None]
+    if found != sorted(found):
+        yield page.at(min(found)[0], f"sections in another order: {', '.join(line for *_, line in sorted(found))}")
     if not any(call.func.attr == "source" for _, call in page.calls("notebook")):
         yield page.at("?", "notebook.source shows none of the module's own code")
     last = page.heading("## Next")
@@ -257,7 +263,7 @@ def sections(page):
 
 
 def has_figure(page):
-    if not any("image/png" in o.get("data", {}) for _, c in page.code for o in c.outputs):
+    if not any(pictures(c) for _, c in page.code):
         yield page.at("?", "no figure")
 
 
@@ -265,8 +271,8 @@ def static_before_widget(page):
     """Above a widget stands a picture by one of its plot functions, for who reads without a kernel."""
     for i, call in page.calls("widgets"):
         functions = plots_of(getattr(widgets, call.func.attr)) if hasattr(widgets, call.func.attr) else set()
-        drawn = [other.func.attr for j, other in page.calls("plots") if j < i and any("image/png" in o.get("data", {}) for o in page.cells[j][1].outputs)]
-        if not functions & set(drawn):
+        drawn = {other.func.attr for j, other in page.calls("plots") if j < i and pictures(page.cells[j][1])}
+        if not functions & drawn:
             yield page.at(i, f"no static figure above widgets.{call.func.attr}: plots.{' or plots.'.join(sorted(functions))}")
 
 
@@ -277,7 +283,7 @@ def plots_of(function):
     while todo:
         seen.add(one := todo.pop())
         nodes = list(ast.walk(ast.parse(inspect.getsource(one))))
-        names |= {n.attr for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == "plots"}
+        names |= {n.attr for n in nodes if isinstance(n, ast.Attribute) and getattr(n.value, "id", None) == "plots"}
         todo += [own[n.id] for n in nodes if isinstance(n, ast.Name) and n.id in own and own[n.id] not in seen]
     return names
 
@@ -370,7 +376,8 @@ def unused_checks(source, pages, tests):
                 yield f"checks.{name} is not tested in tests/test_checks.py"
 
 
-EVERYWHERE = (valid, kernel, counts, errors, short_cells, small_file, no_machine, no_semicolon, comparable, figures, images, links)
+EVERYWHERE = (valid, kernel, counts, errors, short_cells, small_file, no_machine, no_semicolon, comparable,
+              figures, images, links)
 COURSE = (header, parameters, predict_first, sections, has_figure, static_before_widget, exercises, has_solution)
 SOLUTION = (says_right, computed)
 
@@ -378,4 +385,5 @@ SOLUTION = (says_right, computed)
 def complaints(path):
     """All complaints about a notebook of the course, or of its folder solutions."""
     page = Page(path)
-    return [c for rule in EVERYWHERE + (SOLUTION if page.path.parent.name == "solutions" else COURSE) for c in rule(page)]
+    rules = EVERYWHERE + (SOLUTION if page.path.parent.name == "solutions" else COURSE)
+    return [complaint for rule in rules for complaint in rule(page)]

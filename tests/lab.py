@@ -29,12 +29,12 @@ def lab(folder):
         file.write_text(json.dumps(values))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    environment = os.environ | {"JUPYTER_CONFIG_DIR": str(folder / ".lab"), "JUPYTERLAB_WORKSPACES_DIR": str(folder / ".lab" / "workspaces")}
+    own = {"JUPYTER_CONFIG_DIR": str(folder / ".lab"), "JUPYTERLAB_WORKSPACES_DIR": str(folder / ".lab" / "workspaces")}
     with open(folder / ".lab" / "server.log", "w") as log:
         server = subprocess.Popen([sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser",
                                    "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0",
                                    f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={folder}"],
-                                  cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
+                                  cwd=folder, env=os.environ | own, stdout=log, stderr=subprocess.STDOUT)
         try:
             wait_for(f"http://127.0.0.1:{port}/api/status?token={TOKEN}", server)
             yield f"http://127.0.0.1:{port}"

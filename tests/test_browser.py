@@ -32,10 +32,12 @@ notebook.setup()
 random = np.random.default_rng(0)
 """
 SHORT = {  # widgets over the result of a search: made up here
-    "scrub": excerpts.of(SEARCHED, "history = pd.DataFrame({'probabilities': [random.dirichlet(np.ones(3), size=4) for _ in range(5)]})\n"
-                                   "widgets.scrub(history, ('conv', 'pool', 'skip'))"),
-    "front": excerpts.of(SEARCHED, "networks = pd.DataFrame({'kind': 'searched', 'latency': [1.0, 2.0, 3.0], 'cross_entropy': [0.9, 0.5, 0.4],\n"
-                                   "                         'accuracy': [0.7, 0.8, 0.9]})\nwidgets.front(networks)"),
+    "scrub": excerpts.of(SEARCHED, """
+history = pd.DataFrame({"probabilities": [random.dirichlet(np.ones(3), size=4) for _ in range(5)]})
+widgets.scrub(history, ("conv", "pool", "skip"))"""),
+    "front": excerpts.of(SEARCHED, """
+columns = {"kind": "searched", "latency": [1.0, 2.0, 3.0], "cross_entropy": [0.9, 0.5, 0.4], "accuracy": [0.7, 0.8, 0.9]}
+widgets.front(pd.DataFrame(columns))"""),
 }
 
 
@@ -68,8 +70,8 @@ def check_widgets(server, browser, name, notebook, cells, seconds):
 
 
 def test_every_widget_is_shown_in_a_notebook():
-    public = {name for name, f in vars(widgets).items() if getattr(f, "__module__", "") == widgets.__name__ and not name.startswith("_")}
-    assert public == set(USES)
+    functions = [name for name, f in vars(widgets).items() if getattr(f, "__module__", "") == widgets.__name__]
+    assert {name for name in functions if not name.startswith("_")} == set(USES)
 
 
 @pytest.mark.parametrize("widget", sorted(USES))
@@ -78,17 +80,23 @@ def test_a_key_changes_the_picture(server, browser, widget):
     check_widgets(server, browser, widget, notebook, [len(notebook.cells) - 1], seconds=120)
 
 
-@pytest.mark.parametrize("page", [pytest.param(p, id=p.name, marks=[] if p.name == FIRST else pytest.mark.course) for p in WITH_WIDGETS])
+@pytest.mark.parametrize("page", [pytest.param(p, marks=[] if p.name == FIRST else pytest.mark.course) for p in WITH_WIDGETS],
+                         ids=lambda p: p.name)
 def test_a_whole_notebook_in_the_browser(server, browser, page):
     check_widgets(server, browser, page.name, page.notebook, sorted({cell for cell, _ in page.calls("widgets")}), seconds=600)
 
 
 def test_a_picture_that_does_not_change_is_found(server, browser):
-    still = excerpts.of("import ipywidgets\nfrom IPython.display import display\nfrom proxyless_lite import notebook, plots\nnotebook.setup()",
-                        "n = ipywidgets.IntSlider(0, 0, 5)\nshow = lambda n: display(plots.new_figure()[0])\n"
-                        "ipywidgets.VBox([n, ipywidgets.interactive_output(show, {'n': n})])")
+    still = excerpts.of("""
+import ipywidgets
+from IPython.display import display
+from proxyless_lite import notebook, plots
+notebook.setup()
+n = ipywidgets.IntSlider(0, 0, 5)
+show = lambda n: display(plots.new_figure()[0])
+ipywidgets.VBox([n, ipywidgets.interactive_output(show, {"n": n})])""")
     with pytest.raises(AssertionError, match="no key changed the picture"):
-        check_widgets(server, browser, "still", still, [1], seconds=60)
+        check_widgets(server, browser, "still", still, [0], seconds=60)
 
 
 def test_an_error_in_a_cell_is_found(server, browser):
