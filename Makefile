@@ -12,7 +12,7 @@ OFFLINE := PYTHONPATH='$(CURDIR)/tests/offline$(if $(PYTHONPATH),:$(PYTHONPATH))
 VENV := .venv/bin
 export PROXYLESS_DATA ?= $(CURDIR)/data
 
-.PHONY: help setup search test lab notebooks refresh browser bench clean
+.PHONY: help setup search test lab notebooks refresh browser bench animation slides badges clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -51,6 +51,15 @@ refresh: setup  ## execute all notebooks and solutions, and store their outputs;
 bench: setup  ## what the steps of the search cost, and how well latency is predicted; two JSON objects
 	$(VENV)/python benchmarks/step_cost.py
 	$(VENV)/python benchmarks/latency_model.py
+
+animation: setup  ## figures/alpha.gif: the probabilities of a search on the digits, epoch by epoch
+	$(VENV)/python tools/animation.py figures/alpha.gif
+
+slides: setup  ## notebooks 01, 02, 04 and 08 as slides in runs/slides, to be opened in a browser
+	$(VENV)/python tools/slides.py runs/slides $(wildcard notebooks/01*.ipynb notebooks/02*.ipynb notebooks/04*.ipynb notebooks/08*.ipynb)
+
+badges: setup  ## Colab and Binder badges for the remote origin, or for REPOSITORY=owner/name
+	$(VENV)/python tools/badges.py --repository '$(REPOSITORY)'
 
 clean:  ## remove .venv and all runs
 	rm -rf .venv runs

@@ -1,5 +1,6 @@
 """Figures from data frames and tensors; every function returns a figure."""
 
+from .animation import animate
 from .gates import estimators, memory_by_candidates
 from .latency import drift, learning_curve, predicted_against_measured
 from .networks import network
