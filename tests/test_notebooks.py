@@ -133,7 +133,7 @@ def without(cell):
 SVG = new_output("display_data", {"image/svg+xml": "<svg/>"})
 STYLER = new_output("display_data", {"text/html": '<table id="T_1a2b3">'})
 BREAKS = {  # change -> where the complaint stands, and what it says
-    "not valid": (lambda n: n.cells[4].outputs.append(nbformat.from_dict({"output_type": "stream"})), "?", "not valid"),
+    "not valid": (outputs(4, {"output_type": "stream", "text": "x"}), "?", "not valid"),
     "kernel": (lambda n: n.metadata.kernelspec.update(name="my-env"), "?", "must be python3"),
     "no kernel": (lambda n: n.metadata.pop("kernelspec"), "?", "must be python3"),
     "counts": (lambda n: n.cells[4].update(execution_count=7), 4, "execution count 7 in place of 3"),
