@@ -17,7 +17,11 @@ SETTINGS = {  # of JupyterLab: all cells stand in the page, and nothing is asked
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
 }
 CONTROL = "[role=slider], select, input[type=checkbox], .widget-toggle-buttons button:not(.mod-active)"
-KEYS = "ArrowRight", "ArrowLeft", "ArrowDown", "ArrowUp", "Space"  # a slider may stand at its end, a button knows only Space
+KEYS = {  # what moves a control: one of these rows of keys
+    "slider": (("ArrowRight",), ("ArrowLeft",)),  # it may stand at its end
+    "SELECT": (("Space", "ArrowDown", "Enter"), ("Space", "ArrowUp", "Enter")),  # JupyterLab takes arrows from a closed menu
+    "button": (("Space",),),
+}
 
 
 @contextmanager
@@ -72,8 +76,11 @@ def move(page, cell):
     below = page.locator(".jp-Notebook .jp-Cell").nth(cell).locator(".jp-Cell-outputArea")
     picture, control = below.locator("img").first, below.locator(CONTROL).first
     before = picture.get_attribute("src")
-    for key in KEYS:
-        control.press(key)
+    kind = control.evaluate("e => e.role || e.tagName")
+    for keys in KEYS.get(kind, KEYS["button"]):
+        for key in keys:
+            control.press(key)
+            page.wait_for_timeout(300)  # a menu opens
         if (after := changed(page, picture, before)) != before:
             break
     return before, after
