@@ -2,14 +2,16 @@
 
 import ast
 import inspect
+import io
 import re
+from contextlib import redirect_stdout
 from functools import cached_property
 from pathlib import Path
 
 import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
 
-from proxyless_lite import widgets
+from proxyless_lite import checks, widgets
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -327,11 +329,19 @@ def has_solution(page):
 
 
 def says_right(page):
-    """Every line that a cell with a check prints ends in "right"; other output belongs into other cells."""
-    for i in sorted({i for i, _ in page.calls("checks")}):
-        lines = printed(page.cells[i][1])
-        if not lines or any(not line.endswith("right") for line in lines):
-            yield page.at(i, f"the check prints {lines}, not only lines that end in 'right'")
+    """Below each check stands "right" for all that it asks; the cell may print its computation too."""
+    for i, call in page.calls("checks"):
+        for asked in asks(getattr(checks, call.func.attr)):
+            if f"{asked}: right" not in printed(page.cells[i][1]):
+                yield page.at(i, f"checks.{call.func.attr} does not print '{asked}: right'")
+
+
+def asks(check):
+    """What a check asks for: the names in the lines that it prints while there is no answer."""
+    said = io.StringIO()
+    with redirect_stdout(said):
+        check(*[None] * len(inspect.signature(check).parameters))
+    return [line.removesuffix(": no answer yet") for line in said.getvalue().splitlines()]
 
 
 def computed(page):

@@ -5,6 +5,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from proxyless_lite import checks
+
 CHECKS = (hygiene.ROOT / "proxyless_lite" / "checks.py").read_text()
 
 
@@ -80,12 +82,14 @@ COURSE = [new_markdown_cell(HEADER),
                             "## Next\n\n[42](42_model.ipynb)")]
 SOLUTION = [new_markdown_cell("# Solutions of 42\n\n**1.** How many?"),
             code("n = 1 + 1\nchecks.one(n)", says("n: right\n")),
-            code("m = 2 * n\nchecks.two(m)", says("m: right\n"))]
+            code("m = 2 * n\nprint(m)\nchecks.two(m)", says("4\nm: right\n"))]
 
 
 @pytest.fixture
-def model(tmp_path):
+def model(tmp_path, monkeypatch):
     """The paths of a notebook and of its solution, both without fault."""
+    monkeypatch.setattr(checks, "one", lambda n: checks.report("n", n, 2, {}), raising=False)
+    monkeypatch.setattr(checks, "two", lambda m: checks.report("m", m, 4, {}), raising=False)
     paths = tmp_path / "notebooks" / "42_model.ipynb", tmp_path / "notebooks" / "solutions" / "42_model.ipynb"
     for path, cells in zip(paths, (COURSE, SOLUTION)):
         path.parent.mkdir()
@@ -194,9 +198,9 @@ BREAKS = {  # change -> where the complaint stands, and what it says
     "solution forgets a check": (text(14, "checks.two", "checks.three"), "?", "does not call checks.three"),
 }
 SOLUTION_BREAKS = {
-    "wrong": (outputs(1, says("n: that is half of it\n")), 1, "not only lines that end in 'right'"),
-    "half right": (outputs(1, says("n: right\nk: no answer yet\n")), 1, "not only lines that end in 'right'"),
-    "silent": (outputs(1), 1, "not only lines that end in 'right'"),
+    "wrong": (outputs(1, says("n: that is half of it\n")), 1, "checks.one does not print 'n: right'"),
+    "other answer": (outputs(1, says("m: right\n")), 1, "checks.one does not print 'n: right'"),
+    "silent": (outputs(2), 2, "checks.two does not print 'm: right'"),
     "literal": (text(1, "n = 1 + 1", "n = 2"), 1, "n is written down"),
     "literal in the call": (text(2, "checks.two(m)", "checks.two(-4)"), 2, "-4 is written down"),
     "counts": (lambda n: n.cells[1].update(execution_count=2), 1, "execution count 2"),
