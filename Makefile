@@ -3,6 +3,8 @@ PYTHON ?= python3
 DATASET ?= digits
 PRESET ?= $(if $(filter digits,$(DATASET)),quick,lesson)
 SEED ?= 0
+REMEASURE ?= False
+NETWORK ?=
 OUT ?= runs/search-$(notdir $(DATASET))-$(PRESET)-$(SEED)
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 SOLUTIONS := $(wildcard notebooks/solutions/*.ipynb)
@@ -12,7 +14,7 @@ OFFLINE := PYTHONPATH='$(CURDIR)/tests/offline$(if $(PYTHONPATH),:$(PYTHONPATH))
 VENV := .venv/bin
 export PROXYLESS_DATA ?= $(CURDIR)/data
 
-.PHONY: help setup search test lab notebooks refresh browser bench animation slides badges clean
+.PHONY: help setup search test browser lab notebooks figures refresh bench animation slides badges clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -43,6 +45,11 @@ lab: setup  ## open the course in JupyterLab
 
 notebooks: setup  ## execute all notebooks with papermill, without a network, and time them; TIMES=data/results/notebook_seconds.csv
 	$(OFFLINE) $(VENV)/python tools/notebook_seconds.py $(NOTEBOOKS) --out runs/notebooks --csv '$(TIMES)'
+
+figures: setup  ## notebook 09: the paper's tables and figures, into figures/ and data/results/; REMEASURE=True times all networks here
+	@mkdir -p runs/notebooks
+	$(VENV)/papermill --cwd notebooks notebooks/09_paper_tables_and_figures.ipynb runs/notebooks/09_paper_tables_and_figures.ipynb \
+	  -p out '$(CURDIR)' -p remeasure $(REMEASURE) -p network '$(NETWORK)'
 
 refresh: setup  ## execute all notebooks and solutions, and store their outputs; NOTEBOOKS=… SOLUTIONS= for some of them
 	@for n in $(NOTEBOOKS) $(SOLUTIONS); do $(OFFLINE) PYTHONHASHSEED=0 $(VENV)/python -m jupyter nbconvert --to notebook --execute --inplace \

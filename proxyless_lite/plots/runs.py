@@ -106,22 +106,75 @@ def accuracy_against_cost(groups, label="latency (ms)", joined=False):
 
 
 @described
-def latency_against_weight(table, unit="ms"):
+def latency_against_weight(table, live=None, unit="ms"):
     """E[latency] and the derived network's latency against the penalty's weight: mean over seeds, and each seed.
 
-    `table` has columns weight, expected_cost, derived_cost."""
+    `table` and `live`, the searches of this run, have columns weight, expected, latency."""
     figure, ax = new_figure(figsize=(5.6, 3))
     weights = sorted(table.weight.unique())
-    for column, colour, marker, label in (("expected_cost", BLUE, "o", "E[latency]"), ("derived_cost", ORANGE, "s", "derived network")):
+    for column, colour, marker, label in (("expected", BLUE, "o", "E[latency]"), ("latency", ORANGE, "s", "derived network")):
         groups = table.groupby("weight")[column]
         ax.plot(range(len(weights)), groups.mean(), marker=marker, color=colour, label=f"{label}, mean of seeds")
         for x, weight in enumerate(weights):
             values = table.loc[table.weight == weight, column]
             ax.plot([x] * len(values), values, marker, color="white", markeredgecolor=colour, markersize=4)
+        if live is not None:
+            ax.plot([weights.index(w) for w in live.weight], live[column], marker, color=BLACK, markersize=5, label=f"{label}, this run")
     ax.set_xticks(range(len(weights)), [f"{w:g}" for w in weights])
-    ax.set(xlabel=f"weight λ₂ of the penalty (1/{unit})", ylabel=f"latency ({unit})", ylim=(0, None))
+    ax.set(xlabel=f"weight λ₂ of the penalty (nats/{unit})", ylabel=f"latency ({unit})", ylim=(0, None))
     ax.legend()
     return figure
+
+
+def best_within(networks, budget):
+    """The row of lowest cross-entropy among networks of latency ≤ budget; None where there is none."""
+    allowed = networks[networks.latency <= budget]
+    return None if allowed.empty else allowed.loc[allowed.cross_entropy.idxmin()]
+
+
+def preferred(networks, price):
+    """The row of lowest cross-entropy + price · latency: Eq. 7 for trained networks, price λ₂ in nats/ms."""
+    return networks.loc[(networks.cross_entropy + price * networks.latency).idxmin()]
+
+
+def pareto(networks):
+    """The networks than which no other is both as fast and as good, by latency."""
+    ordered = networks.sort_values(["latency", "cross_entropy"])
+    return ordered[ordered.cross_entropy < ordered.cross_entropy.cummin().shift(fill_value=np.inf)]
+
+
+@described
+def front(networks, price=None, budget=None):
+    """Test cross-entropy of networks against latency, the front, the best within a budget, the one a price prefers.
+
+    `networks` has columns kind, latency (ms), cross_entropy (nats), accuracy; `price` is λ₂ in nats/ms, `budget` in ms.
+    Networks of equal cross-entropy + price · latency lie on a falling line; the one drawn touches the preferred network."""
+    figure, ax = new_figure(figsize=(6.4, 4.4))
+    for (kind, group), marker, colour in zip(networks.groupby("kind", sort=False), "Do^s", (BLUE, "0.45", ORANGE, GREEN)):
+        ax.plot(group.latency, group.cross_entropy, marker, color=colour, markersize=5, label=kind,
+                markerfacecolor="white" if marker == "o" else colour)
+    edge = pareto(networks)
+    ax.step(edge.latency, edge.cross_entropy, where="post", color=BLACK, linewidth=0.8, label="front")
+    low, high = networks.cross_entropy.min(), networks.cross_entropy.max()
+    ax.set(xlabel="latency (ms)", ylabel="test cross-entropy (nats)", xlim=(0, 1.05 * networks.latency.max()),
+           ylim=(low - 0.1 * (high - low), high + 0.1 * (high - low)))
+    if budget is not None:
+        ax.axvspan(budget, ax.get_xlim()[1], color="0.92", zorder=0)
+        mark(ax, best_within(networks, budget), "s", RED, f"best within {budget:.2f} ms")
+    if price is not None:
+        chosen, ends = preferred(networks, price), np.array(ax.get_xlim())
+        ax.plot(ends, chosen.cross_entropy - price * (ends - chosen.latency), ":", color=PURPLE, linewidth=1.5)
+        mark(ax, chosen, "o", PURPLE, f"preferred at λ₂ = {price:.3f} nats/ms")
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+    return figure
+
+
+def mark(ax, network, marker, colour, label):
+    """A large open marker around a network, which the legend describes."""
+    if network is None:
+        return ax.plot([], [], " ", label=f"{label}: none")
+    ax.plot(network.latency, network.cross_entropy, marker, color=colour, markersize=13, markerfacecolor="none", markeredgewidth=2,
+            label=f"{label}: {network.latency:.2f} ms, {network.accuracy:.1%}")
 
 
 @described
