@@ -32,7 +32,7 @@ def sample_path(names):
 def builder(space, *costs):
     """A menu of operations for every edge of the mobile space; below them what the network costs, and its drawing (plots.network).
 
-    `costs` are objective.Costs of the space, each shown in its unit. Tab moves between the menus, arrow keys choose.
+    `costs` are objective.Costs of the space, each shown in its unit. Tab moves between the menus, Space opens one, arrow keys and Enter choose.
     """
     menus = {edge.name: ipywidgets.Dropdown(options=edge.candidates, description=edge.name.removeprefix("stage"),
                                             layout={"width": "150px"}, style={"description_width": "28px"}) for edge in space.edges()}
