@@ -18,10 +18,11 @@ def search_history(history):
         if warm:
             ax.axvspan(-0.5, warm - 0.5, color="0.9", zorder=0)
         ax.set(xlabel="epoch", ylabel=label)
+        ax.xaxis.get_major_locator().set_params(integer=True)
         if len(columns) > 1:
             ax.legend()
     if warm:
-        axes[0].text(warm / 2 - 0.5, axes[0].get_ylim()[1], "warm-up", ha="center", va="top", fontsize=9)
+        axes[2].text(warm / 2 - 0.5, 0.02, "warm-up", transform=axes[2].get_xaxis_transform(), ha="center", va="bottom", fontsize=9)
     return figure
 
 
@@ -33,6 +34,8 @@ def training_history(histories):
     for (label, history), (colour, marker, line) in zip(histories.items(), looks):
         for ax, column in zip(axes, ("train_loss", "train_accuracy")):
             ax.plot(history.epoch, history[column], line, color=colour, marker=marker, markersize=4, label=label)
+    for ax in axes:
+        ax.xaxis.get_major_locator().set_params(integer=True)
     axes[0].set(xlabel="epoch", ylabel="training loss (nats)")
     axes[1].set(xlabel="epoch", ylabel="training accuracy, top-1")
     axes[1].legend()
@@ -43,7 +46,7 @@ def training_history(histories):
 def probabilities(p, names, title=""):
     """Heat map of p (E, N): one row an edge, one column a candidate; darker is more probable. The largest is marked."""
     figure, ax = new_figure(figsize=(4.6, 0.6 + 0.13 * max(12, len(p))))
-    seaborn.heatmap(p, ax=ax, cmap="Greys", vmin=0, vmax=1, xticklabels=names, yticklabels=max(1, len(p) // 12),
+    seaborn.heatmap(p, ax=ax, cmap="Greys", vmin=0, vmax=1, xticklabels=names, yticklabels=-(-len(p) // 12),
                     cbar_kws={"label": "probability p", "shrink": 0.7})
     ax.plot(np.argmax(p, 1) + 0.5, np.arange(len(p)) + 0.5, ".", color=RED, markersize=4)
     ax.set(xlabel="candidate", ylabel="edge, in network order", title=title)
@@ -60,6 +63,7 @@ def cost_history(history, target, unit="ms", scale=1.0):
     for column, colour, marker in (("expected_cost", BLUE, "o"), ("derived_cost", ORANGE, "s")):
         ax.plot(history.epoch, scale * history[column], color=colour, marker=marker, markersize=4, label=column.replace("_", " "))
     ax.axhline(scale * target, color="0.4", linestyle="--", linewidth=1, label="target")
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set(xlabel="epoch", ylabel=f"cost of a network ({unit})")
     ax.legend()
     return figure
