@@ -7,7 +7,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from proxyless_lite import checks
 
-CHECKS = (hygiene.ROOT / "proxyless_lite" / "checks.py").read_text()
+CHECKS = "".join(path.read_text() for path in sorted((hygiene.ROOT / "proxyless_lite" / "checks").glob("*.py")))
 
 
 @pytest.mark.parametrize("path", hygiene.NOTEBOOKS + hygiene.SOLUTIONS, ids=lambda p: f"{p.parent.name}/{p.stem}")
