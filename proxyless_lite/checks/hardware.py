@@ -103,13 +103,15 @@ def width_macs(factor):
                                     2.744: "the image does not grow, only channels in and out"})
 
 
-def top1_standard_error(points):
-    """Notebook 07, exercise 3: 100 · √(0.75 · 0.25 / 50,000)."""
-    wanted = 100 * math.sqrt(0.75 * 0.25 / 50_000)
-    report("standard error", points, wanted, {wanted / 100: "far too small; is it the root, and in points, so 100 times the fraction?",
-                                              wanted ** 2: "that is the variance; take the root",
-                                              100 * math.sqrt(0.75 * 0.25): "that is the spread of a single image; divide by √n",
-                                              100 * math.sqrt(0.75 / 50_000): "the variance of right or wrong is a (1 − a)"}, tolerance=5e-3)
+def difference_error(points):
+    """Notebook 07, exercise 3: the variances of 74.6 % and 72.0 % of 50,000 images, added."""
+    ours, theirs = (100 * math.sqrt(a * (1 - a) / 50_000) for a in (0.746, 0.72))
+    wanted = math.hypot(ours, theirs)
+    single = "that is the error of one of the two; the difference has that of both"
+    report("standard error", points, wanted, {
+        ours: single, theirs: single, ours + theirs: "errors that are independent add up as squares", wanted ** 2: "that is the variance; take the root",
+        math.sqrt(theirs ** 2 - ours ** 2): "the variances add up, also those of a difference",
+        wanted / 100: "far too small; is it the root, and in points, so 100 times the fraction?"}, tolerance=3e-3)
 
 
 # -- 08 specialisation -------------------------------------------------------------------------------------------------
