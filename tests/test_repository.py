@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 ORDER = ["frozen", "ops", "mixed_op", "spaces", "runtime", "cli", "download", "released", "architecture", "export", "zoo", "supernet",
          "latency", "objective", "baselines", "folders", "augment", "batches", "resident", "streams", "data", "presets", "rules",
-         "loop", "search", "training", "plots", "widgets", "checks", "notebook"]  # each may import only what stands before it
+         "loop", "search", "training", "ground_truth", "plots", "widgets", "checks", "notebook"]  # each may import only what stands before it
 
 
 def pyproject():
