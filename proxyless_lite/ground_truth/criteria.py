@@ -14,15 +14,18 @@ def bands(table, count=BANDS):
 
 
 def spreads(table, count=BANDS):
-    """One row a cost band: MACs from and to, networks, and of their accuracies the `spread` (95th − 5th percentile of the means),
-    `sd` (of the true ones: the noise of the means, s²/n for n seeds of standard deviation s, is taken off) and the best.
+    """One row a cost band: MACs from and to, networks, `sd` and `spread` of their true accuracies, the best mean and whose.
+
+    The spread is from the 5th to the 95th percentile. The means of n seeds have noise of variance s²/n, s being the standard
+    deviation between seeds: it is taken off their variance, and the percentiles are drawn together as the deviation is.
     """
     s, rows = seed_sd(table), []
     for _, band in table.groupby(bands(table, count)):
+        observed = band["mean"].var()
+        true = max(0.0, observed - (s ** 2 / band.runs).mean())
         low, high = band["mean"].quantile([0.05, 0.95])
-        noise = (s ** 2 / band.runs).mean()
-        rows.append({"from_macs": band.macs.min(), "to_macs": band.macs.max(), "networks": len(band), "spread": high - low,
-                     "sd": max(0.0, band["mean"].var() - noise) ** 0.5, "best": band["mean"].max(), "best_network": band["mean"].idxmax()})
+        rows.append({"from_macs": band.macs.min(), "to_macs": band.macs.max(), "networks": len(band), "sd": true ** 0.5,
+                     "spread": (high - low) * (true / observed) ** 0.5, "best": band["mean"].max(), "best_network": band["mean"].idxmax()})
     return pd.DataFrame(rows)
 
 
