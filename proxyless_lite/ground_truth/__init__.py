@@ -2,5 +2,6 @@
 
 from .builder import build
 from .criteria import verify
+from .searches import random_search, search, sweep
 from .settings import BY_NAME, Setting, canonical, network
-from .table import FOLDER, load, rank
+from .table import FOLDER, load, rank, read, seed_sd
