@@ -35,7 +35,7 @@ def found():
 
 def test_every_network_of_the_digits_is_in_the_table_with_three_seeds(truth, runs):
     setting = ground_truth.BY_NAME["digits"]
-    assert set(truth.index) == set(setting.networks()) and (truth.runs == setting.seeds == 3).all()
+    assert set(truth.index) == set(setting.networks()) and (truth.runs == 3).all() and setting.seeds == 3
     assert not runs.duplicated(["network", "seed"]).any() and truth.members.sum() == 4 ** 4
     assert truth.attrs["digest"] == setting.load().digest
 
@@ -46,6 +46,44 @@ def test_the_stored_searches_are_of_ten_seeds_a_rule_with_the_settings_of_today(
     assert about["setting"] == ground_truth.BY_NAME["digits"].describe() and about["search"] == searches.CONFIG["digits"]
     assert about["digest"] == truth.attrs["digest"] and " search digits " in about["command"] and about["machine"]["processor"]
     assert found.network.isin(truth.index).all()
+
+
+def test_what_the_text_says_of_the_table(truth, runs):
+    sd, half = ground_truth.seed_sd(truth), truth.nlargest(60, "mean")
+    criteria = ground_truth.verify(truth).set_index("criterion")
+    failed = criteria[~criteria.met].value.to_dict()
+    assert failed == {"test images": "360", "least spread of accuracy in a cost band / sd between seeds": "1.5"}
+    assert round(100 * sd, 1) == 1.8 and round(100 * ground_truth.seed_sd(half), 1) == 1.0 and round(100 / 360, 2) == 0.28
+    tied = lambda sd: (truth["mean"] >= truth["mean"].max() - 2 * sd).sum()
+    assert (tied(sd), tied(ground_truth.seed_sd(half))) == (95, 60)
+    ranks = [ground_truth.rank(truth, ground_truth.network(ground_truth.BY_NAME["digits"].space, code)) for code in truth.index]
+    assert np.mean([r["tied"] for r in ranks]) > 0.8
+    readme = (notebook.DATA / "ground_truth" / "README.md").read_text()
+    values = criteria.value.drop("operations in the best network of a cost band")
+    assert all(f"| {name} | {value} |" in readme for name, value in values.items())
+
+
+def test_what_the_text_says_of_the_searches(truth, runs, found):
+    setting, sd = ground_truth.BY_NAME["digits"], ground_truth.seed_sd(truth)
+    found = found.assign(regret=(truth["mean"].max() - truth["mean"])[found.network].to_numpy(), cost=found.seconds / truth.seconds.mean(),
+                         better=[(truth["mean"] > truth["mean"][code]).sum() for code in found.network])
+    ranks = [ground_truth.rank(truth, ground_truth.network(setting.space, code)) for code in found.network]
+    found["in_band"] = [rank["better"] / rank["networks"] for rank in ranks]
+    assert (found.regret <= 2 * sd).all() and all(rank["tied"] for rank in ranks)
+    medians = found.groupby("rule")[["regret", "cost", "better", "in_band"]].median()
+    points = (100 * medians.regret).round(2)
+    gradient = ["two_path", "exact", "trapezoid"]
+    assert (points[gradient] == 0.56).all() and (medians.better[gradient] == 7).all()
+    assert round(100 * found[found.rule == "two_path"].regret.median() / (100 * sd), 1) == 0.3
+    assert points["reinforce"] == 0.65 and medians.better["reinforce"] == 10 and ((100 * medians.in_band).round().between(12, 13)).all()
+    assert round(medians.cost.min(), 1) == 3.3 and round(medians.cost.max(), 1) == 5.6 and len(runs) == 363
+    chance = ground_truth.random_search(truth, runs, [3, 4, 100]).mul(100)
+    assert chance[3] > 2.0 > chance[4] and round(chance[100], 1) == 1.1
+    same = found[found.network == "3333"]
+    assert len(same) == 26 and truth.macs["3333"] == truth.macs.max() and set(truth.choices["3333"]) == {"MB3 3x3"}
+    assert sorted(truth.choices[truth["mean"].idxmax()]) == ["MB3 3x3"] * 3 + ["conv 3x3"]
+    assert medians.cost["reinforce"] / medians.cost["two_path"] == pytest.approx(5 / 3, abs=0.05)
+    assert (found[found.rule == "reinforce"].regret.mul(100).round(2) == 1.76).sum() == 2
 
 
 # -- random search -----------------------------------------------------------------------------------------------------

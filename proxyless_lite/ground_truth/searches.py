@@ -3,6 +3,7 @@
 import json
 import time
 from contextlib import redirect_stdout
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -37,7 +38,7 @@ def search(setting, rule, seed, images=None):
 def sweep(setting, names, seeds, path):
     """Search with every rule and seed; one row a search, written to `path` as it ends: rule, seed, network, seconds."""
     images = setting.load()
-    about = {"command": f"python -m proxyless_lite.ground_truth search {setting.name} --rules {' '.join(names)} --seeds {seeds} --out {path}",
+    about = {"command": f"python -m proxyless_lite.ground_truth search {setting.name} --rules {' '.join(names)} --seeds {seeds} --out {Path(path).name}",
              "setting": setting.describe(), "search": CONFIG[setting.name], "digest": images.digest,
              "machine": runtime.describe(), "threads": torch.get_num_threads()}
     with open(path, "w", buffering=1) as file:

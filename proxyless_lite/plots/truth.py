@@ -17,8 +17,9 @@ def background(table, seed_sd, tied=None):
     ordered = table.sort_values(["macs", "mean"], ascending=[True, False])
     front = ordered[ordered["mean"] > ordered["mean"].cummax().shift(fill_value=-1)]
     ax.step(front.macs / 1e3, 100 * front["mean"], where="post", color=BLACK, linewidth=1, label="Pareto front")
-    ax.errorbar([0.97 * x.max()], [y.quantile(0.02)], 100 * seed_sd, color=BLACK, capsize=4, fmt="none", label="± sd between seeds")
-    ax.set(xlabel="MACs (thousands)", ylabel="test accuracy (%)", ylim=(y.quantile(0.02) - 300 * seed_sd, y.max() + 100 * seed_sd))
+    low, high = y.quantile(0.1) - 100 * seed_sd, y.max() + 50 * seed_sd
+    ax.errorbar([x.min()], [low + 150 * seed_sd], 100 * seed_sd, color=BLACK, capsize=4, fmt="none", label="± sd between seeds")
+    ax.set(xlabel="MACs (thousands)", ylabel="test accuracy (%)", ylim=(low, high))
     return figure, ax
 
 
@@ -26,10 +27,10 @@ def background(table, seed_sd, tied=None):
 def landscape(table, seed_sd, tied):
     """Test accuracy of every network of a space against its MACs, the Pareto front, and those tied with the best of their cost.
 
-    `table` as ground_truth.load gives it, `tied` a Series of truth values with its index. The lowest 2 % of accuracies lie below the axes.
+    `table` as ground_truth.load gives it, `tied` a Series of truth values with its index. Up to a tenth of the networks, the worst, lie below the axes.
     """
     figure, ax = background(table, seed_sd, tied)
-    ax.legend(loc="lower right", bbox_to_anchor=(0.93, 0))
+    ax.legend(loc="upper left")
     return figure
 
 
@@ -45,7 +46,7 @@ def trajectory(table, seed_sd, codes, warmup):
     ax.plot(x / 1e3, 100 * y, "-", color=BLUE, linewidth=1.2, marker="s", markersize=6, label="derived after an epoch")
     ax.plot(x.iloc[-1:] / 1e3, 100 * y.iloc[-1:], "*", color=ORANGE, markeredgecolor=BLACK, markersize=15, label="found")
     ax.annotate(f"epoch {epochs[0][0]}", (x.iloc[0] / 1e3, 100 * y.iloc[0]), (6, -14), textcoords="offset points", fontsize=9)
-    ax.legend(loc="lower right", bbox_to_anchor=(0.93, 0))
+    ax.legend(loc="upper left")
     return figure
 
 
@@ -88,5 +89,5 @@ def bias_and_variance(frame):
         ax.set(ylabel=label)
         ax.grid(False, axis="x")
     axes[1].set_yscale("log")
-    axes[0].legend()
+    axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
     return figure
