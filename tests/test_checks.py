@@ -493,3 +493,42 @@ def test_darts_over_ours(capsys):
 
 
 # -- 10 ground truth ---------------------------------------------------------------------------------------------------
+
+
+def test_same_networks(capsys):
+    chains = list(itertools.product(range(5), repeat=6))                    # 0 is Zero
+    moved = [tuple(c for c in chain if c) for chain in chains]
+    distinct = len(set(moved))
+    assert said(capsys, checks.same_networks, distinct, moved.count((1,)) / len(chains)).count("right") == 2
+    assert "counts choices" in said(capsys, checks.same_networks, len(chains), None)
+    assert "nothing but Zero" in said(capsys, checks.same_networks, distinct - 1, None)
+    assert "without Zero" in said(capsys, checks.same_networks, sum(0 not in chain for chain in chains), None)
+    assert "any of the six" in said(capsys, checks.same_networks, None, 1 / len(chains))
+    assert "equally probable" in said(capsys, checks.same_networks, None, 1 / distinct)
+    for nonsense in NONSENSE:
+        assert "right" not in said(capsys, checks.same_networks, nonsense, nonsense)
+
+
+def test_how_lucky(capsys):
+    runs = {}
+    for line in (DATA / "ground_truth" / "digits.csv").read_text().splitlines():
+        if line[0].isdigit():
+            network, seed, accuracy, *_ = line.split(",")
+            runs.setdefault(network, {})[int(seed)] = float(accuracy)
+    promised, kept, three = max(((a[0] + a[1]) / 2, a[2], sum(a.values()) / 3) for a in runs.values())
+    assert "right" in said(capsys, checks.how_lucky, 100 * (promised - kept))
+    assert "the sign" in said(capsys, checks.how_lucky, 100 * (kept - promised))
+    assert "fraction" in said(capsys, checks.how_lucky, promised - kept)
+    assert "seed 2 alone" in said(capsys, checks.how_lucky, 100 * (promised - three))
+    for nonsense in NONSENSE:
+        assert "right" not in said(capsys, checks.how_lucky, nonsense)
+
+
+def test_draws_for_the_top(capsys):
+    enough = next(k for k in range(1, 200) if 1 - 0.95 ** k >= 0.95)
+    assert "right" in said(capsys, checks.draws_for_the_top, enough)
+    assert "one on average" in said(capsys, checks.draws_for_the_top, 1 / 0.05)
+    assert "one more" in said(capsys, checks.draws_for_the_top, enough - 1)
+    assert "whole number" in said(capsys, checks.draws_for_the_top, math.log(0.05) / math.log(0.95))
+    for nonsense in NONSENSE:
+        assert "right" not in said(capsys, checks.draws_for_the_top, nonsense)

@@ -11,7 +11,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 ORDER = ["frozen", "ops", "mixed_op", "spaces", "runtime", "cli", "download", "released", "architecture", "export", "zoo", "supernet",
          "latency", "objective", "baselines", "folders", "augment", "batches", "resident", "streams", "data", "presets", "rules",
-         "loop", "search", "training", "paper", "plots", "widgets", "checks", "notebook"]  # each may import only what stands before it
+         "loop", "search", "training", "ground_truth", "paper", "plots", "widgets", "checks", "notebook"]  # each may import only what stands before it
 
 
 def pyproject():

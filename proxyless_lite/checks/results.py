@@ -1,6 +1,8 @@
 """Notebooks 09 and 10: the paper's results, and the truth."""
 
+import math
 
+from .. import ground_truth
 from .answers import report
 
 # -- 09 paper tables and figures ---------------------------------------------------------------------------------------
@@ -31,3 +33,38 @@ def darts_over_ours(ratio):
 
 
 # -- 10 ground truth ---------------------------------------------------------------------------------------------------
+
+
+def same_networks(distinct, probability):
+    """Notebook 10, exercise 1: a chain of 6 edges with 5 operations, Zero among them; Σ 4^k networks, one of them in 6 of 5⁶ choices."""
+    report("distinct", distinct, sum(4 ** k for k in range(7)), {
+        5 ** 6: "that counts choices; a Zero may stand anywhere and the network is the same", 4 ** 6: "those are the networks without Zero; add the shorter ones",
+        sum(4 ** k for k in range(1, 7)): "the network of nothing but Zero is one, too"}, tolerance=1e-6)
+    report("probability", probability, 6 / 5 ** 6, {
+        1 / 5 ** 6: "the one operation may stand on any of the six edges", 1 / sum(4 ** k for k in range(7)): "distinct networks are not equally probable",
+        6.0: "that is the number of choices; divide by all of them"}, tolerance=1e-6)
+
+
+def how_lucky(points):
+    """Notebook 10, exercise 2: of the digits' best network by the mean of seeds 0 and 1, that mean minus its accuracy with seed 2, in points."""
+    a = _digits_runs()
+    two = a[[0, 1]].mean(1)
+    winner = two.idxmax()
+    wanted = 100 * (two[winner] - a[2][winner])
+    three = a.mean(1)
+    report("luck", points, wanted, {
+        -wanted: "the sign: what it promised, minus what it did", wanted / 100: "that is a fraction; in points it is 100 times as much",
+        100 * (two[winner] - three[winner]): "the mean of three contains the two that chose it; take seed 2 alone",
+        100 * (a.max().max() - a[2][winner]): "choose by the mean of seeds 0 and 1, not by the best single run"}, tolerance=5e-3)
+
+
+def _digits_runs():
+    """Accuracies of the digits' table: a row a network, a column a seed."""
+    return ground_truth.read(ground_truth.FOLDER / "digits.csv")[1].pivot(index="network", columns="seed", values="accuracy")
+
+
+def draws_for_the_top(draws):
+    """Notebook 10, exercise 3: the least k with 1 − 0.95^k ≥ 0.95."""
+    report("draws", draws, math.ceil(math.log(0.05) / math.log(0.95)), {
+        20.0: "20 draws hold one on average; the chance of none is 0.95^20 = 36 %", 58.0: "one more: 1 − 0.95^58 is still below 95 %",
+        19.0: "draws are independent: the chances of none multiply", math.log(0.05) / math.log(0.95): "a whole number of draws; round up"}, tolerance=1e-6)

@@ -1,0 +1,65 @@
+"""Command line: python -m proxyless_lite.ground_truth build cifar10"""
+
+import argparse
+import sys
+
+from ..architecture import Architecture
+from .. import rules
+from ..cli import OneLineParser, one_line
+from . import BY_NAME, FOLDER, build, load, rank, sweep, verify
+from .table import seed_sd
+from .criteria import spreads
+
+
+def parser():
+    cli = OneLineParser(prog="python -m proxyless_lite.ground_truth", allow_abbrev=False,
+                        description="Train every network of a small space, and say how good one of them is among all.")
+    commands = cli.add_subparsers(dest="command", required=True, metavar="build | verify | rank | search")
+    for name, told in (("build", "train what the table lacks, one row a run. Run it again to go on"),
+                       ("verify", "can the table tell a good search from a lucky one? The criteria and their values"),
+                       ("rank", "how good is a network among all that cost as much?"),
+                       ("search", "search with every rule and seed given, and write what was found, one row a search")):
+        command = commands.add_parser(name, help=told, description=f"{told}.", allow_abbrev=False,
+                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        command.add_argument("setting", choices=BY_NAME, help="which table")
+        command.add_argument("--table", help=f"file of the table; default: {FOLDER.name}/<setting>.csv in the data folder of this repository")
+    commands.choices["build"].add_argument("--workers", type=int, default=2, help="processes of one thread each")
+    commands.choices["rank"].add_argument("architectures", nargs="+", help="architecture files (JSON)")
+    commands.choices["search"].add_argument("--rules", nargs="+", choices=rules.BY_NAME, default=["two_path"], help="how α moves")
+    commands.choices["search"].add_argument("--seeds", type=int, default=5, help="searches a rule, with seeds from 0 up")
+    commands.choices["search"].add_argument("--out", required=True, help="file to write (CSV)")
+    return cli
+
+
+def main(arguments=None):
+    args = parser().parse_args(arguments)
+    path = args.table or str(FOLDER / f"{args.setting}.csv")
+    if args.command == "build":
+        build(BY_NAME[args.setting], path, args.workers)
+    elif args.command == "search":
+        sweep(BY_NAME[args.setting], args.rules, args.seeds, args.out)
+    elif args.command == "verify":
+        table = load(path)
+        print(f"sd between seeds {seed_sd(table):.4f}\n{spreads(table).round(4).to_string(index=False)}")
+        for row in verify(table).itertuples():
+            print(f"{'met' if row.met else 'NOT MET'}: {row.criterion}: {row.value} (wanted: {row.wanted})")
+    else:
+        table = load(path)
+        for file in args.architectures:
+            print(f"{file}: " + told(rank(table, Architecture.load(file))))
+
+
+def told(found):
+    """A rank in a sentence."""
+    return (f"{found['accuracy']:.2%} top-1 over {found['runs']} seeds at {found['macs']:,} MACs; {found['better']} of {found['networks']} "
+            f"networks within 5 % of that cost are better; regret {100 * found['regret']:.2f} points = {found['regret_sd']:.1f} sd between seeds: "
+            f"{'in' if found['tied'] else 'not in'} the tie of the {found['ties']} best")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command goes on from here")
+    except (ValueError, KeyError, OSError) as error:
+        sys.exit(one_line(error))

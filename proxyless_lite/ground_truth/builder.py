@@ -1,0 +1,81 @@
+"""Train every network of a setting: processes that train, and one file that grows by a row a finished run."""
+
+import io
+import random
+import time
+from contextlib import closing, redirect_stderr, redirect_stdout
+from dataclasses import replace
+from itertools import islice
+from multiprocessing import connection, get_context
+
+import torch
+
+from .. import runtime
+from ..training import train
+from .settings import network
+from .table import Writer
+
+
+def build(setting, path, workers=2):
+    """Train what the table at `path` lacks; call it again to go on after it was stopped or killed.
+
+    Networks come in random order, all seeds of one before the next, so that what is finished is a random sample of the
+    space. Each worker is a process of one thread. Raises ValueError for the table of another setting and for one that
+    is being built already, ChildProcessError when a worker dies.
+    """
+    with closing(Writer(path, setting)) as table:
+        missing = [run for run in order(setting) if run not in table.done]
+        progress = runtime.Progress(len(missing) + len(table.done), len(table.done), f"{setting.name}: {len(missing)} runs to do,")
+        for row in trained(setting, missing, workers):
+            table.append(*row)
+            progress.step()
+        progress.close()
+
+
+def order(setting):
+    """All runs (code, seed), in the order in which they are done."""
+    codes = sorted(setting.networks())
+    random.Random(0).shuffle(codes)
+    return [(code, seed) for code in codes for seed in range(setting.seeds)]
+
+
+def trained(setting, runs, workers):
+    """Yields a row for each of `runs`, as they are finished by `workers` processes."""
+    context, runs, busy = get_context("spawn"), iter(runs), {}
+    for run in islice(runs, workers):
+        pipe, theirs = context.Pipe()
+        context.Process(target=work, args=(setting, theirs), daemon=True).start()
+        theirs.close()
+        pipe.send(run)
+        busy[pipe] = run
+    while busy:
+        for pipe in connection.wait(busy):
+            try:
+                yield pipe.recv()
+            except EOFError:
+                raise ChildProcessError(f"the worker that trained {busy[pipe]} died; the same command goes on from here") from None
+            busy[pipe] = next(runs, None)
+            if busy[pipe] is None:
+                del busy[pipe]
+                pipe.close()
+            else:
+                pipe.send(busy[pipe])
+
+
+def work(setting, pipe):
+    """What a worker does: train the runs that come through the pipe, until its other end is gone."""
+    torch.set_num_threads(1)
+    images = setting.load()
+    try:
+        while True:
+            pipe.send(train_one(setting, images, *pipe.recv()))
+    except (EOFError, BrokenPipeError, KeyboardInterrupt):
+        return
+
+
+def train_one(setting, images, code, seed):
+    """(code, seed, test accuracy, training loss of the last epoch, seconds of CPU) of one run."""
+    began = time.process_time()
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # the progress of a run of seconds
+        report = train(network(setting.space, code), images, replace(setting.recipe, seed=seed), device="cpu")
+    return code, seed, report.test_accuracy, report.history["train_loss"].iloc[-1], time.process_time() - began

@@ -1,0 +1,122 @@
+"""The table of a setting: a heading, then one row a finished training run; and what the rows say of every network."""
+
+import fcntl
+import json
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from .. import objective, presets, runtime
+from .settings import Setting, canonical, code, network
+
+FOLDER = Path(__file__).parents[2] / "data" / "ground_truth"
+COLUMNS = ["network", "seed", "accuracy", "loss", "seconds"]
+
+
+class Writer:
+    """A table that grows: `done` holds its runs (code, seed), `append` adds one. A second Writer of the file is refused.
+
+    Raises ValueError for a file that is no table, is one of another setting, or is being written.
+    """
+
+    def __init__(self, path, setting):
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.file = open(path, "a+b", buffering=0)
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"{path} is being built by another process") from None
+        images = setting.load()
+        ours = {"command": f"python -m proxyless_lite.ground_truth build {setting.name}", "setting": setting.describe(),
+                "digest": images.digest, "test_images": len(images.test),
+                "machine": {**runtime.describe(), "device": "CPU, 1 thread a run"}}
+        if path.stat().st_size == 0:
+            self.file.write(f"# {json.dumps(ours)}\n{','.join(COLUMNS)}\n".encode())
+        self.file.truncate(path.read_bytes().rfind(b"\n") + 1)  # of a row cut short nothing is kept
+        about, rows = read(path)
+        runtime.check_same(path, *({**its["setting"], "digest of the images": its["digest"]} for its in (about, ours)))
+        if about["machines"][-1] != ours["machine"]:
+            self.file.write(f"# {json.dumps(ours['machine'])}\n".encode())  # of the rows that follow
+        self.done = set(zip(rows["network"], rows["seed"]))
+
+    def append(self, network, seed, accuracy, loss, seconds):
+        """Add the row of one run, whole or not at all."""
+        self.file.write(f"{network},{seed},{accuracy:.4f},{loss:.4f},{seconds:.1f}\n".encode())
+        os.fsync(self.file)
+
+    def close(self):
+        self.file.close()
+
+
+def read(path):
+    """(about, rows) of a table: its heading as a dict, with `machines` in the order of the rows; a DataFrame of COLUMNS.
+
+    Raises ValueError naming the file where it holds no table.
+    """
+    try:
+        with open(path) as file:
+            about, *later = (json.loads(line.removeprefix("# ")) for line in file if line.startswith("# "))
+        rows = pd.read_csv(path, comment="#", dtype={"network": str})
+        if list(rows) != COLUMNS:
+            raise ValueError(f"columns {', '.join(rows)}")
+        about["machines"] = [about["machine"], *later]
+        about["setting"], about["digest"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no table of ground truth ({error!r})"[:200]) from None
+    return about, rows
+
+
+def load(name):
+    """The table called `name` ("cifar10", "digits", or the path of a file) as a DataFrame, one row a distinct network.
+
+    Index: its code, the candidate's index on each edge. Columns: `choices`, the operations; `members`, how many choices
+    of operations give this network; `macs`; `runs`, how many seeds have been trained; `mean` and `sd` of their top-1 test
+    accuracy in [0, 1]; `seconds` of CPU a run. Only networks with a finished run are in it. `attrs`: the heading.
+    """
+    path = Path(name) if str(name).endswith(".csv") else FOLDER / f"{name}.csv"
+    about, rows = read(path)
+    setting = setting_of(about)
+    costs, members = objective.costs(setting.space, "macs"), setting.networks()
+    table = rows.groupby("network").agg(runs=("accuracy", "size"), mean=("accuracy", "mean"), sd=("accuracy", "std"),
+                                        seconds=("seconds", "mean"))
+    networks = [network(setting.space, code) for code in table.index]
+    table.insert(0, "choices", [found.choices for found in networks])
+    table.insert(1, "members", [members[code] for code in table.index])
+    table.insert(2, "macs", [int(costs.of(found)) for found in networks])
+    table.attrs = about
+    return table
+
+
+def setting_of(about):
+    """The Setting that a heading describes."""
+    described = about["setting"]
+    return Setting(**described | {"recipe": presets.TrainConfig(**described["recipe"])})
+
+
+def seed_sd(table):
+    """Standard deviation of accuracy between seeds of one network, pooled over all networks with several."""
+    several = table[table.runs > 1]
+    return float(((several.runs - 1) * several.sd ** 2).sum() / (several.runs - 1).sum()) ** 0.5
+
+
+def rank(table, architecture, within=0.05):
+    """How good an Architecture is among the networks of the table whose MACs are `within` 5 % of its own, as a dict.
+
+    `better`: how many of these `networks` have a higher mean accuracy; `regret`: how far it is below the best, also in
+    standard deviations between seeds; `ties`: how many are within two of these of the best, and whether it is `tied`
+    itself. Raises ValueError for an architecture of another space, and for a network that has not been trained yet.
+    """
+    setting = setting_of(table.attrs)
+    if architecture.space != setting.space:
+        raise ValueError(f"the architecture is one of {architecture.space}, the table is about {setting.space}")
+    found = code(setting.space, canonical(architecture.choices))
+    if found not in table.index:
+        raise ValueError(f"network {found} is not in the table yet: {len(table)} of {len(setting.networks())} networks are")
+    own, sd = table.loc[found], seed_sd(table)
+    band = table[(table.macs - own.macs).abs() <= within * own.macs]
+    regret = band["mean"].max() - own["mean"]
+    return {"network": found, "accuracy": own["mean"], "runs": int(own.runs), "macs": int(own.macs), "networks": len(band),
+            "better": int((band["mean"] > own["mean"]).sum()), "regret": regret, "regret_sd": regret / sd,
+            "ties": int((band["mean"] >= band["mean"].max() - 2 * sd).sum()), "tied": bool(regret <= 2 * sd)}

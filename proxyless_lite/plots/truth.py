@@ -1,0 +1,93 @@
+"""Where networks and searches lie among all networks of a space that was trained exhaustively."""
+
+import numpy as np
+
+from .style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, described, new_figure
+
+LOOKS = dict(zip(("two_path", "exact", "trapezoid", "reinforce", "combined"), zip("os^DP", (BLUE, ORANGE, GREEN, RED, PURPLE))))
+
+
+def background(table, seed_sd, tied=None):
+    """Figure and axes with every network of a table of ground truth; `seed_sd` is drawn as a bar in the corner."""
+    figure, ax = new_figure(figsize=(6.6, 4))
+    x, y = table.macs / 1e3, 100 * table["mean"]
+    ax.plot(x, y, "o", color="0.75", markersize=4, label="a network, mean of its seeds")
+    if tied is not None:
+        ax.plot(x[tied], y[tied], "o", color=BLUE, markersize=5, markeredgecolor=BLACK, markeredgewidth=0.5, label="tied with the best of its cost")
+    ordered = table.sort_values(["macs", "mean"], ascending=[True, False])
+    front = ordered[ordered["mean"] > ordered["mean"].cummax().shift(fill_value=-1)]
+    ax.step(front.macs / 1e3, 100 * front["mean"], where="post", color=BLACK, linewidth=1, label="Pareto front")
+    low, high = y.quantile(0.1) - 100 * seed_sd, y.max() + 50 * seed_sd
+    ax.errorbar([x.min()], [low + 150 * seed_sd], 100 * seed_sd, color=BLACK, capsize=4, fmt="none", label="± sd between seeds")
+    ax.set(xlabel="MACs (thousands)", ylabel="test accuracy (%)", ylim=(low, high))
+    return figure, ax
+
+
+@described
+def landscape(table, seed_sd, tied):
+    """Test accuracy of every network of a space against its MACs, the Pareto front, and those tied with the best of their cost.
+
+    `table` as ground_truth.load gives it, `tied` a Series of truth values with its index. Up to a tenth of the networks, the worst, lie below the axes.
+    """
+    figure, ax = background(table, seed_sd, tied)
+    ax.legend(loc="upper left")
+    return figure
+
+
+@described
+def trajectory(table, seed_sd, codes, warmup):
+    """The networks that a search would derive after each epoch, joined in order, among all networks of the space.
+
+    `codes` are networks of the table in order of epochs; those of the first `warmup` epochs are left out, as α rests then. One that is not in the table is skipped.
+    """
+    figure, ax = background(table, seed_sd)
+    epochs = [(epoch, code) for epoch, code in enumerate(codes) if epoch >= warmup and code in table.index]
+    x, y = (table.loc[[code for _, code in epochs], column] for column in ("macs", "mean"))
+    ax.plot(x / 1e3, 100 * y, "-", color=BLUE, linewidth=1.2, marker="s", markersize=6, label="derived after an epoch")
+    ax.plot(x.iloc[-1:] / 1e3, 100 * y.iloc[-1:], "*", color=ORANGE, markeredgecolor=BLACK, markersize=15, label="found")
+    ax.annotate(f"epoch {epochs[0][0]}", (x.iloc[0] / 1e3, 100 * y.iloc[0]), (6, -14), textcoords="offset points", fontsize=9)
+    ax.legend(loc="upper left")
+    return figure
+
+
+@described
+def regret_against_cost(searches, chance, seed_sd, live=None):
+    """How far below the best network searches end, against what they cost, beside random search of the same cost.
+
+    `searches` has rule, cost (in trainings) and regret (accuracy in [0, 1]); so has `live`, searches drawn in black. `chance` is a Series: number of trainings
+    -> expected regret of random search.
+    """
+    figure, ax = new_figure(figsize=(6.6, 3.6))
+    ax.axhspan(0, 200 * seed_sd, color="0.92", label="within 2 sd between seeds")
+    ax.plot(chance.index, 100 * chance, color=BLACK, linestyle="--", label="random search, expected")
+    for rule, rows in searches.groupby("rule", sort=False):
+        marker, colour = LOOKS[rule]
+        ax.plot(rows.cost, 100 * rows.regret, marker, color="white", markeredgecolor=colour, markersize=5)
+        ax.plot(rows.cost.median(), 100 * rows.regret.median(), marker, color=colour, markeredgecolor=BLACK, markersize=10, label=f"{rule}: median")
+    if live is not None:
+        ax.plot(live.cost, 100 * live.regret, "X", color=BLACK, markersize=8, label="searched just now")
+    ax.set(xscale="log", xlabel="cost (trainings of one network)", ylabel="regret (points of accuracy)")
+    ax.set_xticks([1, 2, 5, 10, 20, 50, 100], [1, 2, 5, 10, 20, 50, 100])
+    ax.minorticks_off()
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+@described
+def bias_and_variance(frame):
+    """Bars: how far the mean of each estimator is from the true gradient, and how much a single estimate scatters.
+
+    `frame` has rule, alpha, bias (norm of the mean error) and variance, in units of the true gradient's norm and of its square.
+    """
+    figure, axes = new_figure(1, 2, figsize=(8, 2.8))
+    alphas = list(frame.alpha.unique())
+    for ax, column, label in zip(axes, ("bias", "variance"), ("bias / norm of ∂J/∂α", "variance / norm² of ∂J/∂α")):
+        for i, (alpha, hatch, shade) in enumerate(zip(alphas, ("", "//", ".."), ("0.35", "0.95", "0.75"))):
+            rows = frame[frame.alpha == alpha]
+            ax.bar(np.arange(len(rows)) + 0.27 * (i - (len(alphas) - 1) / 2), rows[column], 0.26, color=shade, edgecolor=BLACK, hatch=hatch, label=f"α {alpha}")
+        ax.set_xticks(range(len(rows)), rows.rule)
+        ax.set(ylabel=label)
+        ax.grid(False, axis="x")
+    axes[1].set_yscale("log")
+    axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
+    return figure

@@ -1,0 +1,304 @@
+"""The exhaustively trained space: which networks are the same one, tables that survive, what is read from them."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from truth_runs import MINI
+
+import proxyless_lite as pl
+from proxyless_lite import ground_truth
+from proxyless_lite.ground_truth import BY_NAME, build, canonical, load, network, rank, verify
+from proxyless_lite.ground_truth.__main__ import main
+from proxyless_lite.ground_truth.builder import order, train_one, trained
+from proxyless_lite.ground_truth.settings import code
+from proxyless_lite.ground_truth.table import Writer, read, seed_sd
+from proxyless_lite.ground_truth.criteria import spreads
+
+FOUR = ("Zero", "conv 3x3", "DW 5x5", "MB3 3x3")
+
+
+# -- which networks are the same one ----------------------------------------------------------------------------------
+
+def test_networks_that_differ_in_where_zero_stands_are_one_function_of_the_same_weights():
+    space, draw = pl.spaces.chain(edges=4, width=4, input_size=8, candidates=FOUR), np.random.default_rng(0)
+    x = torch.randn(3, 3, 8, 8, dtype=torch.float64)
+    moved = 0
+    for _ in range(20):
+        choices = tuple(draw.choice(FOUR, 4).tolist())
+        one, other = (pl.Architecture(space, c).build().double() for c in (choices, canonical(choices)))
+        moved += choices != canonical(choices)
+        for ours, theirs in zip(other.parameters(), one.parameters(), strict=True):
+            ours.data = theirs.data
+        for training in (True, False):
+            assert torch.equal(one.train(training)(x), other.train(training)(x))
+    assert moved > 5
+
+
+def test_networks_that_remain_are_different_functions():
+    space, outputs = pl.spaces.chain(edges=2, width=4, input_size=8, candidates=FOUR), []
+    x = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    setting = replace(MINI, chain=dict(edges=2, width=4, input_size=8, candidates=FOUR))
+    for found in setting.networks():
+        torch.manual_seed(1)
+        outputs.append(network(space, found).build()(x))
+    assert len(outputs) == 1 + 3 + 9
+    assert all((a - b).abs().max() > 1e-3 for a, b in itertools.combinations(outputs, 2))
+
+
+@pytest.mark.parametrize("setting", BY_NAME.values(), ids=BY_NAME)
+def test_the_distinct_networks_of_a_setting_are_counted_with_their_members(setting):
+    edges, others = setting.chain["edges"], len(setting.space.edges()[0].candidates) - 1
+    networks = setting.networks()
+    assert len(networks) == sum(others ** k for k in range(edges + 1))
+    assert sum(networks.values()) == setting.space.size()
+    assert 256 <= setting.space.size() <= 1024
+    assert all(code(setting.space, network(setting.space, found).choices) == found for found in networks)
+
+
+def test_training_cannot_tell_where_zero_stands():
+    images = MINI.load()
+    setting = replace(MINI, chain=MINI.chain | {"edges": 3})
+    accuracies = {c: train_one(setting, images, c, seed=3)[2:4] for c in ("102", "120", "012", "210")}
+    assert accuracies["102"] == accuracies["120"] == accuracies["012"] != accuracies["210"]
+
+
+# -- a table that survives --------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def whole():
+    """All rows of the mini setting, trained in this process."""
+    images, threads = MINI.load(), torch.get_num_threads()
+    torch.set_num_threads(1)
+    rows = pd.DataFrame([train_one(MINI, images, *run)[:4] for run in order(MINI)], columns=["network", "seed", "accuracy", "loss"])
+    torch.set_num_threads(threads)
+    return rows
+
+
+def start(path):
+    return subprocess.Popen([sys.executable, str(Path(__file__).with_name("truth_runs.py")), str(path)], start_new_session=True,
+                            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, stdout=subprocess.DEVNULL)
+
+
+def rows_in(path):
+    return max(0, path.read_bytes().count(b"\n") - 2) if path.exists() else 0
+
+
+def wait_for(condition, seconds=120):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.005)
+
+
+def test_a_build_killed_at_any_moment_goes_on_to_the_same_table(tmp_path, whole):
+    path = tmp_path / "t.csv"
+    builder = start(path)
+    wait_for(lambda: rows_in(path) >= 3)
+    os.killpg(builder.pid, signal.SIGKILL)
+    builder.wait()
+    before = rows_in(path)
+    assert 3 <= before < len(whole)
+    with open(path, "ab") as file:
+        file.write(b"12,1,0.23")  # a row cut short
+    build(MINI, path, workers=1)
+    _, rows = read(path)
+    both = rows.merge(whole, on=["network", "seed"], suffixes=("", "_whole"), validate="1:1")
+    assert len(both) == len(rows) == len(whole) == 7 * 2
+    assert (both.accuracy - both.accuracy_whole).abs().max() <= 5e-5 and (both.loss - both.loss_whole).abs().max() <= 5e-5
+    size = path.stat().st_size
+    build(MINI, path)  # nothing is missing
+    assert path.stat().st_size == size
+
+
+def children(pid):
+    return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
+def test_workers_end_when_the_builder_is_killed_alone(tmp_path):
+    path = tmp_path / "t.csv"
+    builder = start(path)
+    wait_for(lambda: rows_in(path) >= 1)
+    workers = children(builder.pid)
+    builder.kill()
+    builder.wait()
+    assert len(workers) >= 2
+    wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers), seconds=60)
+
+
+def test_a_worker_that_dies_is_named(tmp_path):
+    diverges = replace(MINI, recipe=replace(MINI.recipe, lr=1e30))
+    with pytest.raises(ChildProcessError, match="worker that trained .* died"):
+        list(trained(diverges, order(diverges)[:1], workers=1))
+
+
+def test_runs_come_network_by_network_in_random_order():
+    runs = order(MINI)
+    codes = [found for found, seed in runs[::2]]
+    assert runs == [(found, seed) for found in codes for seed in (0, 1)]
+    assert sorted(codes) == sorted(MINI.networks()) and codes != sorted(codes)
+
+
+def test_a_table_is_written_by_one_and_for_one_setting(tmp_path):
+    path = tmp_path / "t.csv"
+    writer = Writer(path, MINI)
+    with pytest.raises(ValueError, match="being built by another"):
+        Writer(path, MINI)
+    writer.close()
+    with pytest.raises(ValueError, match="belongs to another configuration: seeds is 2 there and 3 here"):
+        Writer(path, replace(MINI, seeds=3))
+    other = tmp_path / "other.csv"
+    other.write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match="no table of ground truth"):
+        Writer(other, MINI)
+    assert other.read_text() == "a,b\n1,2\n"
+
+
+def test_a_table_says_on_which_machines_it_was_made(tmp_path, monkeypatch):
+    path = tmp_path / "t.csv"
+    Writer(path, MINI).close()
+    Writer(path, MINI).close()
+    monkeypatch.setattr(pl.runtime, "describe", lambda: {"torch": "99"})
+    for _ in range(2):
+        writer = Writer(path, MINI)
+        writer.append("12", 0, 0.5, 1.0, 2.0)
+        writer.close()
+    about, rows = read(path)
+    assert [machine["torch"] for machine in about["machines"]] == [torch.__version__, "99"]
+    assert len(rows) == 2 and max(len(line) for line in path.read_text().splitlines()[2:] if "#" not in line) <= 40
+
+
+# -- what is read from it ---------------------------------------------------------------------------------------------
+
+def table_of(path, accuracies, setting=MINI):
+    """A table with given accuracies: code -> one a seed."""
+    writer = Writer(path, setting)
+    for found, values in accuracies.items():
+        for seed, accuracy in enumerate(values):
+            writer.append(found, seed, accuracy, 1.0, 2.0)
+    writer.close()
+    return load(path)
+
+
+HAND = {"00": (0.1, 0.3), "10": (0.30, 0.32), "20": (0.5, 0.5), "12": (0.40, 0.42), "21": (0.60, 0.62), "11": (0.7, 0.7)}
+
+
+def test_load_gives_mean_sd_and_cost_of_every_network(tmp_path):
+    table = table_of(tmp_path / "t.csv", HAND)
+    assert table.loc["12", "choices"] == ("MB1 1x1", "DW 3x3") and set(table.index) == set(HAND)
+    assert table.members.to_dict() == {"00": 1, "10": 2, "20": 2, "12": 1, "21": 1, "11": 1}
+    for found, values in HAND.items():
+        assert table.loc[found, "mean"] == pytest.approx(np.mean(values)) and table.loc[found, "sd"] == pytest.approx(np.std(values, ddof=1))
+        assert table.loc[found, "macs"] == network(MINI.space, found).macs()
+    assert seed_sd(table) == pytest.approx(np.sqrt(np.mean([np.var(v, ddof=1) for v in HAND.values()])))
+
+
+def test_rank_counts_the_better_ones_of_equal_cost(tmp_path):
+    table = table_of(tmp_path / "t.csv", HAND)
+    a = pl.Architecture(MINI.space, ("MB1 1x1", "DW 3x3"))
+    cost = {found: network(MINI.space, found).macs() for found in HAND}
+    alike = [found for found in HAND if abs(cost[found] / cost["12"] - 1) <= 0.05]
+    assert set(alike) == {"12", "21"}
+    found, sd = rank(table, a), seed_sd(table)
+    assert found["networks"] == 2 and found["better"] == 1 and found["regret"] == pytest.approx(0.2)
+    assert found["regret_sd"] == pytest.approx(0.2 / sd) and not found["tied"] and found["ties"] == 1
+    everywhere = rank(table, a, within=10)
+    assert everywhere["networks"] == 6 and everywhere["better"] == 3 and everywhere["regret"] == pytest.approx(0.29)
+
+
+def test_rank_does_not_mind_where_zero_stands(tmp_path):
+    table = table_of(tmp_path / "t.csv", HAND)
+    first, last = (rank(table, pl.Architecture(MINI.space, c)) for c in (("Zero", "DW 3x3"), ("DW 3x3", "Zero")))
+    assert first == last and first["network"] == "20"
+
+
+def test_rank_refuses_what_the_table_cannot_know(tmp_path):
+    table = table_of(tmp_path / "t.csv", HAND)
+    with pytest.raises(ValueError, match="network 22 is not in the table yet: 6 of 7"):
+        rank(table, pl.Architecture(MINI.space, ("DW 3x3", "DW 3x3")))
+    with pytest.raises(ValueError, match="the table is about"):
+        rank(table, pl.Architecture(pl.spaces.chain(edges=2), ("MB3 3x3", "Zero")))
+
+
+# -- verify -----------------------------------------------------------------------------------------------------------
+
+LARGE = replace(MINI, chain=dict(edges=5, width=4, input_size=8, candidates=("Zero", "conv 1x1", "DW 5x5", "conv 3x3")), seeds=3)
+
+
+def synthetic(path, accuracy, noise=0.003, seeds=3, setting=LARGE):
+    """A whole table whose true accuracies are accuracy(choices), with normal noise; its heading tells of 10,000 test images."""
+    draw = np.random.default_rng(0)
+    truth = {found: accuracy(network(setting.space, found).choices) for found in setting.networks()}
+    table = table_of(path, {found: value + noise * draw.standard_normal(seeds) for found, value in truth.items()}, setting)
+    table.attrs["test_images"] = 10_000
+    return table, truth
+
+
+def fair(choices):
+    """Good: a 3×3 convolution first, depthwise ones in between, a 1×1 convolution last, and four blocks at most."""
+    points = {"Zero": 0.0, "conv 1x1": 0.02, "DW 5x5": 0.03, "conv 3x3": 0.02}
+    return (0.4 + sum(points[c] for c in choices) + 0.04 * (choices[0] == "conv 3x3") + 0.03 * (choices[-1] == "conv 1x1")
+            - 0.05 * ("Zero" not in choices))
+
+
+def met(table):
+    return verify(table).set_index("criterion")["met"].to_dict()
+
+
+def test_spread_is_the_true_one_without_the_noise_of_seeds(tmp_path):
+    table, truth = synthetic(tmp_path / "t.csv", fair, noise=0.03)
+    assert seed_sd(table) == pytest.approx(0.03, rel=0.05)
+    rows = spreads(table, count=1)
+    true = np.std(list(truth.values()), ddof=1)
+    assert rows.sd.item() == pytest.approx(true, rel=0.1)  # the standard error of the estimate is 4 %
+    assert table["mean"].std() > 1.15 * true
+    assert rows.networks.item() == len(table) == 364
+
+
+def test_verify_is_content_with_a_good_table_and_names_what_is_wrong_with_others(tmp_path):
+    good, _ = synthetic(tmp_path / "good.csv", fair)
+    assert all(met(good).values()), verify(good)
+    costs = pl.objective.costs(LARGE.space, "macs")
+    broken = {
+        "finished runs": good.iloc[:-1],
+        "Kendall τ of accuracy with MACs": synthetic(tmp_path / "a.csv", lambda c: 0.4 + 5e-6 * costs.of(pl.Architecture(LARGE.space, c)))[0],
+        "least spread of accuracy in a cost band / sd between seeds": synthetic(tmp_path / "b.csv", fair, noise=0.03)[0],
+        "operations in the best network of a cost band": synthetic(tmp_path / "c.csv", lambda c: 0.4 - 0.1 * c.count("conv 1x1"))[0],
+        "best network": synthetic(tmp_path / "d.csv", lambda c: 0.4 + 0.1 * c.count("DW 5x5"))[0],
+    }
+    few = good.copy()
+    few.attrs = good.attrs | {"test_images": 360}
+    broken["test images"] = few
+    for criterion, table in broken.items():
+        table.attrs = {**good.attrs, **table.attrs}
+        assert not met(table)[criterion], criterion
+
+
+# -- the command line -------------------------------------------------------------------------------------------------
+
+def test_command_line_verifies_and_ranks(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "digits.csv"
+    table_of(path, HAND)
+    main(["verify", "digits", "--table", str(path)])
+    assert "NOT MET: test images: 360" in capsys.readouterr().out
+    pl.Architecture(MINI.space, ("Zero", "MB1 1x1")).save(tmp_path / "a.json")
+    main(["rank", "digits", "--table", str(path), str(tmp_path / "a.json")])
+    assert "31.00% top-1 over 2 seeds" in capsys.readouterr().out
+
+
+def test_committed_tables_are_those_of_their_settings():
+    for path in ground_truth.FOLDER.glob("*.csv"):
+        about, rows = read(path)
+        setting = BY_NAME[path.stem]
+        assert about["setting"] == setting.describe()
+        assert set(zip(rows["network"], rows["seed"])) <= set(order(setting)) and not rows.duplicated(["network", "seed"]).any()

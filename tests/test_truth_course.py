@@ -1,0 +1,161 @@
+"""What notebook 10 states, recomputed from the committed tables; searches in a setting; random search against enumeration."""
+
+import json
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+from truth_runs import MINI
+
+from proxyless_lite import ground_truth, notebook, plots
+from proxyless_lite.ground_truth import __main__ as cli
+from proxyless_lite.ground_truth import searches
+
+RULES = ("two_path", "exact", "trapezoid", "reinforce")
+STORED = notebook.DATA / "results" / "rules_digits.csv"
+
+
+@pytest.fixture(scope="module")
+def truth():
+    return ground_truth.load("digits")
+
+
+@pytest.fixture(scope="module")
+def runs():
+    return ground_truth.read(ground_truth.FOLDER / "digits.csv")[1]
+
+
+@pytest.fixture(scope="module")
+def found():
+    return pd.read_csv(STORED, comment="#", dtype={"network": str})
+
+
+# -- the committed tables ----------------------------------------------------------------------------------------------
+
+def test_every_network_of_the_digits_is_in_the_table_with_three_seeds(truth, runs):
+    setting = ground_truth.BY_NAME["digits"]
+    assert set(truth.index) == set(setting.networks()) and (truth.runs == 3).all() and setting.seeds == 3
+    assert not runs.duplicated(["network", "seed"]).any() and truth.members.sum() == 4 ** 4
+    assert truth.attrs["digest"] == setting.load().digest
+
+
+def test_the_stored_searches_are_of_ten_seeds_a_rule_with_the_settings_of_today(truth, found):
+    about = json.loads(STORED.read_text().splitlines()[0].removeprefix("# "))
+    assert found.groupby("rule").seed.apply(sorted).to_dict() == {rule: list(range(10)) for rule in RULES}
+    assert about["setting"] == ground_truth.BY_NAME["digits"].describe() and about["search"] == searches.CONFIG["digits"]
+    assert about["digest"] == truth.attrs["digest"] and " search digits " in about["command"] and about["machine"]["processor"]
+    assert found.network.isin(truth.index).all()
+
+
+def test_what_the_text_says_of_the_table(truth, runs):
+    sd, half = ground_truth.seed_sd(truth), truth.nlargest(60, "mean")
+    criteria = ground_truth.verify(truth).set_index("criterion")
+    failed = criteria[~criteria.met].value.to_dict()
+    assert failed == {"test images": "360", "least spread of accuracy in a cost band / sd between seeds": "1.5"}
+    assert round(100 * sd, 1) == 1.8 and round(100 * ground_truth.seed_sd(half), 1) == 1.0 and round(100 / 360, 2) == 0.28
+    tied = lambda sd: (truth["mean"] >= truth["mean"].max() - 2 * sd).sum()
+    assert (tied(sd), tied(ground_truth.seed_sd(half))) == (95, 60)
+    ranks = [ground_truth.rank(truth, ground_truth.network(ground_truth.BY_NAME["digits"].space, code)) for code in truth.index]
+    assert np.mean([r["tied"] for r in ranks]) > 0.8
+    readme = (notebook.DATA / "ground_truth" / "README.md").read_text()
+    values = criteria.value.drop("operations in the best network of a cost band")
+    assert all(f"| {name} | {value} |" in readme for name, value in values.items())
+
+
+def test_what_the_text_says_of_the_searches(truth, runs, found):
+    setting, sd = ground_truth.BY_NAME["digits"], ground_truth.seed_sd(truth)
+    found = found.assign(regret=(truth["mean"].max() - truth["mean"])[found.network].to_numpy(), cost=found.seconds / truth.seconds.mean(),
+                         better=[(truth["mean"] > truth["mean"][code]).sum() for code in found.network])
+    ranks = [ground_truth.rank(truth, ground_truth.network(setting.space, code)) for code in found.network]
+    found["in_band"] = [rank["better"] / rank["networks"] for rank in ranks]
+    assert (found.regret <= 2 * sd).all() and all(rank["tied"] for rank in ranks)
+    medians = found.groupby("rule")[["regret", "cost", "better", "in_band"]].median()
+    points = (100 * medians.regret).round(2)
+    gradient = ["two_path", "exact", "trapezoid"]
+    assert (points[gradient] == 0.56).all() and (medians.better[gradient] == 7).all()
+    assert round(100 * found[found.rule == "two_path"].regret.median() / (100 * sd), 1) == 0.3
+    assert points["reinforce"] == 0.65 and medians.better["reinforce"] == 10 and ((100 * medians.in_band).round().between(12, 13)).all()
+    assert round(medians.cost.min(), 1) == 3.3 and round(medians.cost.max(), 1) == 5.6 and len(runs) == 363
+    chance = ground_truth.random_search(truth, runs, [3, 4, 100]).mul(100)
+    assert chance[3] > 2.0 > chance[4] and round(chance[100], 1) == 1.1
+    same = found[found.network == "3333"]
+    assert len(same) == 26 and truth.macs["3333"] == truth.macs.max() and set(truth.choices["3333"]) == {"MB3 3x3"}
+    assert sorted(truth.choices[truth["mean"].idxmax()]) == ["MB3 3x3"] * 3 + ["conv 3x3"]
+    assert medians.cost["reinforce"] / medians.cost["two_path"] == pytest.approx(5 / 3, abs=0.05)
+    assert (found[found.rule == "reinforce"].regret.mul(100).round(2) == 1.76).sum() == 2
+
+
+# -- random search -----------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_random_search_is_what_enumeration_of_all_draws_gives(k):
+    """Ties in accuracy, unequal members, a network without a second run: all k draws written out."""
+    rows = pd.DataFrame([("a", 0, 0.8), ("a", 1, 0.6), ("b", 0, 0.6), ("b", 1, 0.7), ("c", 0, 0.9)], columns=["network", "seed", "accuracy"])
+    table = rows.groupby("network").agg(runs=("seed", "size"), mean=("accuracy", "mean")).assign(members=[1, 3, 2])
+    pool = [(0.8, 0.6, 1), (0.6, 0.8, 1), (0.6, 0.7, 3), (0.7, 0.6, 3)]    # accuracy, the other seed's, weight
+    expected = total = 0
+    for draws in product(pool, repeat=k):
+        weight = np.prod([w for *_, w in draws])
+        best = max(a for a, *_ in draws)
+        winners = [0.9 - other for a, other, _ in draws if a == best]
+        expected, total = expected + weight * np.mean(winners), total + weight
+    assert ground_truth.random_search(table, rows, [k])[k] == pytest.approx(expected / total)
+
+
+def test_one_random_training_has_the_mean_regret_of_a_random_choice(truth, runs):
+    regret = np.average(truth["mean"].max() - truth["mean"], weights=truth.members)
+    assert ground_truth.random_search(truth, runs, [1])[1] == pytest.approx(regret)
+
+
+# -- searches ----------------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def mini(monkeypatch):
+    monkeypatch.setitem(searches.CONFIG, "digits", dict(epochs=1, warmup_epochs=0, alpha_every=1, alpha_lr=0.05, batch_size=50))
+    monkeypatch.setitem(cli.BY_NAME, "digits", MINI)
+    return MINI
+
+
+def test_a_search_repeats_itself_and_says_nothing(mini, capsys):
+    (one, _, seconds), (again, *_), (other, *_) = (ground_truth.search(mini, "two_path", seed) for seed in (3, 3, 4))
+    p, q, r = (x.history.probabilities.iloc[-1] for x in (one, again, other))
+    assert (p == q).all() and (p != r).any() and seconds > 0 and capsys.readouterr().out == ""
+
+
+def test_reinforce_has_the_larger_learning_rate_of_the_paper(mini, monkeypatch):
+    seen, real = {}, searches.Search
+    monkeypatch.setattr(searches, "Search", lambda net, data, rule, config, **k: seen.setdefault(type(rule).__name__, config) and real(net, data, rule, config, **k))
+    for rule in ("trapezoid", "reinforce"):
+        ground_truth.search(mini, rule, 0)
+    assert seen["Reinforce"].alpha_lr == pytest.approx(seen["Trapezoid"].alpha_lr * 0.01 / 0.006)
+
+
+def test_the_command_writes_a_row_a_search(mini, tmp_path, capsys):
+    path = tmp_path / "rules.csv"
+    cli.main(["search", "digits", "--rules", "two_path", "reinforce", "--seeds", "2", "--out", str(path)])
+    rows = pd.read_csv(path, comment="#", dtype={"network": str})
+    assert list(zip(rows.rule, rows.seed)) == [("two_path", 0), ("reinforce", 0), ("two_path", 1), ("reinforce", 1)]
+    assert set(rows.network) <= set(mini.networks()) and (rows.seconds > 0).all()
+    assert json.loads(path.read_text().splitlines()[0][2:])["setting"] == mini.describe()
+    assert len(capsys.readouterr().out.splitlines()) == 4
+    result, *_ = ground_truth.search(mini, "two_path", 1)
+    assert rows.network[2] == searches.code(mini.space, ground_truth.canonical(result.architecture.choices))
+
+
+# -- figures -----------------------------------------------------------------------------------------------------------
+
+def test_the_trajectory_leaves_out_the_warm_up_and_networks_that_are_not_in_the_table(truth):
+    a, b, c = truth.index[:3]
+    ax = plots.trajectory(truth, 0.01, [c, a, "none", b], warmup=1).axes[0]
+    line = next(line for line in ax.lines if line.get_label().startswith("derived"))
+    assert line.get_xdata().tolist() == [truth.macs[a] / 1e3, truth.macs[b] / 1e3]
+    assert line.get_ydata().tolist() == [100 * truth["mean"][a], 100 * truth["mean"][b]]
+
+
+def test_the_front_of_the_landscape_is_what_nobody_beats(truth):
+    ax = plots.landscape(truth, 0.01, truth["mean"] > 0.9).axes[0]
+    line = next(line for line in ax.lines if line.get_label() == "Pareto front")
+    unbeaten = {(m / 1e3, 100 * a) for m, a in zip(truth.macs, truth["mean"])
+                if not ((truth.macs <= m) & (truth["mean"] >= a) & ((truth.macs < m) | (truth["mean"] > a))).any()}
+    assert set(zip(line.get_xdata(), line.get_ydata())) == unbeaten
