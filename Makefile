@@ -3,12 +3,18 @@ PYTHON ?= python3
 DATASET ?= digits
 PRESET ?= $(if $(filter digits,$(DATASET)),quick,lesson)
 SEED ?= 0
+REMEASURE ?= False
+NETWORK ?=
 OUT ?= runs/search-$(notdir $(DATASET))-$(PRESET)-$(SEED)
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+SOLUTIONS := $(wildcard notebooks/solutions/*.ipynb)
+TIMES ?= runs/notebooks/notebook_seconds.csv
+HASHSEED ?= 1
+OFFLINE := PYTHONPATH='$(CURDIR)/tests/offline$(if $(PYTHONPATH),:$(PYTHONPATH))'
 VENV := .venv/bin
 export PROXYLESS_DATA ?= $(CURDIR)/data
 
-.PHONY: help setup search test lab notebooks refresh bench clean
+.PHONY: help setup search test browser lab notebooks figures refresh bench animation slides badges clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -26,23 +32,41 @@ search: setup  ## notebook 03: search, retrain, compare with random networks; DA
 	@$(VENV)/python -m proxyless_lite.notebook notebooks/03_cifar10_search.ipynb --out '$(OUT)' \
 	  -p dataset '$(DATASET)' -p preset '$(PRESET)' -p seed '$(SEED)'
 
-test: setup  ## all tests, and every notebook against its stored outputs
+test: setup  ## all tests, and every notebook against its stored outputs, without a network
 	$(VENV)/python -m pytest tests
-	$(VENV)/python -m pytest --nbval --nbval-current-env -p no:cacheprovider notebooks
+	$(OFFLINE) PYTHONHASHSEED=$(HASHSEED) $(VENV)/python -m pytest --nbval --nbval-current-env -p no:cacheprovider notebooks
+
+browser: setup  ## open every notebook that has a widget in JupyterLab and move it; needs Chromium
+	$(VENV)/python -m pip install --quiet --disable-pip-version-check -e '.[browser]'
+	$(VENV)/python -m pytest tests/test_browser.py -m 'course or not course'
 
 lab: setup  ## open the course in JupyterLab
 	$(VENV)/jupyter lab notebooks/00_start_here.ipynb
 
-notebooks: setup  ## execute all notebooks with papermill into runs/notebooks
-	@mkdir -p runs/notebooks
-	@for n in $(NOTEBOOKS); do $(VENV)/papermill --cwd notebooks $$n runs/notebooks/$$(basename $$n) || exit 1; done
+notebooks: setup  ## execute all notebooks with papermill, without a network, and time them; TIMES=data/results/notebook_seconds.csv
+	$(OFFLINE) $(VENV)/python tools/notebook_seconds.py $(NOTEBOOKS) --out runs/notebooks --csv '$(TIMES)'
 
-refresh: setup  ## execute all notebooks and store their outputs
-	@for n in $(NOTEBOOKS); do $(VENV)/python -m jupyter nbconvert --to notebook --execute --inplace $$n || exit 1; done
+figures: setup  ## notebook 09: the paper's tables and figures, into figures/ and data/results/; REMEASURE=True times all networks here
+	@mkdir -p runs/notebooks
+	$(VENV)/papermill --cwd notebooks notebooks/09_paper_tables_and_figures.ipynb runs/notebooks/09_paper_tables_and_figures.ipynb \
+	  -p out '$(CURDIR)' -p remeasure $(REMEASURE) -p network '$(NETWORK)'
+
+refresh: setup  ## execute all notebooks and solutions, and store their outputs; NOTEBOOKS=… SOLUTIONS= for some of them
+	@for n in $(NOTEBOOKS) $(SOLUTIONS); do $(OFFLINE) PYTHONHASHSEED=0 $(VENV)/python -m jupyter nbconvert --to notebook --execute --inplace \
+	  --ExecutePreprocessor.record_timing=False $$n || exit 1; done
 
 bench: setup  ## what the steps of the search cost, and how well latency is predicted; two JSON objects
 	$(VENV)/python benchmarks/step_cost.py
 	$(VENV)/python benchmarks/latency_model.py
+
+animation: setup  ## figures/alpha.gif: the probabilities of a search on the digits, epoch by epoch
+	$(VENV)/python tools/animation.py figures/alpha.gif
+
+slides: setup  ## notebooks 01, 02, 04 and 08 as slides in runs/slides, to be opened in a browser
+	$(VENV)/python tools/slides.py runs/slides $(wildcard notebooks/01*.ipynb notebooks/02*.ipynb notebooks/04*.ipynb notebooks/08*.ipynb)
+
+badges: setup  ## Colab and Binder badges for the remote origin, or for REPOSITORY=owner/name
+	$(VENV)/python tools/badges.py --repository '$(REPOSITORY)'
 
 clean:  ## remove .venv and all runs
 	rm -rf .venv runs

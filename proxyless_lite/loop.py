@@ -28,6 +28,7 @@ class Loop:
         self.out = Path(out) if out is not None else None
         self.identity = {"run": type(self).__name__, "epochs": epochs, "steps an epoch": per_epoch, **identity}
         self.done, self.seconds, self.rows, self.meters = 0, 0.0, [], {}
+        self.lock = None  # held while the loop runs, on the first rank
 
     @property
     def device(self):
@@ -55,9 +56,18 @@ class Loop:
         """Run all steps that are not done yet.
 
         Raises runtime.Stopped after SIGTERM, FloatingPointError for a loss that is not finite, runtime.OutOfMemory,
-        runtime.LostRank when another rank is gone, ValueError for a folder of another configuration.
+        runtime.LostRank when another rank is gone, ValueError for a folder of another configuration, OSError for one that
+        cannot be written to or in which another process is running.
         """
-        self.resume()
+        try:
+            self.resume()
+            self.go_on()
+        finally:
+            if self.lock:
+                self.lock.close()
+
+    def go_on(self):
+        """All steps from `done` on."""
         total, began = self.epochs * self.per_epoch, time.monotonic() - self.seconds
         progress = runtime.Progress(total, self.done, self.label) if self.engine.first else None
         with runtime.sigterm_flag() as stopping:
@@ -185,10 +195,11 @@ class Loop:
 
     def read(self):
         """The checkpoint in the folder, or None. Raises ValueError for one of another run, OSError where none can be written."""
+        runtime.check_writable(self.out)
+        self.lock = runtime.lock(self.out)
         saved = runtime.load_checkpoint(self.checkpoint)
         if saved is not None:
             runtime.check_same(self.out, saved["identity"], self.identity)
-        runtime.check_writable(self.out)
         return saved
 
 

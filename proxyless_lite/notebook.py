@@ -13,6 +13,7 @@ import shutil
 import statistics
 import sys
 import tempfile
+import textwrap
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -62,7 +63,7 @@ def check_parameters(cell, names):
 
 def source(*objects):
     """The package's own code of functions, methods or classes, to be the last value of a cell."""
-    return Markdown("\n".join(f"```python\n{inspect.cleandoc(inspect.getsource(o))}\n```" for o in objects))
+    return Markdown("\n".join(f"```python\n{textwrap.dedent(inspect.getsource(o)).rstrip()}\n```" for o in objects))
 
 
 def doctor():

@@ -47,6 +47,41 @@ class Costs:
             raise ValueError(f"paths {list(network)} do not fit {self.space}, whose edges have {sizes} candidates")
         return self.fixed + sum(row[i] for row, i in zip(self.matrix.tolist(), network))
 
+    def extremes(self):
+        """Costs of the cheapest and of the dearest network, floats."""
+        rows = [row[:len(edge.candidates)] for row, edge in zip(self.matrix.tolist(), self.space.edges())]
+        return self.fixed + sum(map(min, rows)), self.fixed + sum(map(max, rows))
+
+    def most_probable(self, p, target, tolerance=0.05, bins=20_000):
+        """The most probable network under p (E, N) whose cost is within `tolerance` of `target`: the index of its path on every edge.
+
+        A knapsack: maximise Σ log p of one path an edge, subject to |cost − target| ≤ tolerance · target. Solved exactly by
+        dynamic programming over costs in steps of target / bins; the limits are drawn in by what rounding may amount to
+        (under half a step an edge), so the network's true cost keeps them. Raises ValueError where no network does.
+        """
+        step = target / bins
+        cost = (self.matrix / step).round()                                       # (E, N), in steps
+        off = (self.matrix / step - cost).abs().amax(1).sum().item()              # rounding of a whole network, at most
+        low = max(0, math.ceil((1 - tolerance) * bins - self.fixed / step + off))
+        high = math.floor((1 + tolerance) * bins - self.fixed / step - off)
+        best, taken = torch.full((max(high, 0) + 1,), -math.inf, dtype=torch.float64), []
+        best[0] = 0                                                               # best[c]: log p of the best paths so far that cost c
+        for log_p, spent in zip(p.double().cpu().log(), cost.long().tolist()):
+            options = torch.full((len(log_p), len(best)), -math.inf, dtype=torch.float64)
+            for j, c in enumerate(spent):
+                options[j, c:] = best[:max(len(best) - c, 0)] + log_p[j]
+            best, choice = options.max(0)
+            taken.append(choice)
+        if high < low or best[low:].max() == -math.inf:
+            least, most = self.extremes()
+            raise ValueError(f"no network of {self.space} costs {target:.6g} {self.unit} within {tolerance:.0%}; "
+                             f"they cost from {least:.6g} to {most:.6g}")
+        at, paths = low + best[low:].argmax().item(), []
+        for choice, spent in zip(reversed(taken), reversed(cost.long().tolist())):
+            paths.append(choice[at].item())
+            at -= spent[paths[-1]]
+        return paths[::-1]
+
     def __repr__(self):
         return f"Costs of {self.space} in {self.unit}, from {self.of([0] * len(self.matrix)):.6g} for the first path on every edge, {digest(self.matrix)}"
 
@@ -98,7 +133,7 @@ class LatencyPenalty:
             check_target(self, target)
         if not (math.isfinite(weight) and weight >= 0):
             raise ValueError(f"LatencyPenalty(weight={weight}): must be a finite number, not negative")
-        cheapest = costs.fixed + sum(min(row[:len(e.candidates)]) for row, e in zip(costs.matrix.tolist(), costs.space.edges()))
+        cheapest, _ = costs.extremes()
         if form == "mul#log" and min(target, cheapest) <= 1:
             raise ValueError(f"LatencyPenalty(form='mul#log'): its logarithms need costs above 1, but the target is {target:.4g} "
                              f"and the cheapest network {cheapest:.4g} {costs.unit}; use another form")
@@ -115,7 +150,7 @@ class LatencyPenalty:
         return self.scale * ce * (expected.log() / math.log(self.target)) ** self.weight
 
     def verdict(self, net, tolerance=0.1):
-        """One line: does the network that `net` would derive now cost the target, within `tolerance`, and if not, why not."""
+        """One line: does the network that `net.derive()` gives now cost the target, within `tolerance`, and if not, why not."""
         costs, target = self.costs, self.target
         derived, expected = costs.of(net.best_paths()), costs.expected(net).item()
         told = (f"target {target:.4g} {costs.unit}: derived network {derived:.4g} ({derived / target - 1:+.0%}), "
@@ -123,8 +158,8 @@ class LatencyPenalty:
         if abs(derived / target - 1) <= tolerance:
             return told
         if abs(expected / target - 1) <= tolerance:
-            return told + (f"; the expectation is there, but α has not decided (mean entropy {net.entropy():.2f} nats) and the most "
-                           f"probable paths cost another sum: search longer or with a larger alpha_lr")
+            return told + (f"; the expectation is there, but α has not decided (mean entropy {net.entropy():.2f} nats): take the most "
+                           f"probable network that costs the target, net.derive(aim), or search longer or with a larger alpha_lr")
         return told + "; accuracy outweighs the penalty or the reverse: change the weight"
 
     def slopes(self, ce, p):

@@ -81,8 +81,8 @@ class Experiment:
 PRESETS = {
     "quick": Experiment(           # meant for digits; of a larger set only 2,000 images
         blocks=1, width=72, images=2_000,
-        search=SearchConfig(epochs=25, warmup_epochs=5, alpha_every=1, alpha_lr=0.03, lr=0.05, warmup_lr=0.05),
-        train=TrainConfig(epochs=15, lr=0.05, cutout=0, drop_path=0.0)),
+        search=SearchConfig(epochs=16, warmup_epochs=4, alpha_every=1, alpha_lr=0.05, lr=0.05, warmup_lr=0.05),
+        train=TrainConfig(epochs=8, cutout=0, drop_path=0.0)),
     "lesson": Experiment(          # CIFAR-10, a fifth of it
         blocks=1, width=72, images=10_000,
         search=SearchConfig(epochs=8, warmup_epochs=2, alpha_every=2, alpha_lr=0.02),
@@ -102,21 +102,19 @@ class LatencyExperiment:
     target: float                  # ms
     search: SearchConfig
     train: TrainConfig
-    seeds: int = 3                 # searches for each weight; the paper: one
     images: int | None = None
-    random_networks: int = 8
 
 
 LATENCY = {
     "quick": LatencyExperiment(    # digits
-        edges=6, width=8, batch=64, weights=(0.01, 0.05, 0.1, 0.2, 0.4), target=2.0, images=2_000,
+        edges=6, width=8, batch=64, weights=(0.01, 0.1, 0.2, 0.4, 0.6), target=2.0, images=2_000,
         search=SearchConfig(epochs=10, warmup_epochs=2, alpha_every=1, batch_size=128, alpha_batch_size=128, alpha_lr=0.1,
                             lr=0.1, warmup_lr=0.1),
         train=TrainConfig(epochs=10, lr=0.1, batch_size=128, cutout=0, drop_path=0.0)),
     "lesson": LatencyExperiment(   # CIFAR-10, a fifth of it
         edges=8, width=32, batch=8, weights=(0.003, 0.01, 0.03, 0.1, 0.3), target=12.0, images=10_000,
         search=SearchConfig(epochs=8, warmup_epochs=2, alpha_every=2, alpha_lr=0.05, lr=0.05, warmup_lr=0.05),
-        train=TrainConfig(epochs=5, lr=0.05, cutout=8, drop_path=0.0), seeds=1),
+        train=TrainConfig(epochs=5, lr=0.05, cutout=8, drop_path=0.0)),
     "paper": LatencyExperiment(    # CIFAR-10; the paper's own latency-aware search is that of notebook 06
         edges=18, width=64, batch=8, weights=(0.003, 0.01, 0.03, 0.1, 0.3), target=40.0,
         search=SearchConfig(), train=TrainConfig()),
@@ -164,14 +162,14 @@ IMAGENET_TRAIN = TrainConfig(      # as released
 MOBILE = {
     # Each candidate is trained in a sixth of the steps only, so the supernet needs many more of them than a compact network.
     "quick": MobileExperiment(     # meant for the digits as images
-        width=0.25, image_size=64, images=1_000, share=0.6, form="abs#linear", weight=1.0,
-        search=replace(IMAGENET_SEARCH, epochs=12, warmup_epochs=8, alpha_delay=0, batch_size=16, alpha_batch_size=32, alpha_every=2,
-                       lr=0.05, warmup_lr=0.05, alpha_lr=0.05),
-        train=replace(IMAGENET_TRAIN, epochs=6, batch_size=32, lr=0.05, dropout=0.0), multipliers=(0.15, 0.25, 0.4)),
+        width=0.25, image_size=64, images=600, share=0.6, form="abs#linear", weight=1.0,
+        search=replace(IMAGENET_SEARCH, epochs=6, warmup_epochs=6, alpha_delay=0, batch_size=32, alpha_batch_size=32, alpha_every=1,
+                       lr=0.05, warmup_lr=0.05, alpha_lr=0.08),
+        train=replace(IMAGENET_TRAIN, epochs=5, batch_size=32, lr=0.05, dropout=0.0), multipliers=(0.15, 0.25, 0.4)),
     "lesson": MobileExperiment(    # meant for 20 classes of ImageNet at 64 px
         width=0.5, image_size=64, images=10_000, share=0.6, form="abs#linear", weight=1.0,
-        search=replace(IMAGENET_SEARCH, epochs=14, warmup_epochs=14, alpha_delay=0, batch_size=64, alpha_batch_size=64, alpha_every=4,
-                       lr=0.05, warmup_lr=0.05, alpha_lr=0.02),
+        search=replace(IMAGENET_SEARCH, epochs=12, warmup_epochs=18, alpha_delay=0, batch_size=64, alpha_batch_size=64, alpha_every=1,
+                       lr=0.05, warmup_lr=0.05, alpha_lr=0.04),
         train=replace(IMAGENET_TRAIN, epochs=6, batch_size=64, lr=0.05, dropout=0.0), multipliers=(0.25, 0.5, 0.75)),
     "paper": MobileExperiment(     # ImageNet; give it a latency table of the device, as the loss is made for milliseconds
         width=1.0, image_size=224, share=0.7, form="mul#log", weight=0.3, over="pair",

@@ -1,7 +1,5 @@
 """Weights: those the paper's authors released, under their names, and state dicts of our own."""
 
-from pathlib import Path
-
 import torch
 from torch import nn
 

@@ -168,9 +168,16 @@ class SuperNet(nn.Module):
 
     # -- result -----------------------------------------------------------------------------------------------------
 
-    def derive(self):
-        """The Architecture of the most probable path of every edge (§3.2.1: prune all others)."""
-        return Architecture(self.space, tuple(op.names[i] for op, i in zip(self.mixed_ops.values(), self.best_paths())))
+    def derive(self, aim=None, tolerance=0.05):
+        """The Architecture of the most probable path of every edge (§3.2.1: prune all others).
+
+        With `aim`, an objective with a target: of all networks whose cost is within `tolerance` of the target, the most
+        probable one (see objective.Costs.most_probable). Raises ValueError where no network costs that.
+        """
+        paths = self.best_paths()
+        if aim is not None and aim.target is not None:
+            paths = aim.costs.most_probable(self.probability_matrix(), aim.target, tolerance)
+        return Architecture(self.space, tuple(op.names[i] for op, i in zip(self.mixed_ops.values(), paths)))
 
     def best_paths(self):
         """argmax of α for every edge, a list of E ints."""

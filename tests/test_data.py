@@ -1,8 +1,6 @@
 """Data sets, splits, augmentation on the device, and what is refused."""
 
-import os
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest

@@ -88,7 +88,7 @@ def test_another_preset_in_the_same_folder_is_refused(tmp_path):
 @pytest.mark.parametrize("wrong, told", [
     (["--blocks", "3"], "--blocks belongs to --space tree"),
     (["--costs", "macs", "--form", "linear", "--weight", "-1"], "must be a finite number, not negative"),
-    (["--accumulate", "5"], "a batch of 16 images cannot be divided among 1 ranks × 5 parts"),
+    (["--accumulate", "5"], "a batch of 32 images cannot be divided among 1 ranks × 5 parts"),
     (["--width", "0"], "width must be above 0"),
     (["--data", "nowhere"], "unknown data set 'nowhere'; allowed: digits, cifar10, imagenet"),
     (["--batch-size", "4000"], "a batch of 4000 images asked for, but digits has only")])

@@ -1,5 +1,6 @@
 """Expected cost, losses and rewards, against enumeration and closed forms in float64; and a search that listens to them."""
 
+import itertools
 import math
 
 import numpy as np
@@ -14,7 +15,7 @@ import toy
 from proxyless_lite.latency import Entry, Model, Table
 from proxyless_lite.objective import LatencyPenalty, Reward, costs
 from proxyless_lite.rules import Combined, Exact, Reinforce, TwoPath, Trapezoid
-from proxyless_lite.spaces import Block, Edge, Space
+from proxyless_lite.spaces import Block, Edge, Space, mobile
 
 
 def exactly(a, b):
@@ -141,6 +142,58 @@ def test_costs_follow_the_precision_of_the_network():
     assert c.expected(net.double()).dtype == torch.float64
 
 
+@pytest.mark.parametrize("rank", [15, 100, 200, 250])
+@pytest.mark.parametrize("source", ["macs", "params", "ms"])
+def test_the_most_probable_network_of_a_cost_is_found_as_by_trying_all(source, rank):
+    space = chain(edges=4)
+    price = costs(space, table(space) if source == "ms" else source)
+    p = (2 * torch.randn(4, 4, dtype=torch.float64, generator=seeded(rank))).softmax(1)
+    every = {paths: math.prod(p[e, j].item() for e, j in enumerate(paths)) for paths in itertools.product(range(4), repeat=4)}
+    target = 0.99 * sorted(map(price.of, every))[rank]
+    near = {paths: probability for paths, probability in every.items() if abs(price.of(paths) / target - 1) <= 0.05}
+    assert 1 < len(near) < 200
+    assert price.most_probable(p, target) == list(max(near, key=near.get))
+
+
+@pytest.mark.parametrize("bins", [150, 20_000])
+def test_rounding_never_lets_a_network_out_of_the_tolerance(bins):
+    """On 21 edges rounding to a step of target / 150 may amount to 7 % of the target: more than the tolerance."""
+    space = mobile(0.25, 10, 32)
+    price = costs(space, "macs")
+    sizes = torch.tensor([len(edge.candidates) for edge in space.edges()])
+    for seed in range(20):
+        p = torch.randn(21, 7, generator=seeded(seed)).masked_fill(torch.arange(7) >= sizes[:, None], -math.inf).softmax(1)
+        target = price.under(p).item()
+        paths = price.most_probable(p, target, tolerance=0.08, bins=bins)
+        assert abs(price.of(paths) / target - 1) <= 0.08
+        assert all(p[e, j] > 0 for e, j in enumerate(paths))
+    with pytest.raises(ValueError, match="no network of mobile.* MACs within 0%; they cost from .* to "):
+        price.most_probable(p, target, tolerance=0.0, bins=bins)
+
+
+def test_the_most_probable_network_leaves_out_paths_that_an_edge_has_not():
+    price = costs(uneven(), "macs")
+    p = torch.tensor([[0.2, 0.5, 0.3], [0.6, 0.4, 0.0]])
+    cheapest = price.of([1, 1])
+    assert price.most_probable(p, cheapest, tolerance=0.01) == [1, 1]
+    with pytest.raises(ValueError, match=f"no network of .* costs .* within 1%; they cost from {cheapest:.6g} to"):
+        price.most_probable(p, 0.5 * cheapest, tolerance=0.01)
+
+
+def test_a_network_is_derived_by_argmax_and_for_an_aim_at_its_cost():
+    net = supernet()
+    price = costs(net, "macs")
+    net.set_alpha(torch.tensor([[0.9, 1.0, 0.8], [0.1, 0.0, 0.0]]))
+    argmax = net.derive()
+    dearest = max(range(6), key=lambda k: price.of([k // 2, k % 2]))
+    dear = [dearest // 2, dearest % 2]
+    assert net.best_paths() != dear
+    for aim in (LatencyPenalty(price, 0.1, price.of(dear), "abs#linear"), Reward(price, price.of(dear))):
+        assert price.of(net.derive(aim, tolerance=0.01)) == price.of(dear)
+        assert net.derive(aim, tolerance=1.0) == argmax
+    assert net.derive() == net.derive(LatencyPenalty(price, 0.1)) == argmax  # Eq. 7 has no target
+
+
 def test_costs_that_cannot_be_found_are_refused():
     space, ms = chain(), table(chain())
     with pytest.raises(ValueError, match=r"for input size 4, but chain\(.*\) has 8; measure that one"):
@@ -226,7 +279,7 @@ def test_the_verdict_says_why_a_search_missed_its_target():
     assert derived / uniform > 1.05
     assert verdict(decided, derived).startswith(f"target {derived:.4g} ms: derived network {derived:.4g} (+0%), expected ")
     assert "search longer" not in verdict(decided, derived) and "weight" not in verdict(decided, derived)
-    assert "α has not decided (mean entropy 0.90 nats)" in verdict(open_, uniform)
+    assert "α has not decided (mean entropy 0.90 nats): take" in verdict(open_, uniform) and "net.derive(aim)" in verdict(open_, uniform)
     assert "change the weight" in verdict(decided, 2 * derived) and "-50%" in verdict(decided, 2 * derived)
 
 

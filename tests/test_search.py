@@ -182,6 +182,24 @@ def test_a_failed_write_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
     assert pl.runtime.load_checkpoint(path)["x"] == 1
 
 
+def test_two_processes_do_not_run_in_one_folder(processes, tmp_path):
+    started = processes.Event()
+    process = processes.Process(target=runs.run_to_the_end, args=(tmp_path, started, 10.0))
+    process.start()
+    try:
+        assert started.wait(60)
+        while not (tmp_path / "lock").exists():
+            time.sleep(0.05)
+        with pytest.raises(OSError, match="another process is running in the folder .*; wait for its end or choose another folder") as caught:
+            runs.small_search(tmp_path, epochs=1).run()
+        assert "\n" not in str(caught.value)
+    finally:
+        process.kill()
+        process.join()
+    first, second = runs.small_search(tmp_path, epochs=1), runs.small_search(tmp_path, epochs=1)
+    assert len(first.run().history) == len(second.run().history) == 2  # the dead one's lock is gone, and so is that of a finished run
+
+
 def test_a_folder_of_another_configuration_is_refused(tmp_path):
     runs.small_search(tmp_path, epochs=1).run()
     with pytest.raises(ValueError, match=r"another configuration: alpha_lr is 0\.05 there and 0\.01 here"):

@@ -20,6 +20,7 @@ from PIL import Image
 from torchvision import datasets, transforms
 
 import proxyless_lite as pl
+from proxyless_lite import plots
 from proxyless_lite.batches import throughput
 
 TINY = Path(__file__).resolve().parents[1].parent / "shared/data/tiny-imagenet-20.tar.gz"
@@ -62,6 +63,17 @@ def test_face_is_that_of_resident_data(folder):
         assert a[i][0].is_contiguous(memory_format=torch.channels_last)
     assert load(folder, crop=None).shape == (3, 40, 40) and load(folder, crop=None, image_size=24).shape == (3, 24, 24)
     assert len(load(folder, limit=20).full_train) == 20
+
+
+@pytest.mark.parametrize("workers", [None, 0])
+def test_images_are_drawn_from_memory_and_from_files(folder, workers):
+    data = load(folder, workers) if workers is not None else pl.data.load(str(folder), image_size=28, valid=0.25)
+    figure = plots.images(data, count=3)
+    assert [ax.get_title() for ax in figure.axes] == ["cat", "dog", "cat"]
+    images = next(data.once(data.valid, 8))[0].permute(0, 2, 3, 1) * torch.tensor(data.std) + torch.tensor(data.mean)
+    for ax, label in zip(figure.axes, (0, 1, 0)):
+        drawn = torch.from_numpy(np.asarray(ax.images[0].get_array())).float()
+        assert torch.allclose(drawn, images[data.valid.labels == label][0], atol=0.6)
 
 
 def test_without_augmentation_images_are_those_of_torchvisions_test_transform(folder):

@@ -1,6 +1,4 @@
-"""Training of compact networks, the random baseline, exercise checks and small helpers."""
-
-import math
+"""Training of compact networks, the random baseline and small helpers."""
 
 import pytest
 import torch
@@ -8,7 +6,6 @@ from torch import nn
 from torchvision.ops import StochasticDepth
 
 import proxyless_lite as pl
-from proxyless_lite import checks, notebook
 from proxyless_lite.training import Training, cutout
 
 FEW = dict(epochs=3, batch_size=128, lr=0.05, cutout=2, drop_path=0.1)
@@ -97,40 +94,6 @@ def test_edge_costs_add_up_to_the_network(architecture):
     edges = space.edges()
     total = pl.Architecture(space, ("identity",) * 36).macs() + sum(map(pl.architecture.candidate_macs, edges, architecture.choices))
     assert total == architecture.macs()
-
-
-@pytest.mark.parametrize("check, right, wrong", [
-    (checks.tree_space, (648, 4536), [((216, 4536), "one stage"), ((648, 648), "7 candidates"), ((54, 1), "12 edges")]),
-    (checks.rescale, (math.log((math.exp(0.3) + math.exp(-0.1)) / 2),), [((0.1,), "mean of the changes"), (("x",), "no number")]),
-    (checks.zero_gradient, (0.4,), [((2,), "∂L/∂g"), ((-0.4,), "sign")]),
-    (checks.two_path_scale, (7 / 12,), [((2 / 7,), "drawn"), ((0.5,), "limit")]),
-])
-def test_exercise_checks_accept_the_answer_and_name_the_mistake(check, right, wrong, capsys):
-    check(*right)
-    assert all(line.endswith("right") for line in capsys.readouterr().out.splitlines())
-    for answer, hint in wrong:
-        check(*answer)
-        assert hint in capsys.readouterr().out
-    check(*[None] * len(right))
-    assert "no answer yet" in capsys.readouterr().out
-
-
-def test_misspelt_notebook_parameter_is_refused():
-    notebook.check_parameters("# Parameters\npreset = 'lesson'\nout = 'x'\n", ["preset", "out"])
-    with pytest.raises(ValueError, match="unknown parameter presett; allowed: preset, out"):
-        notebook.check_parameters("# Parameters\npresett = 'lesson'\n", ["preset", "out"])
-
-
-def test_doctor_says_what_is_missing(monkeypatch, capsys):
-    assert notebook.doctor()
-    version = notebook.importlib.metadata.version
-    def without(name):
-        if name == "papermill":
-            raise notebook.importlib.metadata.PackageNotFoundError
-        return version(name)
-    monkeypatch.setattr(notebook.importlib.metadata, "version", without)
-    assert not notebook.doctor()
-    assert "MISS  papermill" in capsys.readouterr().out
 
 
 def test_step_only_leaves_the_others_alone():

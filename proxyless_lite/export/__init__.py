@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from .. import runtime
+from .. import released, runtime
 from ..architecture import count_macs
 from ..mixed_op import MixedOp
 
@@ -127,12 +127,10 @@ def twin_of(network, architecture, images):
 
 def load_weights(model, weights, told):
     """Load a state_dict strictly. Raises ValueError naming whose weights they are and the first key that does not fit."""
-    ours, theirs = ({key: tuple(tensor.shape) for key, tensor in d.items()} for d in (model.state_dict(), weights))
-    for key in {**ours, **theirs}:
-        if ours.get(key) != theirs.get(key):
-            raise ValueError(f"{told} does not fit the architecture: {key} is {theirs.get(key, 'absent')} in it, but "
-                             f"{ours.get(key, 'absent')} in the network of the architecture; give the one that was trained")
-    model.load_state_dict(weights)
+    try:
+        released.fill(model, weights, {key: key for key in model.state_dict()})
+    except ValueError as error:
+        raise ValueError(f"{told}: {error}; give the architecture that was trained") from None
 
 
 # -- the files: each as bytes, and a function that runs them ----------------------------------------------------------

@@ -3,12 +3,10 @@
 import sys
 from pathlib import Path
 
-import torch
-
 from .. import runtime
 from ..architecture import Architecture
 from ..cli import OneLineParser, one_line
-from . import FILES, attempt, export, load_weights
+from . import FILES, export, load_weights
 
 
 def parser():
@@ -16,7 +14,7 @@ def parser():
                         description="Write a trained network as ONNX, for torch.export.load and as weights, each checked.")
     source = cli.add_mutually_exclusive_group(required=True)
     source.add_argument("--run", metavar="FOLDER", help="the folder of a training run: its checkpoint is exported")
-    source.add_argument("--weights", metavar="FILE", help="a state_dict, as torch.save writes it, instead of a run")
+    source.add_argument("--weights", metavar="FILE", help="a state_dict instead of a run: as torch.save writes it, or under the released names")
     cli.add_argument("--architecture", metavar="FILE", help="the trained network; default: architecture.json in the run's folder")
     cli.add_argument("--out", required=True, metavar="FOLDER", help="where to write")
     cli.add_argument("--formats", nargs="+", choices=FILES, default=list(FILES), help="what to write; default: all")
@@ -28,9 +26,9 @@ def main(arguments=None):
     args = parser().parse_args(arguments)
     file = architecture_file(args)
     architecture = Architecture.load(file)
-    weights = weights_of_file(args.weights) if args.weights else weights_of_run(Path(args.run), architecture, file)
-    model = architecture.build()
-    load_weights(model, weights, args.weights or args.run)
+    model = architecture.build(args.weights)
+    if args.run:
+        load_weights(model, weights_of_run(Path(args.run), architecture, file), args.run)
     export(model, args.out, architecture, args.input_size, args.formats)
 
 
@@ -62,15 +60,6 @@ def weights_of_run(run, architecture, file):
     if done < epochs:
         print(f"{run}: the training has not ended; these are the weights after {done} of {epochs} epochs")
     return saved["state"]["model"]
-
-
-def weights_of_file(path):
-    """The state_dict in a file. Raises ValueError for another file; no code in it is run."""
-    with attempt(f"{path} holds no weights"):
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(weights, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in weights.values()):
-        raise ValueError(f"{path} holds no state_dict of tensors; write one with torch.save(model.state_dict(), …)")
-    return weights
 
 
 if __name__ == "__main__":

@@ -6,6 +6,26 @@ from .style import BLACK, BLUE, GREEN, ORANGE, PURPLE, described, new_figure
 
 
 @described
+def path_probabilities(p, names, drawn=()):
+    """Bars of p for the paths of one edge; hatched is the path drawn last, circles are the share of all draws.
+
+    p (N,), `names` of the N paths, `drawn` their indices in the order drawn, if any.
+    """
+    figure, ax = new_figure(figsize=(5.2, 2.6))
+    bars = ax.bar(range(len(names)), p, 0.7, color="0.85", edgecolor=BLACK, label="probability p")
+    if len(drawn):
+        bars[drawn[-1]].set(facecolor=ORANGE, hatch="//")
+        ax.plot(range(len(names)), np.bincount(drawn, minlength=len(names)) / len(drawn), "o", color="white", markeredgecolor=BLUE,
+                markeredgewidth=1.5, clip_on=False, label=f"share of {len(drawn)} draw{'s' * (len(drawn) > 1)}")
+        ax.set_title(f"active: {names[drawn[-1]]}")
+    ax.set_xticks(range(len(names)), names)
+    ax.set(xlabel="path", ylabel="probability p", ylim=(0, 1), axisbelow=True)
+    ax.grid(False, axis="x")
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+@described
 def memory_by_candidates(counts, series, unit="saved for backward (MB)"):
     """Memory against the number of candidates N, one line a kind of gate."""
     figure, ax = new_figure(figsize=(5.2, 3))

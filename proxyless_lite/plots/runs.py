@@ -18,10 +18,11 @@ def search_history(history):
         if warm:
             ax.axvspan(-0.5, warm - 0.5, color="0.9", zorder=0)
         ax.set(xlabel="epoch", ylabel=label)
+        ax.xaxis.get_major_locator().set_params(integer=True)
         if len(columns) > 1:
             ax.legend()
     if warm:
-        axes[0].text(warm / 2 - 0.5, axes[0].get_ylim()[1], "warm-up", ha="center", va="top", fontsize=9)
+        axes[2].text(warm / 2 - 0.5, 0.02, "warm-up", transform=axes[2].get_xaxis_transform(), ha="center", va="bottom", fontsize=9)
     return figure
 
 
@@ -33,6 +34,8 @@ def training_history(histories):
     for (label, history), (colour, marker, line) in zip(histories.items(), looks):
         for ax, column in zip(axes, ("train_loss", "train_accuracy")):
             ax.plot(history.epoch, history[column], line, color=colour, marker=marker, markersize=4, label=label)
+    for ax in axes:
+        ax.xaxis.get_major_locator().set_params(integer=True)
     axes[0].set(xlabel="epoch", ylabel="training loss (nats)")
     axes[1].set(xlabel="epoch", ylabel="training accuracy, top-1")
     axes[1].legend()
@@ -43,7 +46,7 @@ def training_history(histories):
 def probabilities(p, names, title=""):
     """Heat map of p (E, N): one row an edge, one column a candidate; darker is more probable. The largest is marked."""
     figure, ax = new_figure(figsize=(4.6, 0.6 + 0.13 * max(12, len(p))))
-    seaborn.heatmap(p, ax=ax, cmap="Greys", vmin=0, vmax=1, xticklabels=names, yticklabels=max(1, len(p) // 12),
+    seaborn.heatmap(p, ax=ax, cmap="Greys", vmin=0, vmax=1, xticklabels=names, yticklabels=-(-len(p) // 12),
                     cbar_kws={"label": "probability p", "shrink": 0.7})
     ax.plot(np.argmax(p, 1) + 0.5, np.arange(len(p)) + 0.5, ".", color=RED, markersize=4)
     ax.set(xlabel="candidate", ylabel="edge, in network order", title=title)
@@ -60,6 +63,7 @@ def cost_history(history, target, unit="ms", scale=1.0):
     for column, colour, marker in (("expected_cost", BLUE, "o"), ("derived_cost", ORANGE, "s")):
         ax.plot(history.epoch, scale * history[column], color=colour, marker=marker, markersize=4, label=column.replace("_", " "))
     ax.axhline(scale * target, color="0.4", linestyle="--", linewidth=1, label="target")
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set(xlabel="epoch", ylabel=f"cost of a network ({unit})")
     ax.legend()
     return figure
@@ -83,11 +87,15 @@ def against_random(found, random_accuracies, unit="test accuracy (%)"):
 
 @described
 def images(data, count=10):
-    """The first validation images of `count` classes in turn, with their class below."""
+    """The first validation images of `count` classes in turn, as the network gets them, with their class below."""
+    labels = [k % len(data.classes) for k in range(count)]
+    first = [(data.valid.labels == label).nonzero()[0, 0].item() for label in labels]
+    batch, _ = next(data.once(data.valid[first], count))                          # (count, C, H, W), normalised
+    mean, std = data.scale
+    pixels = (batch.permute(0, 2, 3, 1) * std + mean).round().byte().cpu().numpy()
     figure, axes = new_figure(1, count, figsize=(9, 1.4))
-    for label, ax in enumerate(axes):
-        label %= len(data.classes)
-        ax.imshow(data.valid.images[(data.valid.labels == label).nonzero()[0, 0]].cpu())
+    for ax, image, label in zip(axes, pixels, labels):
+        ax.imshow(image)
         ax.set_title(data.classes[label], fontsize=9)
         ax.axis("off")
     return figure
@@ -106,22 +114,75 @@ def accuracy_against_cost(groups, label="latency (ms)", joined=False):
 
 
 @described
-def latency_against_weight(table, unit="ms"):
+def latency_against_weight(table, live=None, unit="ms"):
     """E[latency] and the derived network's latency against the penalty's weight: mean over seeds, and each seed.
 
-    `table` has columns weight, expected_cost, derived_cost."""
+    `table` and `live`, the searches of this run, have columns weight, expected, latency."""
     figure, ax = new_figure(figsize=(5.6, 3))
     weights = sorted(table.weight.unique())
-    for column, colour, marker, label in (("expected_cost", BLUE, "o", "E[latency]"), ("derived_cost", ORANGE, "s", "derived network")):
+    for column, colour, marker, label in (("expected", BLUE, "o", "E[latency]"), ("latency", ORANGE, "s", "derived network")):
         groups = table.groupby("weight")[column]
         ax.plot(range(len(weights)), groups.mean(), marker=marker, color=colour, label=f"{label}, mean of seeds")
         for x, weight in enumerate(weights):
             values = table.loc[table.weight == weight, column]
             ax.plot([x] * len(values), values, marker, color="white", markeredgecolor=colour, markersize=4)
+        if live is not None:
+            ax.plot([weights.index(w) for w in live.weight], live[column], marker, color=BLACK, markersize=5, label=f"{label}, this run")
     ax.set_xticks(range(len(weights)), [f"{w:g}" for w in weights])
-    ax.set(xlabel=f"weight λ₂ of the penalty (1/{unit})", ylabel=f"latency ({unit})", ylim=(0, None))
+    ax.set(xlabel=f"weight λ₂ of the penalty (nats/{unit})", ylabel=f"latency ({unit})", ylim=(0, None))
     ax.legend()
     return figure
+
+
+def best_within(networks, budget):
+    """The row of lowest cross-entropy among networks of latency ≤ budget; None where there is none."""
+    allowed = networks[networks.latency <= budget]
+    return None if allowed.empty else allowed.loc[allowed.cross_entropy.idxmin()]
+
+
+def preferred(networks, price):
+    """The row of lowest cross-entropy + price · latency: Eq. 7 for trained networks, price λ₂ in nats/ms."""
+    return networks.loc[(networks.cross_entropy + price * networks.latency).idxmin()]
+
+
+def pareto(networks):
+    """The networks than which no other is both as fast and as good, by latency."""
+    ordered = networks.sort_values(["latency", "cross_entropy"])
+    return ordered[ordered.cross_entropy < ordered.cross_entropy.cummin().shift(fill_value=np.inf)]
+
+
+@described
+def front(networks, price=None, budget=None):
+    """Test cross-entropy of networks against latency, the front, the best within a budget, the one a price prefers.
+
+    `networks` has columns kind, latency (ms), cross_entropy (nats), accuracy; `price` is λ₂ in nats/ms, `budget` in ms.
+    Networks of equal cross-entropy + price · latency lie on a falling line; the one drawn touches the preferred network."""
+    figure, ax = new_figure(figsize=(6.4, 4.4))
+    for (kind, group), marker, colour in zip(networks.groupby("kind", sort=False), "Do^s", (BLUE, "0.45", ORANGE, GREEN)):
+        ax.plot(group.latency, group.cross_entropy, marker, color=colour, markersize=5, label=kind,
+                markerfacecolor="white" if marker == "o" else colour)
+    edge = pareto(networks)
+    ax.step(edge.latency, edge.cross_entropy, where="post", color=BLACK, linewidth=0.8, label="front")
+    low, high = networks.cross_entropy.min(), networks.cross_entropy.max()
+    ax.set(xlabel="latency (ms)", ylabel="test cross-entropy (nats)", xlim=(0, 1.05 * networks.latency.max()),
+           ylim=(low - 0.1 * (high - low), high + 0.1 * (high - low)))
+    if budget is not None:
+        ax.axvspan(budget, ax.get_xlim()[1], color="0.92", zorder=0)
+        mark(ax, best_within(networks, budget), "s", RED, f"best within {budget:.2f} ms")
+    if price is not None:
+        chosen, ends = preferred(networks, price), np.array(ax.get_xlim())
+        ax.plot(ends, chosen.cross_entropy - price * (ends - chosen.latency), ":", color=PURPLE, linewidth=1.5)
+        mark(ax, chosen, "o", PURPLE, f"preferred at λ₂ = {price:.3f} nats/ms")
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+    return figure
+
+
+def mark(ax, network, marker, colour, label):
+    """A large open marker around a network, which the legend describes."""
+    if network is None:
+        return ax.plot([], [], " ", label=f"{label}: none")
+    ax.plot(network.latency, network.cross_entropy, marker, color=colour, markersize=13, markerfacecolor="none", markeredgewidth=2,
+            label=f"{label}: {network.latency:.2f} ms, {network.accuracy:.1%}")
 
 
 @described

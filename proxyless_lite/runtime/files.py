@@ -1,5 +1,7 @@
 """Files that survive: atomic writes, checkpoints, fingerprints."""
 
+import errno
+import fcntl
 import hashlib
 import os
 import tempfile
@@ -106,3 +108,18 @@ def check_writable(folder):
             file.write(b"x")
     except OSError as error:
         raise OSError(f"the folder {folder} cannot be written to ({error.strerror}); choose another") from None
+
+
+def lock(folder):
+    """Keep other processes out of a folder until the file returned is closed or this process ends, in whatever way.
+
+    Raises OSError in one line where another process holds it. A file system that knows no locks has none.
+    """
+    file = open(folder / "lock", "w")
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # POSIX: not inherited by worker processes, which may live longer
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            file.close()
+            raise OSError(f"another process is running in the folder {folder}; wait for its end or choose another folder") from None
+    return file

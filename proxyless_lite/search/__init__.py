@@ -16,7 +16,8 @@ WEIGHT, ALPHA, PATHS = range(3)  # what random numbers are for
 
 @dataclass(frozen=True)
 class Result:
-    """What a search found: the Architecture, one row of history an epoch, seconds in all, over all resumptions."""
+    """What a search found: the Architecture of the most probable paths, one row of history an epoch, seconds in all, over
+    all resumptions. Where α is undecided its cost may miss a target; `net.derive(aim)` gives one that keeps it."""
 
     architecture: Architecture
     history: pd.DataFrame
@@ -47,7 +48,8 @@ class Search(Loop):
         for part in parts:
             if part.costs.space != net.space:
                 raise ValueError(f"the objective's costs are for {part.costs.space}, but the network searched is {net.space or 'a module of your own'}")
-        self.costs = parts[0].costs if parts else None
+        self.aim = parts[0] if parts else None
+        self.costs = self.aim and self.aim.costs
         if net.space and data.shape[1:] != (net.space.input_size,) * 2:
             raise ValueError(f"{net.space} takes images of {net.space.input_size}×{net.space.input_size}, but "
                              f"{data.name} has {data.shape[1]}×{data.shape[2]}; give the space input_size={data.shape[1]}")

@@ -76,6 +76,7 @@ def search(args, engine):
     torch.manual_seed(config.seed)
     space = experiment.space(len(sets.classes), sets.shape[1])
     found = Search(SuperNet(space), sets, rules.BY_NAME[args["rule"]](), config, args["out"], engine, aim_of(args, experiment, space))
+    found.net.derive(found.aim)  # before anything long: raises if no network costs the target
     expected = found.forecast()
     say(f"{sets}\n{space}: {len(space.edges())} decisions\n"
         f"forecast: {runtime.clock(3600 * expected['hours'])} on {engine.ranks} × {engine.device}, {expected['memory']:,.0f} MB, "
@@ -85,14 +86,17 @@ def search(args, engine):
         report(found, result, Path(args["out"]), args["costs"])
 
 
-def report(found, result, out, source):
-    """Write what was found into the run folder, and say it."""
-    result.architecture.save(out / "architecture.json")
+def report(search, result, out, source):
+    """Write what was found into the run folder, and say it: with a target the most probable network that costs it."""
+    network = search.net.derive(search.aim)
+    network.save(out / "architecture.json")
     result.history.drop(columns="probabilities").to_csv(out / "history.csv", index=False)
-    print(f"\n{result.architecture}\n{result.architecture.params():,} params, {result.architecture.macs():,} MACs, "
+    print(f"\n{network}\n{network.params():,} params, {network.macs():,} MACs, "
           f"searched in {runtime.clock(result.seconds)}; written to {out / 'architecture.json'}")
-    if found.costs:
-        print(f"cost {found.costs.of(result.architecture):.4g} {found.costs.unit}, by {source or found.costs.unit}")
+    if search.costs:
+        costs, target = search.costs, search.aim.target
+        told = f", target {target:.4g}, most probable paths {costs.of(result.architecture):.4g}" if target else ""
+        print(f"cost {costs.of(network):.4g} {costs.unit}{told}, by {source or costs.unit}")
 
 
 def experiment_of(args):

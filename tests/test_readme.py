@@ -1,0 +1,377 @@
+"""The prose outside the notebooks: its numbers are computed again, its links lead somewhere, its commands and its code run."""
+
+import argparse
+import ast
+import importlib.util
+import re
+import shlex
+import statistics
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import proxyless_lite as pl
+from proxyless_lite import notebook
+from proxyless_lite.search.forecast import PAPER_GPU_HOURS
+
+ROOT = Path(__file__).parents[1]
+DATA = ROOT / "data"
+PAGES = ("README.md", "CONTRIBUTING.md", "notebooks/TEACHING.md", "docs/measurements.md", "docs/gpu.md", "docs/python.md")
+NOTEBOOKS = {path.name[:2]: path for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))}
+COURSE = {f"{n:02d}" for n in range(11)}
+EXECUTED = {"notebooks/TEACHING.md", "CONTRIBUTING.md"}  # their Python blocks run as they stand
+
+
+@cache
+def text(page):
+    return (ROOT / page).read_text()
+
+
+def says(page, *phrases):
+    """Each phrase stands in the page, whatever the line breaks."""
+    content = " ".join(text(page).split())
+    missing = [phrase for phrase in phrases if not re.search(rf"(?<![\d.,]){re.escape(phrase)}(?![\d]|[.,]\d)", content)]
+    assert not missing, f"{page} does not say {missing}"
+
+
+def blocks(page, language=""):
+    return re.findall(rf"^```{language}\n(.*?)^```", text(page), flags=re.M | re.S)
+
+
+@cache
+def course(number):
+    if number not in NOTEBOOKS:
+        pytest.skip(f"notebook {number} is not there yet")
+    return nbformat.read(NOTEBOOKS[number], 4)
+
+
+def printed(number):
+    """All that the stored run of a notebook printed or showed as text."""
+    outputs = [o for c in course(number).cells if c.cell_type == "code" for o in c.outputs]
+    return "\n".join(o.get("text") or o.get("data", {}).get("text/plain", "") for o in outputs)
+
+
+# -- numbers: spaces and networks --------------------------------------------------------------------------------------
+
+
+def test_spaces():
+    tree, mobile = pl.SuperNet(pl.spaces.tree(18, 400)), pl.SuperNet(pl.spaces.mobile())
+    edges, alphas, weights = ([f"{n:,}" for n in of] for of in zip(*map(counts, (tree, mobile))))
+    says("docs/measurements.md", f"tree(18, 400) has {edges[0]} decisions, {alphas[0]} α and {weights[0]} weights",
+         f"mobile space: {edges[1]} edges, {alphas[1]} α, {weights[1]} weights, 6⁶·7¹⁵ networks")
+    assert mobile.space.size() == 6**6 * 7**15
+    says("README.md", f"{edges[0]} edges, {alphas[0]} α")
+
+
+def counts(net):
+    return len(net.mixed_ops), sum(a.numel() for a in net.architecture_parameters()), sum(p.numel() for p in net.weight_parameters())
+
+
+def test_blocks_of_the_mobile_space():
+    table = pl.latency.Table.load(DATA / "latency" / "mobile_cpu_table_a.csv")
+    space = pl.spaces.mobile()
+    distinct = {b for e in space.edges() for b in map(e.block, e.candidates) if b.operation != "Zero"} | set(space.fixed_blocks())
+    assert len(distinct) == len(table.entries)
+    says("README.md", f"all {len(distinct)} blocks of the ImageNet space")
+    says("docs/measurements.md", f"Two tables of all {len(distinct)} blocks")
+
+
+def test_released_networks():
+    mobile, gpu, cifar = pl.zoo.proxyless_mobile(), pl.zoo.proxyless_gpu(), pl.zoo.proxyless_cifar()
+    says("README.md", f"| {cifar.params() / 1e6:.1f} M | {cifar.params():,} | recomputed |",
+         f"| {mobile.params():,} and {mobile.macs():,} | recomputed |", f"with {cifar.params() / 1e6:.1f} M params")
+    says("docs/measurements.md", f"the released CIFAR network {cifar.params():,} params, {cifar.macs():,} MACs")
+    assert gpu.macs() > pl.zoo.proxyless_cpu().macs()  # TEACHING: more MACs, and faster
+    words = dict(enumerate("zero one two three four five six seven eight nine ten".split()))
+    says("docs/measurements.md", f"the {words[len(pl.zoo.RELEASED)]} released networks and {words[len(pl.zoo.BASELINES)]} baselines")
+    says("docs/python.md", f"The {words[len(pl.zoo.RELEASED)]} networks that the authors released", f"{words[len(pl.zoo.BASELINES)]} networks they are compared with")
+
+
+def test_numbers_that_the_paper_gives():
+    says("README.md", f"the paper: {PAPER_GPU_HOURS} GPU-hours", f"| {PAPER_GPU_HOURS} GPU-hours | – | not reproduced |", f"{143 / 78:.2f} ×",
+         f"{100 - 97.92:.2f} %")
+
+
+def test_numbers_that_the_paper_gives_are_those_of_its_tables():
+    files = sorted((DATA / "paper").glob("*.csv"))
+    if not files:
+        pytest.skip("data/paper is not there yet")
+    tables = [pd.read_csv(file, comment="#", dtype=str) for file in files]
+    known = {str(value) for table in tables if "value" in table for value in table["value"]}
+    known |= {f"{float(value):g}" for value in known if re.fullmatch(r"[\d.]+", value)}
+    quoted = {"5.7", "2.08", "648", "74.6", "78", "200", "75.1", "5.1", "204.9", "138.7", "164.1", "1.83", "0.75"}
+    assert quoted <= known, f"not in data/paper: {sorted(quoted - known)}"
+
+
+def test_every_row_of_paper_and_ours_says_where_it_comes_from():
+    table = text("README.md").split("## The paper and ours")[1].split("\n## ")[0]
+    labels = [row.split("|")[-2].split(";")[0].strip() for row in table.splitlines() if row.startswith("| ") and "---" not in row][1:]
+    assert len(labels) > 10 and set(labels) <= {"paper", "released", "recomputed", "measured here", "not reproduced"}
+
+
+# -- numbers: measurements ---------------------------------------------------------------------------------------------
+
+
+def test_networks_of_table_4_on_a_cpu():
+    torch_ms, onnx_ms = (pd.read_csv(DATA / "results" / f"zoo_{runtime}.csv", comment="#", index_col="network").ms for runtime in ("cpu", "onnxruntime"))
+    three = ["proxyless_gpu", "proxyless_cpu", "proxyless_mobile"]
+    says("README.md", f"{' / '.join(f'{ms:.1f}' for ms in torch_ms[three])} ms, another CPU",
+         " × in PyTorch, ".join(f"{ms['mobilenet_v2_1.4'] / ms['proxyless_mobile']:.2f}" for ms in (torch_ms, onnx_ms)) + " × in ONNX Runtime")
+    for label, name in zip(("GPU", "CPU", "mobile"), three):
+        says("docs/measurements.md", f"| {torch_ms[name]:.1f} | {onnx_ms[name]:.1f} |")
+        assert re.search(rf"\| Proxyless \({label}\) \| [\d.]+ \| {torch_ms[name]:.1f} \| {onnx_ms[name]:.1f} \|", text("docs/measurements.md"))
+    assert all(ms[three].idxmax() == "proxyless_cpu" for ms in (torch_ms, onnx_ms)), "On this CPU it is the slowest, with both runtimes"
+
+
+def test_step_costs():
+    file = DATA / "results" / "step_cost.csv"
+    if not file.exists():
+        pytest.skip("data/results/step_cost.csv is not there yet")
+    cost = pd.read_csv(file, comment="#", index_col=["space", "step"])
+    for step, label in (("weight", "weight step"), ("two_path", "α step, two paths (`TwoPath`)"), ("exact", "α step, all candidates (`Exact`)"),
+                        ("darts", "α step through Softmax gates (DARTS)")):
+        row = " | ".join(f"{cost.loc[(space, step), column]:.2f}" for space in ("tree", "chain", "mobile") for column in ("time", "memory"))
+        says("docs/measurements.md", f"| {label} | {row} |")
+    says("docs/measurements.md", " | ".join(f"{cost.loc[('mobile', 'all_paths'), column]:.2f}" for column in ("time", "memory")))
+    says("README.md", *(f"{cost.loc[('mobile', 'two_path'), column]:.2f} on the ImageNet space" for column in ("time", "memory")))
+
+
+def test_memory_of_gates():
+    growth = ast.literal_eval(re.search(r"memory at N = 8 over N = 2: (\{.*?\})", printed("02"))[1])  # the stored run; notebook 02 asserts it
+    says("notebooks/TEACHING.md", f"the memory of Softmax gates grows {growth['Softmax (DARTS)']:.1f} times")
+    says("docs/measurements.md", f"for DARTS by a factor of {growth['Softmax (DARTS)']:.1f}")
+
+
+@pytest.fixture(scope="module")
+def bench():
+    spec = importlib.util.spec_from_file_location("latency_model", ROOT / "benchmarks" / "latency_model.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_latency_model(bench):
+    timings = pl.latency.Timings.load(DATA / "latency" / "mobile_cpu.csv")
+    repeats, (fit, test) = timings.repeats(), bench.split(timings)
+    chosen = lambda indices: ([timings.architectures[i] for i in indices], repeats[indices])  # noqa: E731
+    model = pl.latency.Model().fit(*chosen(fit))
+    report = model.report(*chosen(test))
+    drift = bench.visit_autocorrelation(timings, model, test)
+    few = np.mean([pl.latency.Model().fit(*chosen(part)).report(*chosen(test))["rmse"] for part in bench.parts(fit, 200)])
+    says("README.md", f"{report['rmse']:.3f} ms of {report['mean']:.1f} ms, CPU")
+    says("docs/measurements.md", f"{len(fit):,} / {len(test):,}", f"{report['rmse']:.3f} ms of {report['mean']:.1f} ms", f"| {report['rmse/mean']:.2%} |".replace("%", " %"),
+         f"{report['kendall tau']:.3f}", f"{report['noise']:.3f} / {report['noise, split-half']:.3f} ms",
+         f"{report['rmse'] / report['noise']:.2f} / {report['rmse'] / report['noise, split-half']:.2f}", f"{few / report['rmse']:.2f}",
+         f"{drift['raw']:.2f} / {drift['ratio to the reference']:.2f}".replace("-", "−"))
+
+
+def test_two_tables_an_hour_apart(bench):
+    apart = bench.tables_apart()
+    after = apart["after reference correction"]
+    says("docs/measurements.md", f"Two tables of all {apart['blocks']} blocks, taken 76 minutes apart, agree within {100 * after['median']:.1f} % in the median entry "
+         f"(raw times: {100 * apart['raw']['median']:.0f} %; nine entries in ten within {100 * after['90 %']:.1f} %, the worst {100 * after['worst']:.0f} %)")
+
+
+def test_pixel_1(bench):
+    if not (pl.runtime.default_root() / "mobile_trim.yaml").exists():
+        pytest.skip("the released Pixel 1 table is not at hand")
+    found = bench.pixel1()
+    ms = {name: row["table and model, ms"] for name, row in found["predicted"].items()}
+    says("docs/measurements.md", f"has {len(pl.latency.Table.pixel1().entries)} rows", f"within {100 * found['leave one out']['mean']:.1f} % on average",
+         f"proxyless_mobile_14 as {ms['proxyless_mobile_14']:.1f} ms", f"proxyless_mobile, for which it says {ms['proxyless_mobile']:.1f} ms")
+    says("README.md", f"{ms['proxyless_mobile']:.1f} ms from the released table")
+
+
+# -- numbers: runs -----------------------------------------------------------------------------------------------------
+
+
+def test_the_search_on_the_digits_is_that_of_notebook_03():
+    found, *randoms = map(float, re.findall(r"^\d +(?:found|random \d) .* ([\d.]+) *$", printed("03"), flags=re.M))
+    images = int(re.search(r"([\d,]+) test images", printed("03"))[1])
+    says("README.md", f"found network {found:.1f} % of {images} test digits, random ones {statistics.mean(randoms):.1f} ± {statistics.stdev(randoms):.1f} % (n = {len(randoms)})")
+
+
+def test_the_animation_is_of_the_quick_preset():
+    experiment = pl.presets.experiment("quick")
+    edges = experiment.space().edges()
+    epochs = experiment.search.epochs + experiment.search.warmup_epochs
+    assert len(edges[0].candidates) == 7
+    says("README.md", f"seven operations on {len(edges)} edges", f"{len(edges)} edges of a network (rows)")
+    with Image.open(ROOT / "figures" / "alpha.gif") as movie:
+        assert movie.n_frames in (epochs, epochs + 1), "run make animation"  # the last one may be stored twice, as it rests
+
+
+def test_the_table_of_notebooks_is_complete():
+    rows = dict(re.findall(r"^\| \[(\d\d) [^]]*\]\(notebooks/\d\d_\w+\.ipynb\) \| .*? \| (.*?) \|$", text("README.md"), flags=re.M))
+    assert set(rows) == COURSE
+    says("README.md", "eleven notebooks")
+    if all("…" in runtime for runtime in rows.values()):
+        pytest.skip("runtimes are not filled in yet")
+    empty = sorted(number for number, runtime in rows.items() if "…" in runtime)
+    assert not empty, f"the README has no runtime of notebooks {', '.join(empty)}"
+    for number, runtime in rows.items():
+        header = re.search(r"^\| `?quick`? \|.*\| *(.*?) *\|$", course(number).cells[0].source, flags=re.M)[1]
+        assert runtime in header, f"notebook {number}: the README says {runtime}, its header {header}"
+
+
+def test_no_other_place_is_left_to_be_filled_in():
+    for page in PAGES:
+        assert not re.search(r"… (s|min)\b|TODO|XXX", re.sub(r"^\| \[\d\d .*$", "", text(page), flags=re.M)), page
+
+
+# -- links -------------------------------------------------------------------------------------------------------------
+
+
+def anchors(path):
+    """GitHub's anchors of the headings of a Markdown file."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", path.read_text(), flags=re.M | re.S), flags=re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_are_relative_and_lead_somewhere(page):
+    broken, coming = [], []
+    for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"^```.*?^```", "", text(page), flags=re.M | re.S)):
+        file, _, anchor = target.partition("#")
+        path = ((ROOT / page).parent / file).resolve() if file else ROOT / page
+        number = path.name[:2]
+        if re.match(r"https://(colab|mybinder)", target):  # what make badges wrote
+            continue
+        if re.match(r"[a-z]+:|/", target) or not path.is_relative_to(ROOT):
+            broken.append(target)
+        elif not path.exists():
+            unfinished = COURSE - set(NOTEBOOKS)
+            (coming if number in unfinished or (unfinished and path.name == "solutions") else broken).append(target)
+        elif anchor and anchor not in anchors(path):
+            broken.append(target)
+    assert not broken, f"{page}: {broken}"
+    if coming:
+        pytest.skip(f"not there yet: {', '.join(sorted(set(coming)))}")
+
+
+SECTION = re.compile(r"\[(\d\d)\]\(\S+?\.ipynb\), ((?:\*[^*]+\*(?:, | and )?)+)")
+
+
+def test_teaching_names_sections_that_are_there():
+    named = {(number, section) for number, sections in SECTION.findall(text("notebooks/TEACHING.md")) for section in re.findall(r"\*([^*]+)\*", sections)}
+    assert len(named) > 20
+    gone = sorted(f"{number}: {section}" for number, section in named if number in NOTEBOOKS and not any(
+        heading.startswith(section) for c in course(number).cells for heading in re.findall(r"^## (.+)$", c.source, flags=re.M)))
+    assert not gone, f"no such section: {gone}"
+
+
+def test_teaching_names_exercises_that_are_there():
+    named = set(re.findall(r"\b(\d\d)\.(\d)\b", re.sub(r"\d+\.\d+ (ms|nats|times)|p = [\d.]+ against [\d.]+", "", "\n".join(
+        line for line in text("notebooks/TEACHING.md").splitlines() if re.search(r"xercise|Homework", line)))))
+    assert {"02", "03", "05"} <= {number for number, _ in named}
+    for number, exercise in named & {(n, e) for n, e in named if n in NOTEBOOKS}:
+        assert any(f"**{exercise}.**" in c.source for c in course(number).cells), f"notebook {number} has no exercise {exercise}"
+
+
+def test_right_answers_can_be_counted(tmp_path):
+    command = re.search(r"grep -c .*", text("notebooks/TEACHING.md"))[0]
+    page = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("checks.…", outputs=[
+        nbformat.v4.new_output("stream", text="decisions: right\nα: right\n"), nbformat.v4.new_output("stream", text="shift: the sign is wrong\n"),
+        nbformat.v4.new_output("display_data", {"text/html": "<style>\n  text-align: right;\n</style>"})])])
+    run = subprocess.run(command, shell=True, input=nbformat.writes(page), capture_output=True, text=True)
+    assert run.stdout == "2\n"
+
+
+def test_every_plan_fills_90_minutes():
+    plans = [re.findall(r"^\| (\d+)–(\d+) \|", table, flags=re.M) for table in text("notebooks/TEACHING.md").split("| min |")[1:]]
+    assert len(plans) == 5
+    for plan in plans:
+        starts, ends = ([int(minute) for minute in of] for of in zip(*plan))
+        assert starts == [0, *ends[:-1]] and ends[-1] == 90 and all(start < end for start, end in zip(starts, ends)), plan
+
+
+def test_teaching_speaks_of_every_notebook():
+    assert {number for number in COURSE if f"[{number}](" in text("notebooks/TEACHING.md")} == COURSE
+
+
+# -- commands and code -------------------------------------------------------------------------------------------------
+
+
+def commands(page):
+    """Command lines in fenced blocks without a language, and in `code` in the text, variables filled in and comments dropped."""
+    lines = [line for block in blocks(page) for line in block.replace("\\\n", " ").splitlines()] + re.findall(r"`([^`\n]+)`", text(page))
+    lines = [line.split(" #")[0].strip() for line in lines]
+    return [line.replace("$DATA", "/path/to/images") for line in lines if re.match(r"(\S*/)?(make|python|torchrun|papermill) ", line) and "…" not in line]
+
+
+def parser_of(module):
+    """The parser of `python -m module`; that of proxyless_lite.notebook lives in its main."""
+    if module == "proxyless_lite.notebook":
+        return None
+    return importlib.import_module(f"{module}.__main__").parser()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_have_the_flags_that_they_name(page, monkeypatch):
+    monkeypatch.setattr(argparse.ArgumentParser, "print_help", lambda *_: None)
+    for command in commands(page):
+        words = shlex.split(command)
+        if words[0] == "make":
+            check_make(words[1:], command)
+        elif words[0].endswith("papermill"):
+            check_papermill(words[1:], command)
+        elif "-m" in words and words[words.index("-m") + 1].startswith("proxyless_lite"):
+            module, arguments = words[words.index("-m") + 1], words[words.index("-m") + 2:]
+            try:
+                if parser := parser_of(module):
+                    parser.parse_args(arguments)
+            except SystemExit as exit:
+                assert exit.code == 0, f"{page}: {command}"
+        elif "-m" not in words and words[0].endswith("python"):
+            assert (ROOT / words[1]).exists(), f"{page}: {command}"
+
+
+def check_make(words, command):
+    targets = set(re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(), flags=re.M))
+    settings = set(re.findall(r"\$\((?:notdir )?([A-Z]+)\)", (ROOT / "Makefile").read_text()))
+    for word in words:
+        assert word.partition("=")[0] in (settings if "=" in word else targets), command
+
+
+def check_papermill(words, command):
+    parameters = next(c for c in course(Path(words[0]).name[:2]).cells if "parameters" in c.metadata.get("tags", []))
+    for flag, name in zip(words, words[1:]):
+        if flag == "-p":
+            assert re.search(rf"^{name} = ", parameters.source, flags=re.M), command
+
+
+def test_there_are_commands_to_check():
+    assert len(commands("README.md")) > 6 and len(commands("docs/gpu.md")) > 4
+
+
+@pytest.mark.parametrize("page", sorted(EXECUTED))
+def test_code_runs_as_it_stands(page, capsys):
+    scope = {}
+    found = blocks(page, "python")
+    assert found
+    for block in found:
+        assert block.count("\n") <= 30, "30 lines at most"
+        exec(compile(block, page, "exec"), scope)
+    out = capsys.readouterr().out
+    if page == "CONTRIBUTING.md":
+        assert "36 networks" in out and isinstance(scope["result"].architecture, pl.Architecture)
+    else:
+        assert "465 million MACs, 14.0 ms" in out and "439 million MACs, 16.5 ms" in out
+        assert scope["net"].best_paths() == [0] * 4 and scope["notebook"] is notebook
+        says(page, f"this is {scope['net'].entropy():.2f}", f"p = {scope['net'].probability_matrix()[0, 0]:.2f} against {scope['net'].probability_matrix()[0, 1]:.2f}")
+
+
+def test_python_blocks_of_the_docs_are_code_and_name_what_is_there():
+    for block in blocks("docs/python.md", "python"):
+        compile(block, "docs/python.md", "exec")
+        for name in set(re.findall(r"\bpl((?:\.\w+)+)", block)):
+            thing = pl
+            for part in name.strip(".").split("."):
+                assert hasattr(thing, part), f"docs/python.md: pl{name}"
+                thing = getattr(thing, part)

@@ -1,0 +1,27 @@
+"""The α of a search as a moving picture: notebook 03's quick preset on the digits, seed 0.
+
+    python tools/animation.py figures/alpha.gif
+"""
+
+import sys
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import torch
+
+import proxyless_lite as pl
+from proxyless_lite import plots
+
+
+def main(path):
+    experiment = pl.presets.experiment("quick")
+    data = pl.data.load("digits")
+    torch.manual_seed(0)
+    net = pl.SuperNet(experiment.space(len(data.classes), data.shape[1]))
+    history = pl.Search(net, data, pl.rules.TwoPath(), config=replace(experiment.search, seed=0)).run().history
+    plt.rcParams.update(plots.STYLE)
+    print(plots.animate(history, next(iter(net.mixed_ops.values())).names, path))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
