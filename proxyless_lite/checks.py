@@ -327,10 +327,10 @@ def how_lucky(points):
     """Notebook 10, exercise 2: of the digits' best network by the mean of seeds 0 and 1, that mean minus its accuracy with seed 2, in points."""
     _, rows = ground_truth.read(ground_truth.FOLDER / "digits.csv")
     a = rows.pivot(index="network", columns="seed", values="accuracy")
-    two = a[[0, 1]].mean(1)
+    two = a[[0, 1]].mean(axis=1)
     winner = two.idxmax()
     wanted = 100 * (two[winner] - a[2][winner])
-    three = a.mean(1)
+    three = a.mean(axis=1)
     report("luck", points, wanted, {
         -wanted: "the sign: what it promised, minus what it did", wanted / 100: "that is a fraction; in points it is 100 times as much",
         100 * (two[winner] - three[winner]): "the mean of three contains the two that chose it; take seed 2 alone",

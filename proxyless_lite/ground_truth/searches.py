@@ -57,7 +57,8 @@ def random_search(table, rows, counts):
 
     `table` as `load` gives it, `rows` its runs (the second part of `read`), `counts` the numbers k. A run (network, seed) is
     drawn by the share of choices that give its network, and the k draws are independent, so P(the best has accuracy ≤ a) =
-    P(a run has accuracy ≤ a)^k. Its regret is that of the *other* seeds' mean, as the seed that made it win was in part luck. Returns a Series: k -> regret. Networks with one run are left out.
+    P(a run has accuracy ≤ a)^k. Its regret is that of the *other* seeds' mean, as the seed that made it win was in part luck.
+    Returns a Series: k -> regret. Networks with one run are left out.
     """
     runs = rows.merge(table[["members", "mean", "runs"]], left_on="network", right_index=True).query("runs > 1")
     weight = runs.members / runs.runs
