@@ -4,11 +4,12 @@ import json
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 import torch
 
 import proxyless_lite as pl
-from proxyless_lite import presets
+from proxyless_lite import notebook, presets
 from proxyless_lite.search import forecast
 from proxyless_lite.search.__main__ import main
 from proxyless_lite.search.__main__ import parser
@@ -156,3 +157,14 @@ def test_a_network_may_be_given_any_width():
     shallow = tuple(names[-1] for names in only)
     for space in at.values():
         assert pl.Architecture(space, shallow).build().eval()(torch.randn(1, 3, 32, 32)).shape == (1, 10)
+
+
+def test_the_lesson_runs_that_are_kept_have_the_cost_they_say():
+    runs = pd.read_csv(notebook.DATA / "results" / "mobile_lesson.csv", comment="#", dtype={"choices": str})
+    space = presets.mobile("lesson").space(20)
+    aim = presets.mobile("lesson").aim(space)
+    for _, run in runs.groupby("run"):
+        networks = [pl.Architecture(space, tuple(e.candidates[int(d)] for e, d in zip(space.edges(), row))) for row in run.choices]
+        assert run.macs.to_list() == [n.macs() for n in networks] and run.params.to_list() == [n.params() for n in networks]
+        assert run.network.to_list() == ["found", "random 1", "random 2", "random 3"] and run.choices.nunique() == 4
+        assert abs(run.macs.iloc[0] / aim.target - 1) <= 0.05 and (abs(run.macs / run.macs.iloc[0] - 1) <= 0.05).all()
