@@ -145,12 +145,12 @@ def test_the_command_writes_a_row_a_search(mini, tmp_path, capsys):
 
 # -- figures -----------------------------------------------------------------------------------------------------------
 
-def test_the_trajectory_leaves_out_the_warm_up_and_networks_that_are_not_in_the_table(truth):
-    a, b, c = truth.index[:3]
-    ax = plots.trajectory(truth, 0.01, [c, a, "none", b], warmup=1).axes[0]
-    line = next(line for line in ax.lines if line.get_label().startswith("derived"))
-    assert line.get_xdata().tolist() == [truth.macs[a] / 1e3, truth.macs[b] / 1e3]
-    assert line.get_ydata().tolist() == [100 * truth["mean"][a], 100 * truth["mean"][b]]
+def test_the_trajectory_marks_what_was_found_only_where_the_table_has_it(truth):
+    expected = pd.DataFrame({"macs": [100_000, 150_000], "mean": [0.92, 0.96]})
+    lines = {line.get_label(): line for line in plots.trajectory(truth, 0.01, expected, truth.index[5]).axes[0].lines}
+    assert [line.tolist() for line in lines["expected under p, after each epoch"].get_data()] == [[100, 150], [92, 96]]
+    assert lines["found"].get_ydata() == [100 * truth["mean"].iloc[5]]
+    assert "found" not in {line.get_label() for line in plots.trajectory(truth, 0.01, expected, "9999").axes[0].lines}
 
 
 def test_the_front_of_the_landscape_is_what_nobody_beats(truth):

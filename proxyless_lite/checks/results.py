@@ -47,20 +47,16 @@ def same_networks(distinct, probability):
 
 def how_lucky(points):
     """Notebook 10, exercise 2: of the digits' best network by the mean of seeds 0 and 1, that mean minus its accuracy with seed 2, in points."""
-    a = _digits_runs()
-    two = a[[0, 1]].mean(1)
+    _, rows = ground_truth.read(ground_truth.FOLDER / "digits.csv")
+    a = rows.pivot(index="network", columns="seed", values="accuracy")
+    two = a[[0, 1]].mean(axis=1)
     winner = two.idxmax()
     wanted = 100 * (two[winner] - a[2][winner])
-    three = a.mean(1)
+    three = a.mean(axis=1)
     report("luck", points, wanted, {
         -wanted: "the sign: what it promised, minus what it did", wanted / 100: "that is a fraction; in points it is 100 times as much",
         100 * (two[winner] - three[winner]): "the mean of three contains the two that chose it; take seed 2 alone",
         100 * (a.max().max() - a[2][winner]): "choose by the mean of seeds 0 and 1, not by the best single run"}, tolerance=5e-3)
-
-
-def _digits_runs():
-    """Accuracies of the digits' table: a row a network, a column a seed."""
-    return ground_truth.read(ground_truth.FOLDER / "digits.csv")[1].pivot(index="network", columns="seed", values="accuracy")
 
 
 def draws_for_the_top(draws):

@@ -22,7 +22,7 @@ def parser():
         command = commands.add_parser(name, help=told, description=f"{told}.", allow_abbrev=False,
                                       formatter_class=argparse.ArgumentDefaultsHelpFormatter)
         command.add_argument("setting", choices=BY_NAME, help="which table")
-        command.add_argument("--table", help=f"file of the table; default: {FOLDER.name}/<setting>.csv in the data folder of this repository")
+        command.add_argument("--table", help=f"its file; default: data/{FOLDER.name}/<setting>.csv of this repository")
     commands.choices["build"].add_argument("--workers", type=int, default=2, help="processes of one thread each")
     commands.choices["rank"].add_argument("architectures", nargs="+", help="architecture files (JSON)")
     commands.choices["search"].add_argument("--rules", nargs="+", choices=rules.BY_NAME, default=["two_path"], help="how α moves")
@@ -51,9 +51,9 @@ def main(arguments=None):
 
 def told(found):
     """A rank in a sentence."""
-    return (f"{found['accuracy']:.2%} top-1 over {found['runs']} seeds at {found['macs']:,} MACs; {found['better']} of {found['networks']} "
-            f"networks within 5 % of that cost are better; regret {100 * found['regret']:.2f} points = {found['regret_sd']:.1f} sd between seeds: "
-            f"{'in' if found['tied'] else 'not in'} the tie of the {found['ties']} best")
+    return (f"{found['accuracy']:.2%} top-1 over {found['runs']} seeds at {found['macs']:,} MACs; {found['better']} of the "
+            f"{found['networks']} networks within 5 % of that cost are better; regret {100 * found['regret']:.2f} points = "
+            f"{found['regret_sd']:.1f} sd between seeds: {'in' if found['tied'] else 'not in'} a tie of {found['ties']} at the top")
 
 
 if __name__ == "__main__":

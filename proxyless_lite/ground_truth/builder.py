@@ -25,7 +25,8 @@ def build(setting, path, workers=2):
     """
     with closing(Writer(path, setting)) as table:
         missing = [run for run in order(setting) if run not in table.done]
-        progress = runtime.Progress(len(missing) + len(table.done), len(table.done), f"{setting.name}: {len(missing)} runs to do,")
+        done = len(table.done)
+        progress = runtime.Progress(len(missing) + done, done, f"{setting.name}: {len(missing)} runs to do,")
         for row in trained(setting, missing, workers):
             table.append(*row)
             progress.step()
@@ -53,7 +54,7 @@ def trained(setting, runs, workers):
             try:
                 yield pipe.recv()
             except EOFError:
-                raise ChildProcessError(f"the worker that trained {busy[pipe]} died; the same command goes on from here") from None
+                raise ChildProcessError(f"the worker that trained {busy[pipe]} died; the same command goes on") from None
             busy[pipe] = next(runs, None)
             if busy[pipe] is None:
                 del busy[pipe]

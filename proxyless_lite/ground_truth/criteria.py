@@ -24,8 +24,9 @@ def spreads(table, count=BANDS):
         observed = band["mean"].var()
         true = max(0.0, observed - (s ** 2 / band.runs).mean())
         low, high = band["mean"].quantile([0.05, 0.95])
-        rows.append({"from_macs": band.macs.min(), "to_macs": band.macs.max(), "networks": len(band), "sd": true ** 0.5,
-                     "spread": (high - low) * (true / observed) ** 0.5, "best": band["mean"].max(), "best_network": band["mean"].idxmax()})
+        rows.append({"from_macs": band.macs.min(), "to_macs": band.macs.max(), "networks": len(band),
+                     "sd": true ** 0.5, "spread": (high - low) * (true / observed) ** 0.5,
+                     "best": band["mean"].max(), "best_network": band["mean"].idxmax()})
     return pd.DataFrame(rows)
 
 
@@ -47,8 +48,8 @@ def verify(table):
         ("test images", f"{table.attrs['test_images']:,}", "10,000", table.attrs["test_images"] >= 10_000),
         ("least spread of accuracy in a cost band / sd between seeds", f"{ratio:.1f}", "≥ 5", ratio >= 5),
         ("Kendall τ of accuracy with MACs", f"{tau:.2f}", "≤ 0.5", tau <= 0.5),
-        ("operations in the best network of a cost band", ", ".join(f"{name}: {found or 'none'}" for name, found in winners.items()),
-         "each in one", all(winners.values())),
+        ("operations in the best network of a cost band",
+         ", ".join(f"{name}: {found or 'none'}" for name, found in winners.items()), "each in one", all(winners.values())),
         ("best network", " – ".join(best.choices), "not one operation, not the most MACs",
          len(set(best.choices)) > 1 and best.macs < table.macs.max()),
     ]

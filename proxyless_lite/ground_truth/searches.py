@@ -38,7 +38,8 @@ def search(setting, rule, seed, images=None):
 def sweep(setting, names, seeds, path):
     """Search with every rule and seed; one row a search, written to `path` as it ends: rule, seed, network, seconds."""
     images = setting.load()
-    about = {"command": f"python -m proxyless_lite.ground_truth search {setting.name} --rules {' '.join(names)} --seeds {seeds} --out {Path(path).name}",
+    command = f"search {setting.name} --rules {' '.join(names)} --seeds {seeds} --out {Path(path).name}"
+    about = {"command": f"python -m proxyless_lite.ground_truth {command}",
              "setting": setting.describe(), "search": CONFIG[setting.name], "digest": images.digest,
              "machine": runtime.describe(), "threads": torch.get_num_threads()}
     with open(path, "w", buffering=1) as file:
@@ -54,9 +55,10 @@ def sweep(setting, names, seeds, path):
 def random_search(table, rows, counts):
     """Regret to be expected of random search: of k uniform choices of operations, each trained once, keep the best. Exact.
 
-    `table` as `load` gives it, `rows` its runs (the second part of `read`), `counts` the numbers k. A run (network, seed) of the table is drawn by the share of choices that give it, and the k draws are
-    independent, so P(the best has accuracy ≤ a) = P(a run has accuracy ≤ a)^k. Its regret is that of the *other* seeds' mean, as
-    the seed that made it win was in part luck. Returns a Series: k -> regret. Networks with one run are left out.
+    `table` as `load` gives it, `rows` its runs (the second part of `read`), `counts` the numbers k. A run (network, seed) is
+    drawn by the share of choices that give its network, and the k draws are independent, so P(the best has accuracy ≤ a) =
+    P(a run has accuracy ≤ a)^k. Its regret is that of the *other* seeds' mean, as the seed that made it win was in part luck.
+    Returns a Series: k -> regret. Networks with one run are left out.
     """
     runs = rows.merge(table[["members", "mean", "runs"]], left_on="network", right_index=True).query("runs > 1")
     weight = runs.members / runs.runs

@@ -42,7 +42,7 @@ FOUR = ("Zero", "DW 7x7", "conv 3x3", "MB3 3x3")  # nothing, cheap and wide, dea
 BY_NAME = {
     "cifar10": Setting(
         "cifar10", chain=dict(edges=5, width=16, input_size=8, candidates=FOUR), images=dict(limit=10_000, image_size=8),
-        recipe=presets.TrainConfig(epochs=4, batch_size=64, lr=0.1, cutout=0, drop_path=0.0)),
+        recipe=presets.TrainConfig(epochs=6, batch_size=64, lr=0.1, cutout=0, drop_path=0.0)),
     "digits": Setting(  # ten minutes on two cores
         "digits", chain=dict(edges=4, width=8, input_size=8, candidates=FOUR), images={},
         recipe=presets.TrainConfig(epochs=8, batch_size=64, lr=0.1, cutout=0, drop_path=0.0)),

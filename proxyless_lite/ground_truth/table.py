@@ -1,6 +1,7 @@
 """The table of a setting: a heading, then one row a finished training run; and what the rows say of every network."""
 
 import fcntl
+import io
 import json
 import os
 from pathlib import Path
@@ -21,22 +22,21 @@ class Writer:
     """
 
     def __init__(self, path, setting):
-        path = Path(path)
+        path, images = Path(path), setting.load()
+        ours = {"command": f"python -m proxyless_lite.ground_truth build {setting.name}", "setting": setting.describe(),
+                "digest": images.digest, "test_images": len(images.test),
+                "machine": {**runtime.describe(), "device": "CPU, 1 thread a run"}}
         path.parent.mkdir(parents=True, exist_ok=True)
         self.file = open(path, "a+b", buffering=0)
         try:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(f"{path} is being built by another process") from None
-        images = setting.load()
-        ours = {"command": f"python -m proxyless_lite.ground_truth build {setting.name}", "setting": setting.describe(),
-                "digest": images.digest, "test_images": len(images.test),
-                "machine": {**runtime.describe(), "device": "CPU, 1 thread a run"}}
         if path.stat().st_size == 0:
             self.file.write(f"# {json.dumps(ours)}\n{','.join(COLUMNS)}\n".encode())
-        self.file.truncate(path.read_bytes().rfind(b"\n") + 1)  # of a row cut short nothing is kept
         about, rows = read(path)
         runtime.check_same(path, *({**its["setting"], "digest of the images": its["digest"]} for its in (about, ours)))
+        self.file.truncate(path.read_bytes().rfind(b"\n") + 1)  # of a row cut short nothing is kept
         if about["machines"][-1] != ours["machine"]:
             self.file.write(f"# {json.dumps(ours['machine'])}\n".encode())  # of the rows that follow
         self.done = set(zip(rows["network"], rows["seed"]))
@@ -53,12 +53,12 @@ class Writer:
 def read(path):
     """(about, rows) of a table: its heading as a dict, with `machines` in the order of the rows; a DataFrame of COLUMNS.
 
-    Raises ValueError naming the file where it holds no table.
+    A last row cut short does not count. Raises ValueError naming the file where it holds no table.
     """
     try:
-        with open(path) as file:
-            about, *later = (json.loads(line.removeprefix("# ")) for line in file if line.startswith("# "))
-        rows = pd.read_csv(path, comment="#", dtype={"network": str})
+        whole = "".join(line for line in Path(path).read_text().splitlines(keepends=True) if line.endswith("\n"))
+        about, *later = (json.loads(line.removeprefix("# ")) for line in whole.splitlines() if line.startswith("# "))
+        rows = pd.read_csv(io.StringIO(whole), comment="#", dtype={"network": str})
         if list(rows) != COLUMNS:
             raise ValueError(f"columns {', '.join(rows)}")
         about["machines"] = [about["machine"], *later]
@@ -74,9 +74,12 @@ def load(name):
     Index: its code, the candidate's index on each edge. Columns: `choices`, the operations; `members`, how many choices
     of operations give this network; `macs`; `runs`, how many seeds have been trained; `mean` and `sd` of their top-1 test
     accuracy in [0, 1]; `seconds` of CPU a run. Only networks with a finished run are in it. `attrs`: the heading.
+    Raises ValueError for a file that is no table, or has no run yet.
     """
     path = Path(name) if str(name).endswith(".csv") else FOLDER / f"{name}.csv"
     about, rows = read(path)
+    if rows.empty:
+        raise ValueError(f"{path} holds no finished run yet")
     setting = setting_of(about)
     costs, members = objective.costs(setting.space, "macs"), setting.networks()
     table = rows.groupby("network").agg(runs=("accuracy", "size"), mean=("accuracy", "mean"), sd=("accuracy", "std"),

@@ -13,7 +13,8 @@ def background(table, seed_sd, tied=None):
     x, y = table.macs / 1e3, 100 * table["mean"]
     ax.plot(x, y, "o", color="0.75", markersize=4, label="a network, mean of its seeds")
     if tied is not None:
-        ax.plot(x[tied], y[tied], "o", color=BLUE, markersize=5, markeredgecolor=BLACK, markeredgewidth=0.5, label="tied with the best of its cost")
+        ax.plot(x[tied], y[tied], "o", color=BLUE, markersize=5, markeredgecolor=BLACK, markeredgewidth=0.5,
+                label="tied with the best of its cost")
     ordered = table.sort_values(["macs", "mean"], ascending=[True, False])
     front = ordered[ordered["mean"] > ordered["mean"].cummax().shift(fill_value=-1)]
     ax.step(front.macs / 1e3, 100 * front["mean"], where="post", color=BLACK, linewidth=1, label="Pareto front")
@@ -27,7 +28,8 @@ def background(table, seed_sd, tied=None):
 def landscape(table, seed_sd, tied):
     """Test accuracy of every network of a space against its MACs, the Pareto front, and those tied with the best of their cost.
 
-    `table` as ground_truth.load gives it, `tied` a Series of truth values with its index. Up to a tenth of the networks, the worst, lie below the axes.
+    `table` as ground_truth.load gives it, `tied` a Series of truth values with its index. Up to a tenth of the networks,
+    the worst, lie below the axes.
     """
     figure, ax = background(table, seed_sd, tied)
     ax.legend(loc="upper left")
@@ -35,17 +37,18 @@ def landscape(table, seed_sd, tied):
 
 
 @described
-def trajectory(table, seed_sd, codes, warmup):
-    """The networks that a search would derive after each epoch, joined in order, among all networks of the space.
+def trajectory(table, seed_sd, expected, found=None):
+    """MACs and accuracy that a search expects of a network drawn from its p, epoch by epoch, among all networks of the space.
 
-    `codes` are networks of the table in order of epochs; those of the first `warmup` epochs are left out, as α rests then. One that is not in the table is skipped.
+    `expected` has macs and mean, one row an epoch; `found` is the code of the network derived at the end, marked if it is in the table.
     """
     figure, ax = background(table, seed_sd)
-    epochs = [(epoch, code) for epoch, code in enumerate(codes) if epoch >= warmup and code in table.index]
-    x, y = (table.loc[[code for _, code in epochs], column] for column in ("macs", "mean"))
-    ax.plot(x / 1e3, 100 * y, "-", color=BLUE, linewidth=1.2, marker="s", markersize=6, label="derived after an epoch")
-    ax.plot(x.iloc[-1:] / 1e3, 100 * y.iloc[-1:], "*", color=ORANGE, markeredgecolor=BLACK, markersize=15, label="found")
-    ax.annotate(f"epoch {epochs[0][0]}", (x.iloc[0] / 1e3, 100 * y.iloc[0]), (6, -14), textcoords="offset points", fontsize=9)
+    x, y = expected.macs.to_numpy() / 1e3, 100 * expected["mean"].to_numpy()
+    ax.plot(x, y, "-s", color=BLUE, linewidth=1.2, markersize=5, markerfacecolor="white", label="expected under p, after each epoch")
+    ax.annotate("uniform p", (x[0], y[0]), (-8, -4), textcoords="offset points", ha="right", fontsize=9)
+    if found in table.index:
+        ax.plot(table.macs[found] / 1e3, 100 * table["mean"][found], "*", color=ORANGE, markeredgecolor=BLACK, markersize=15,
+                linestyle="none", label="found")
     ax.legend(loc="upper left")
     return figure
 
@@ -54,8 +57,8 @@ def trajectory(table, seed_sd, codes, warmup):
 def regret_against_cost(searches, chance, seed_sd, live=None):
     """How far below the best network searches end, against what they cost, beside random search of the same cost.
 
-    `searches` has rule, cost (in trainings) and regret (accuracy in [0, 1]); so has `live`, searches drawn in black. `chance` is a Series: number of trainings
-    -> expected regret of random search.
+    `searches` has rule, cost (in trainings) and regret (accuracy in [0, 1]); so has `live`, searches drawn in black.
+    `chance` is a Series: number of trainings -> expected regret of random search.
     """
     figure, ax = new_figure(figsize=(6.6, 3.6))
     ax.axhspan(0, 200 * seed_sd, color="0.92", label="within 2 sd between seeds")
@@ -63,7 +66,8 @@ def regret_against_cost(searches, chance, seed_sd, live=None):
     for rule, rows in searches.groupby("rule", sort=False):
         marker, colour = LOOKS[rule]
         ax.plot(rows.cost, 100 * rows.regret, marker, color="white", markeredgecolor=colour, markersize=5)
-        ax.plot(rows.cost.median(), 100 * rows.regret.median(), marker, color=colour, markeredgecolor=BLACK, markersize=10, label=f"{rule}: median")
+        ax.plot(rows.cost.median(), 100 * rows.regret.median(), marker, color=colour, markeredgecolor=BLACK, markersize=10,
+                label=f"{rule}: median")
     if live is not None:
         ax.plot(live.cost, 100 * live.regret, "X", color=BLACK, markersize=8, label="searched just now")
     ax.set(xscale="log", xlabel="cost (trainings of one network)", ylabel="regret (points of accuracy)")
@@ -84,7 +88,8 @@ def bias_and_variance(frame):
     for ax, column, label in zip(axes, ("bias", "variance"), ("bias / norm of ∂J/∂α", "variance / norm² of ∂J/∂α")):
         for i, (alpha, hatch, shade) in enumerate(zip(alphas, ("", "//", ".."), ("0.35", "0.95", "0.75"))):
             rows = frame[frame.alpha == alpha]
-            ax.bar(np.arange(len(rows)) + 0.27 * (i - (len(alphas) - 1) / 2), rows[column], 0.26, color=shade, edgecolor=BLACK, hatch=hatch, label=f"α {alpha}")
+            ax.bar(np.arange(len(rows)) + 0.27 * (i - (len(alphas) - 1) / 2), rows[column], 0.26, color=shade, edgecolor=BLACK,
+                   hatch=hatch, label=f"α {alpha}")
         ax.set_xticks(range(len(rows)), rows.rule)
         ax.set(ylabel=label)
         ax.grid(False, axis="x")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from .. import data, latency, objective, presets, rules, runtime, spaces
+from .. import data, latency, objective, presets, rules, runtime
 from ..cli import OneLineParser, one_line
 from ..supernet import SuperNet
 from . import Search, forecast
