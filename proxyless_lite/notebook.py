@@ -5,8 +5,10 @@
 
 import argparse
 import ast
+import base64
 import importlib.metadata
 import inspect
+import io
 import json
 import os
 import shutil
@@ -23,6 +25,7 @@ from IPython import get_ipython
 from IPython.core.pylabtools import print_figure
 from IPython.display import Markdown
 from papermill.exceptions import PapermillExecutionError
+from PIL import Image
 
 from . import plots, presets, runtime
 
@@ -49,8 +52,10 @@ def setup(*names):
 
 
 def with_alt_text(figure):
-    """What IPython asks for: the PNG of a figure in base64, and its description."""
-    return print_figure(figure, base64=True), {"alt": figure.get_label()}
+    """What IPython asks for: the PNG of a figure, in 256 colours to keep notebooks small, and its description."""
+    small = io.BytesIO()
+    Image.open(io.BytesIO(print_figure(figure))).convert("RGB").quantize(256).save(small, "png", optimize=True)
+    return base64.b64encode(small.getvalue()).decode(), {"alt": figure.get_label()}
 
 
 def check_parameters(cell, names):

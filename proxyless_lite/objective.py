@@ -153,6 +153,8 @@ class LatencyPenalty:
         """One line: does the network that `net.derive()` gives now cost the target, within `tolerance`, and if not, why not."""
         costs, target = self.costs, self.target
         derived, expected = costs.of(net.best_paths()), costs.expected(net).item()
+        if target is None:
+            return f"no target: derived network {derived:.4g} {costs.unit}, expected {expected:.4g}"
         told = (f"target {target:.4g} {costs.unit}: derived network {derived:.4g} ({derived / target - 1:+.0%}), "
                 f"expected {expected:.4g} ({expected / target - 1:+.0%})")
         if abs(derived / target - 1) <= tolerance:

@@ -279,6 +279,7 @@ def test_the_verdict_says_why_a_search_missed_its_target():
     assert derived / uniform > 1.05
     assert verdict(decided, derived).startswith(f"target {derived:.4g} ms: derived network {derived:.4g} (+0%), expected ")
     assert "search longer" not in verdict(decided, derived) and "weight" not in verdict(decided, derived)
+    assert LatencyPenalty(c, weight=0.1).verdict(net).startswith(f"no target: derived network {derived:.4g} ms, expected ")
     assert "α has not decided (mean entropy 0.90 nats): take" in verdict(open_, uniform) and "net.derive(aim)" in verdict(open_, uniform)
     assert "change the weight" in verdict(decided, 2 * derived) and "-50%" in verdict(decided, 2 * derived)
 

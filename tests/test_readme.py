@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 import proxyless_lite as pl
-from proxyless_lite import notebook
+from proxyless_lite import ground_truth, notebook
 from proxyless_lite.search.forecast import PAPER_GPU_HOURS
 
 ROOT = Path(__file__).parents[1]
@@ -205,6 +205,21 @@ def test_the_animation_is_of_the_quick_preset():
     says("README.md", f"seven operations on {len(edges)} edges", f"{len(edges)} edges of a network (rows)")
     with Image.open(ROOT / "figures" / "alpha.gif") as movie:
         assert movie.n_frames in (epochs, epochs + 1), "run make animation"  # the last one may be stored twice, as it rests
+
+
+def test_searches_against_the_truth():
+    truth, (_, runs) = ground_truth.load("digits"), ground_truth.read(ground_truth.FOLDER / "digits.csv")
+    sd, best = ground_truth.seed_sd(truth), truth["mean"].max()
+    found = pd.read_csv(DATA / "results" / "rules_digits.csv", comment="#", dtype={"network": str})
+    found = found.assign(regret=best - truth["mean"][found.network].to_numpy(), cost=found.seconds / truth.seconds.mean())
+    chance = ground_truth.random_search(truth, runs, range(1, 11))
+    for rule, row in found.groupby("rule")[["regret", "cost"]].median().iterrows():
+        random = np.interp(np.log(row.cost), np.log(chance.index), chance)
+        says("docs/measurements.md", f"| `{pl.rules.BY_NAME[rule].__name__}` | {100 * row.regret:.2f} | {row.cost:.1f} | {100 * random:.1f} |")
+    assert (found.regret <= 2 * sd).all()
+    says("docs/measurements.md", f"all {len(truth)} distinct networks", f"{len(found)} searches there", f"deviation is {100 * sd:.2f} points",
+         f"{(best - truth['mean'] <= 2 * sd).sum()} of the {len(truth)} networks",
+         f"{sum(set(truth.choices[code]) == {'MB3 3x3'} for code in found.network)} of the {len(found)} find *MB3 on every edge*")
 
 
 def test_the_table_of_notebooks_is_complete():
