@@ -5,10 +5,7 @@ import random
 import time
 from contextlib import closing, redirect_stderr, redirect_stdout
 from dataclasses import replace
-from itertools import islice
-from multiprocessing import connection, get_context
-
-import torch
+from functools import partial
 
 from .. import runtime
 from ..training import train
@@ -42,36 +39,13 @@ def order(setting):
 
 def trained(setting, runs, workers):
     """Yields a row for each of `runs`, as they are finished by `workers` processes."""
-    context, runs, busy = get_context("spawn"), iter(runs), {}
-    for run in islice(runs, workers):
-        pipe, theirs = context.Pipe()
-        context.Process(target=work, args=(setting, theirs), daemon=True).start()
-        theirs.close()
-        pipe.send(run)
-        busy[pipe] = run
-    while busy:
-        for pipe in connection.wait(busy):
-            try:
-                yield pipe.recv()
-            except EOFError:
-                raise ChildProcessError(f"the worker that trained {busy[pipe]} died; the same command goes on") from None
-            busy[pipe] = next(runs, None)
-            if busy[pipe] is None:
-                del busy[pipe]
-                pipe.close()
-            else:
-                pipe.send(busy[pipe])
+    return runtime.pool(partial(trainer, setting), runs, workers)
 
 
-def work(setting, pipe):
-    """What a worker does: train the runs that come through the pipe, until its other end is gone."""
-    torch.set_num_threads(1)
+def trainer(setting):
+    """What a worker does with a run (code, seed)."""
     images = setting.load()
-    try:
-        while True:
-            pipe.send(train_one(setting, images, *pipe.recv()))
-    except (EOFError, BrokenPipeError, KeyboardInterrupt):
-        return
+    return lambda run: [train_one(setting, images, *run)]
 
 
 def train_one(setting, images, code, seed):

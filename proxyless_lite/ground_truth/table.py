@@ -1,12 +1,6 @@
 """The table of a setting: a heading, then one row a finished training run; and what the rows say of every network."""
 
-import fcntl
-import io
-import json
-import os
 from pathlib import Path
-
-import pandas as pd
 
 from .. import objective, presets, runtime
 from .settings import Setting, canonical, code, network
@@ -15,57 +9,28 @@ FOLDER = Path(__file__).parents[2] / "data" / "ground_truth"
 COLUMNS = ["network", "seed", "accuracy", "loss", "seconds"]
 
 
-class Writer:
+class Writer(runtime.Rows):
     """A table that grows: `done` holds its runs (code, seed), `append` adds one. A second Writer of the file is refused.
 
     Raises ValueError for a file that is no table, is one of another setting, or is being written.
     """
 
     def __init__(self, path, setting):
-        path, images = Path(path), setting.load()
-        ours = {"command": f"python -m proxyless_lite.ground_truth build {setting.name}", "setting": setting.describe(),
-                "digest": images.digest, "test_images": len(images.test),
-                "machine": {**runtime.describe(), "device": "CPU, 1 thread a run"}}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.file = open(path, "a+b", buffering=0)
-        try:
-            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"{path} is being built by another process") from None
-        if path.stat().st_size == 0:
-            self.file.write(f"# {json.dumps(ours)}\n{','.join(COLUMNS)}\n".encode())
-        about, rows = read(path)
-        runtime.check_same(path, *({**its["setting"], "digest of the images": its["digest"]} for its in (about, ours)))
-        self.file.truncate(path.read_bytes().rfind(b"\n") + 1)  # of a row cut short nothing is kept
-        if about["machines"][-1] != ours["machine"]:
-            self.file.write(f"# {json.dumps(ours['machine'])}\n".encode())  # of the rows that follow
-        self.done = set(zip(rows["network"], rows["seed"]))
+        images = setting.load()
+        super().__init__(path, {
+            "command": f"python -m proxyless_lite.ground_truth build {setting.name}", "setting": setting.describe(),
+            "digest": images.digest, "test_images": len(images.test),
+            "machine": {**runtime.describe(), "device": "CPU, 1 thread a run"}}, COLUMNS, read)
+        self.done = set(zip(self.rows["network"], self.rows["seed"]))
 
     def append(self, network, seed, accuracy, loss, seconds):
         """Add the row of one run, whole or not at all."""
-        self.file.write(f"{network},{seed},{accuracy:.4f},{loss:.4f},{seconds:.1f}\n".encode())
-        os.fsync(self.file)
-
-    def close(self):
-        self.file.close()
+        super().append(network, seed, f"{accuracy:.4f}", f"{loss:.4f}", f"{seconds:.1f}")
 
 
 def read(path):
-    """(about, rows) of a table: its heading as a dict, with `machines` in the order of the rows; a DataFrame of COLUMNS.
-
-    A last row cut short does not count. Raises ValueError naming the file where it holds no table.
-    """
-    try:
-        whole = "".join(line for line in Path(path).read_text().splitlines(keepends=True) if line.endswith("\n"))
-        about, *later = (json.loads(line.removeprefix("# ")) for line in whole.splitlines() if line.startswith("# "))
-        rows = pd.read_csv(io.StringIO(whole), comment="#", dtype={"network": str})
-        if list(rows) != COLUMNS:
-            raise ValueError(f"columns {', '.join(rows)}")
-        about["machines"] = [about["machine"], *later]
-        about["setting"], about["digest"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no table of ground truth ({error!r})"[:200]) from None
-    return about, rows
+    """(about, rows) of a table, as runtime.read_rows gives them."""
+    return runtime.read_rows(path, COLUMNS, "table of ground truth", text=["network"])
 
 
 def load(name):

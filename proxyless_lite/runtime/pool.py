@@ -1,0 +1,58 @@
+"""Processes of one thread each that share a list of tasks."""
+
+import os
+from itertools import islice
+from multiprocessing import connection, get_context, parent_process
+from threading import Thread
+
+import torch
+
+
+def pool(start, tasks, workers):
+    """Yields the rows of all `tasks`, as they are finished by `workers` processes, which end with this one however it ends.
+
+    Each process calls `start()` once, and what that returns for every task it gets: a function whose rows, in a list or
+    from a generator, are any values but None. Raises ChildProcessError when a worker dies.
+    """
+    context, tasks, busy = get_context("spawn"), iter(tasks), {}
+    for task in islice(tasks, workers):
+        pipe, theirs = context.Pipe()
+        context.Process(target=work, args=(start, theirs), daemon=True).start()
+        theirs.close()
+        pipe.send(task)
+        busy[pipe] = task
+    while busy:
+        for pipe in connection.wait(busy):
+            try:
+                row = pipe.recv()
+            except EOFError:
+                raise ChildProcessError(f"the worker that trained {busy[pipe]} died; the same command goes on") from None
+            if row is not None:
+                yield row
+                continue
+            busy[pipe] = next(tasks, None)
+            if busy[pipe] is None:
+                del busy[pipe]
+                pipe.close()
+            else:
+                pipe.send(busy[pipe])
+
+
+def work(start, pipe):
+    """What a worker does: the tasks that come through the pipe, until its other end is gone."""
+    Thread(target=end_with_parent, daemon=True).start()
+    torch.set_num_threads(1)
+    try:
+        do = start()
+        while True:
+            for row in do(pipe.recv()):
+                pipe.send(row)
+            pipe.send(None)
+    except (EOFError, BrokenPipeError, KeyboardInterrupt):
+        return
+
+
+def end_with_parent():
+    """A task of hours would otherwise go on after its parent was killed, and keep its folder from the next worker."""
+    parent_process().join()
+    os._exit(1)
