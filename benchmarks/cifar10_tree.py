@@ -2,12 +2,15 @@
 
 For every seed four searches: by the gradient rule (two_path) and by REINFORCE, without a latency objective and with one. The
 network found is trained with Cutout, and so are random ones within 5 % of its MACs, or of its predicted latency. One row a
-finished run; the same command goes on after it was killed, each worker after its last whole epoch.
+finished run; the same command goes on after it was killed, each worker from its last whole epoch.
 
     python -m proxyless_lite.latency measure --space tree --set blocks=1 width=72 --out data/latency/tree_cpu.csv
-    python benchmarks/cifar10_tree.py --latency data/latency/tree_cpu.csv                       # hours on two cores
-    python benchmarks/cifar10_tree.py --latency TABLE --preset paper --device cuda --workers 1  # the paper's scale
-    python benchmarks/cifar10_tree.py --summary                                                 # what the rows say so far
+    python benchmarks/cifar10_tree.py --latency data/latency/tree_cpu.csv
+    python benchmarks/cifar10_tree.py --latency cuda.csv --preset paper --device cuda --workers 1 --table paper.csv --runs runs/paper
+    python benchmarks/cifar10_tree.py --summary
+
+The first command measures a latency table, the second takes hours on two cores, the third the paper's scale on a GPU, the last
+says what the rows tell so far.
 """
 
 import io

@@ -201,7 +201,7 @@ def test_the_distance_to_the_paper_is_counted_and_extrapolated(by_hand, bench):
     about, rows = cifar10_tree.read(by_hand)
     here = cifar10_tree_rows.scale_here(about)
     assert (len(bench.images.train), len(bench.images.valid)) == (120, 40)
-    assert here["images in weight steps of a search"] == 120 and here["images in a training"] == 160
+    assert here["images in weight steps of a search"] == 2 * 120 and here["images in a training"] == 160
     assert here["images in updates of α"] == 120 // 32 * 32
     paper = 200 * 45_000 + 200 * 703 // 5 * 64  # 703 steps an epoch
     per_image_and_mac = np.mean([1800 / 900] * 4 + [1800 / 945] * 8) / 160

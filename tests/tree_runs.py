@@ -11,7 +11,7 @@ import cifar10_tree  # noqa: E402
 
 MINI = cifar10_tree.Setting(pl.presets.Experiment(
     blocks=1, width=72, images=160, random_networks=2,
-    search=pl.presets.SearchConfig(epochs=1, batch_size=32, alpha_batch_size=32, alpha_every=1, alpha_lr=0.05),
+    search=pl.presets.SearchConfig(epochs=1, warmup_epochs=1, batch_size=32, alpha_batch_size=32, alpha_every=1, alpha_lr=0.05),
     train=pl.presets.TrainConfig(epochs=1, batch_size=32, cutout=2, drop_path=0.0)), samples=2, seeds=1)
 cifar10_tree.SETTINGS["mini"] = MINI
 
