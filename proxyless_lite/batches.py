@@ -79,6 +79,12 @@ class Order:
         return self._order[index * self.size:(index + 1) * self.size]
 
 
+def mixed(split):
+    """The split in a random order, the same in every call. Files come sorted by class, and a batch norm that takes the statistics
+    of its batch, as in a supernet that is judged, must not see one class alone."""
+    return split[torch.randperm(len(split), generator=runtime.generator("cpu", 0))]
+
+
 def throughput(batches, n=20):
     """Images a second that this rank gets of `batches`, over n of them after the first; nothing else is computed.
 

@@ -1,6 +1,7 @@
 """What notebook 10 states, recomputed from the committed tables; searches in a setting; random search against enumeration."""
 
 import json
+from contextlib import closing
 from itertools import product
 
 import numpy as np
@@ -10,7 +11,8 @@ from truth_runs import MINI
 
 from proxyless_lite import ground_truth, notebook, plots
 from proxyless_lite.ground_truth import __main__ as cli
-from proxyless_lite.ground_truth import searches
+from proxyless_lite.ground_truth import rivals, searches
+from proxyless_lite.ground_truth.table import Writer
 
 RULES = ("two_path", "exact", "trapezoid", "reinforce")
 STORED = notebook.DATA / "results" / "rules_digits.csv"
@@ -94,18 +96,20 @@ def test_random_search_is_what_enumeration_of_all_draws_gives(k):
     rows = pd.DataFrame([("a", 0, 0.8), ("a", 1, 0.6), ("b", 0, 0.6), ("b", 1, 0.7), ("c", 0, 0.9)], columns=["network", "seed", "accuracy"])
     table = rows.groupby("network").agg(runs=("seed", "size"), mean=("accuracy", "mean")).assign(members=[1, 3, 2])
     pool = [(0.8, 0.6, 1), (0.6, 0.8, 1), (0.6, 0.7, 3), (0.7, 0.6, 3)]    # accuracy, the other seed's, weight
-    expected = total = 0
+    chance = dict.fromkeys((0.1, 0.2, 0.3), 0.0)                          # regret -> probability
     for draws in product(pool, repeat=k):
-        weight = np.prod([w for *_, w in draws])
         best = max(a for a, *_ in draws)
-        winners = [0.9 - other for a, other, _ in draws if a == best]
-        expected, total = expected + weight * np.mean(winners), total + weight
-    assert ground_truth.random_search(table, rows, [k])[k] == pytest.approx(expected / total)
+        winners = [(0.9 - other, w) for a, other, w in draws if a == best]
+        for regret, w in winners:
+            chance[round(regret, 9)] += np.prod([weight for *_, weight in draws]) / 8 ** k / len(winners)
+    found = ground_truth.random_search(table, rows, [k]).loc[k]
+    assert sum(chance.values()) == pytest.approx(1) and found["mean"] == pytest.approx(sum(r * p for r, p in chance.items()))
+    assert found["median"] == pytest.approx(min(r for r in chance if sum(p for q, p in chance.items() if q <= r) >= 0.5 - 1e-9))
 
 
 def test_one_random_training_has_the_mean_regret_of_a_random_choice(truth, runs):
     regret = np.average(truth["mean"].max() - truth["mean"], weights=truth.members)
-    assert ground_truth.random_search(truth, runs, [1])[1] == pytest.approx(regret)
+    assert ground_truth.random_search(truth, runs, [1])["mean"][1] == pytest.approx(regret)
 
 
 # -- searches ----------------------------------------------------------------------------------------------------------
@@ -131,16 +135,53 @@ def test_reinforce_has_the_larger_learning_rate_of_the_paper(mini, monkeypatch):
     assert seen["Reinforce"].alpha_lr == pytest.approx(seen["Trapezoid"].alpha_lr * 0.01 / 0.006)
 
 
-def test_the_command_writes_a_row_a_search(mini, tmp_path, capsys):
-    path = tmp_path / "rules.csv"
-    cli.main(["search", "digits", "--rules", "two_path", "reinforce", "--seeds", "2", "--out", str(path)])
-    rows = pd.read_csv(path, comment="#", dtype={"network": str})
-    assert list(zip(rows.rule, rows.seed)) == [("two_path", 0), ("reinforce", 0), ("two_path", 1), ("reinforce", 1)]
-    assert set(rows.network) <= set(mini.networks()) and (rows.seconds > 0).all()
-    assert json.loads(path.read_text().splitlines()[0][2:])["setting"] == mini.describe()
-    assert len(capsys.readouterr().out.splitlines()) == 4
-    result, *_ = ground_truth.search(mini, "two_path", 1)
-    assert rows.network[2] == searches.code(mini.space, ground_truth.canonical(result.architecture.choices))
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """The table of the mini setting with one run of each network, accuracies made up."""
+    path = tmp_path_factory.mktemp("truth") / "mini.csv"
+    with closing(Writer(path, MINI)) as file:
+        for i, code in enumerate(sorted(MINI.networks())):
+            for seed in range(2):
+                file.append(code, seed, 0.5 + 0.02 * i + 0.001 * seed, 1.0, 10.0)
+    return ground_truth.load(path)
+
+
+def test_the_command_writes_a_row_a_search_and_goes_on(mini, tmp_path):
+    path, command = tmp_path / "searches.csv", ["search", "digits", "--methods", "two_path", "one_shot", "--workers", "1", "--out"]
+    sweep = lambda seeds: ground_truth.sweep(mini, ["two_path", "one_shot"], seeds, path, workers=1)
+    cli.main([*command, str(path), "--seeds", "1"])
+    about, first = ground_truth.read_searches(path)
+    assert list(zip(first.method, first.seed)) == [("two_path", 0), ("one_shot", 0)]
+    assert about["setting"] == json.loads(json.dumps(mini.describe() | {"search": searches.CONFIG["digits"]}))
+    sweep(2)
+    _, rows = ground_truth.read_searches(path)
+    assert list(zip(rows.method, rows.seed)) == [("two_path", 0), ("one_shot", 0), ("two_path", 1), ("one_shot", 1)]
+    assert rows[:2].equals(first) and set(rows.network) <= set(mini.networks()) and (rows.seconds > 0).all()
+
+
+def test_a_row_holds_what_was_found_and_what_the_shared_weights_say_of_all(mini, monkeypatch):
+    monkeypatch.setitem(searches.CONFIG, "digits", searches.CONFIG["digits"] | {"epochs": 20})
+    images = MINI.load()
+    (method, seed, found, seconds, shared), = searches.searcher(mini)(("two_path", 1))
+    result, net, _ = ground_truth.search(mini, "two_path", 1, images)
+    assert (method, seed, found) == ("two_path", 1, searches.code(mini.space, ground_truth.canonical(result.architecture.choices)))
+    accuracies = rivals.shared_accuracy(mini, net, images)
+    assert shared.split() == [f"{1000 * accuracies[code]:.0f}" for code in sorted(mini.networks())] and len(set(shared.split())) > 1
+
+
+def test_a_search_is_judged_by_the_table(table):
+    codes = sorted(MINI.networks())
+    rising, falling = (" ".join(map(str, values)) for values in (range(100, 107), range(106, 99, -1)))
+    rows = pd.DataFrame([("two_path", 0, codes[-1], 20.0, rising), ("exact", 3, codes[1], 40.0, falling), ("exact", 4, "77", 1.0, rising)],
+                        columns=["method", "seed", "network", "seconds", "shared"])
+    best, other = ground_truth.judge(table, rows).to_dict("records")
+    sd = ground_truth.seed_sd(table)
+    assert (best["cost"], best["regret"], best["tied"], best["better"], best["tau"]) == (2, 0, True, 0, pytest.approx(1))
+    assert (other["method"], other["seed"], other["cost"], other["tau"]) == ("exact", 3, 4, pytest.approx(-1))
+    assert other["regret"] == pytest.approx(0.02 * 5) and not other["tied"] and other["regret"] > 2 * sd
+    band = table[(table.macs / table.macs[codes[1]] - 1).abs() <= 0.05]["mean"]
+    assert 1 < len(band) < len(codes) and other["in_band"] == pytest.approx(band.max() - table["mean"][codes[1]])
+    assert other["better"] == (band > table["mean"][codes[1]] + 2 * sd).mean() > 0 and not other["tied_in_band"]
 
 
 # -- figures -----------------------------------------------------------------------------------------------------------

@@ -4,30 +4,33 @@ import argparse
 import sys
 
 from ..architecture import Architecture
-from .. import rules
 from ..cli import OneLineParser, one_line
-from . import BY_NAME, FOLDER, build, load, rank, sweep, verify
-from .table import seed_sd
+from . import BY_NAME, FOLDER, METHODS, build, estimators, load, rank, seed_sd, sweep, verify
 from .criteria import spreads
 
 
 def parser():
     cli = OneLineParser(prog="python -m proxyless_lite.ground_truth", allow_abbrev=False,
                         description="Train every network of a small space, and say how good one of them is among all.")
-    commands = cli.add_subparsers(dest="command", required=True, metavar="build | verify | rank | search")
+    commands = cli.add_subparsers(dest="command", required=True, metavar="build | verify | rank | search | estimators")
     for name, told in (("build", "train what the table lacks, one row a run. Run it again to go on"),
                        ("verify", "can the table tell a good search from a lucky one? The criteria and their values"),
                        ("rank", "how good is a network among all that cost as much?"),
-                       ("search", "search with every rule and seed given, and write what was found, one row a search")):
+                       ("search", "search by every method with every seed, one row a search. Run it again to go on"),
+                       ("estimators", "bias and variance of the gradients of α, by going through all paths on real images")):
         command = commands.add_parser(name, help=told, description=f"{told}.", allow_abbrev=False,
                                       formatter_class=argparse.ArgumentDefaultsHelpFormatter)
         command.add_argument("setting", choices=BY_NAME, help="which table")
         command.add_argument("--table", help=f"its file; default: data/{FOLDER.name}/<setting>.csv of this repository")
-    commands.choices["build"].add_argument("--workers", type=int, default=2, help="processes of one thread each")
+    for name in ("build", "search"):
+        commands.choices[name].add_argument("--workers", type=int, default=2, help="processes of one thread each")
     commands.choices["rank"].add_argument("architectures", nargs="+", help="architecture files (JSON)")
-    commands.choices["search"].add_argument("--rules", nargs="+", choices=rules.BY_NAME, default=["two_path"], help="how α moves")
-    commands.choices["search"].add_argument("--seeds", type=int, default=5, help="searches a rule, with seeds from 0 up")
-    commands.choices["search"].add_argument("--out", required=True, help="file to write (CSV)")
+    commands.choices["search"].add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, help="how to search")
+    commands.choices["search"].add_argument("--seeds", type=int, default=20, help="searches a method, with seeds from 0 up")
+    commands.choices["estimators"].add_argument("--seeds", type=int, default=3, help="searches whose weights are taken")
+    commands.choices["estimators"].add_argument("--batches", type=int, default=4, help="of 64 validation images each")
+    for name in ("search", "estimators"):
+        commands.choices[name].add_argument("--out", required=True, help="file to write (CSV)")
     return cli
 
 
@@ -37,7 +40,9 @@ def main(arguments=None):
     if args.command == "build":
         build(BY_NAME[args.setting], path, args.workers)
     elif args.command == "search":
-        sweep(BY_NAME[args.setting], args.rules, args.seeds, args.out)
+        sweep(BY_NAME[args.setting], args.methods, args.seeds, args.out, args.workers)
+    elif args.command == "estimators":
+        estimators.measure(BY_NAME[args.setting], args.out, args.seeds, args.batches)
     elif args.command == "verify":
         table = load(path)
         print(f"sd between seeds {seed_sd(table):.4f}\n{spreads(table).round(4).to_string(index=False)}")

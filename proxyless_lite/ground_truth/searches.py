@@ -1,69 +1,124 @@
 """Searches in the space of a setting, to be ranked against its table."""
 
-import json
 import time
-from contextlib import redirect_stdout
-from pathlib import Path
+from contextlib import closing, redirect_stdout
+from dataclasses import replace
+from functools import partial
+from itertools import product
 
 import pandas as pd
 import torch
+from scipy.stats import kendalltau
 
 from .. import presets, rules, runtime
 from ..search import Search
 from ..supernet import SuperNet
+from . import rivals
 from .settings import canonical, code
+from .table import seed_sd, setting_of
+
+COLUMNS = ["method", "seed", "network", "seconds", "shared"]
 
 CONFIG = {  # one α step a weight step, and the whole search for the price of a few trainings
     "digits": dict(epochs=12, warmup_epochs=4, alpha_every=1, alpha_lr=0.05),
     "cifar10": dict(epochs=6, warmup_epochs=2, alpha_every=1, alpha_lr=0.02),
 }
+METHODS = (*rules.BY_NAME, "softmax", "one_shot")  # the last two are rivals: DARTS, and uniform sampling
 REINFORCE = 0.01 / 0.006  # §4.1: the learning rate of α for REINFORCE, over that for the gradient rule
 
 
-def search(setting, rule, seed, images=None):
-    """(search.Result, SuperNet, seconds of CPU) of one search in a setting, by a rule of rules.BY_NAME, on the CPU.
+def search(setting, method, seed, images=None, **changes):
+    """(search.Result, SuperNet, seconds of CPU) of one search in a setting, by one of METHODS, on the CPU.
 
-    `images` are the setting's, loaded if not given. It prints nothing.
+    `images` are the setting's, loaded if not given; `changes` override fields of its SearchConfig. It prints nothing.
     """
-    config = dict(CONFIG[setting.name], seed=seed)
-    if rule == "reinforce":
-        config["alpha_lr"] *= REINFORCE
+    images, config = images or setting.load(), presets.SearchConfig(**CONFIG[setting.name] | changes, seed=seed)
     torch.manual_seed(seed)
     net, began = SuperNet(setting.space), time.process_time()
     with redirect_stdout(None):
-        result = Search(net, images or setting.load(), rules.BY_NAME[rule](), presets.SearchConfig(**config), device="cpu").run()
+        if method == "one_shot":
+            result = rivals.one_shot(setting, net, images, config)
+        elif method == "softmax":
+            result = rivals.Darts(net, images, rivals.AllPaths(), config, device="cpu").run()
+        else:
+            by_reward = method == "reinforce"
+            config = replace(config, alpha_lr=config.alpha_lr * (REINFORCE if by_reward else 1))
+            result = Search(net, images, rules.BY_NAME[method](), config, device="cpu").run()
     return result, net, time.process_time() - began
 
 
-def sweep(setting, names, seeds, path):
-    """Search with every rule and seed; one row a search, written to `path` as it ends: rule, seed, network, seconds."""
+def sweep(setting, methods, seeds, path, workers=2):
+    """Search by every method with every seed: one row a search, COLUMNS, appended to the table at `path`, which is gone on with.
+
+    `shared` are the accuracies of all networks of the setting, in order of their codes, with the weights that the search
+    shared among them, on the validation images, in thousandths.
+    """
+    about = {"command": f"python -m proxyless_lite.ground_truth search {setting.name} --methods {' '.join(methods)} --seeds {seeds}",
+             "setting": setting.describe() | {"search": CONFIG[setting.name]}, "digest": setting.load().digest,
+             "machine": {**runtime.describe(), "device": "CPU, 1 thread a search"}}
+    with closing(runtime.Rows(path, about, COLUMNS, read_searches)) as table:
+        done = set(zip(table.rows["method"], table.rows["seed"]))
+        missing = [run for run in product(methods, range(seeds)) if run not in done]
+        progress = runtime.Progress(len(methods) * seeds, len(methods) * seeds - len(missing), f"{setting.name}: searches,")
+        for row in runtime.pool(partial(searcher, setting), sorted(missing, key=lambda run: run[1]), workers):
+            table.append(*row)
+            progress.step()
+        progress.close()
+
+
+def searcher(setting):
+    """What a worker does with a run (method, seed)."""
     images = setting.load()
-    command = f"search {setting.name} --rules {' '.join(names)} --seeds {seeds} --out {Path(path).name}"
-    about = {"command": f"python -m proxyless_lite.ground_truth {command}",
-             "setting": setting.describe(), "search": CONFIG[setting.name], "digest": images.digest,
-             "machine": runtime.describe(), "threads": torch.get_num_threads()}
-    with open(path, "w", buffering=1) as file:
-        file.write(f"# {json.dumps(about)}\nrule,seed,network,seconds\n")
-        for seed in range(seeds):
-            for name in names:
-                result, _, seconds = search(setting, name, seed, images)
-                found = code(setting.space, canonical(result.architecture.choices))
-                file.write(f"{name},{seed},{found},{seconds:.2f}\n")
-                print(f"{name}, seed {seed}: {found}, {seconds:.1f} s", flush=True)
+
+    def one(run):
+        result, net, seconds = search(setting, *run, images)
+        shared = rivals.shared_accuracy(setting, net, images).mul(1000).round().astype(int)
+        yield *run, code(setting.space, canonical(result.architecture.choices)), f"{seconds:.2f}", " ".join(map(str, shared))
+    return one
+
+
+def read_searches(path):
+    """(about, rows) of a table of searches, as runtime.read_rows gives them."""
+    return runtime.read_rows(path, COLUMNS, "table of searches", text=["network"])
+
+
+def judge(table, searches):
+    """What the table of ground truth says of each search, a DataFrame with method and seed.
+
+    `cost` of the search in trainings of an average network; `regret` and whether it is `tied`, within 2 sd between seeds,
+    both against the best of all networks; `in_band`, `tied_in_band`: the same among networks within 5 % of its MACs, and
+    `better`, the share of these that are better by more than 2 sd. `tau`: Kendall's, of shared and true accuracies.
+    Searches that ended at a network the table lacks are left out.
+    """
+    setting, sd, best = setting_of(table.attrs), seed_sd(table), table["mean"].max()
+    codes, rows = sorted(setting.networks()), []
+    for run in searches[searches.network.isin(table.index)].itertuples():
+        own = table.loc[run.network]
+        band = table["mean"][(table.macs / own.macs - 1).abs() <= 0.05]
+        shared = pd.Series([int(value) for value in run.shared.split()], codes)[table.index]
+        rows.append({"method": run.method, "seed": run.seed, "network": run.network, "cost": run.seconds / table.seconds.mean(),
+                     "regret": best - own["mean"], "tied": best - own["mean"] <= 2 * sd, "in_band": band.max() - own["mean"],
+                     "tied_in_band": band.max() - own["mean"] <= 2 * sd, "better": (band > own["mean"] + 2 * sd).mean(),
+                     "tau": kendalltau(shared, table["mean"]).statistic})
+    return pd.DataFrame(rows)
 
 
 def random_search(table, rows, counts):
-    """Regret to be expected of random search: of k uniform choices of operations, each trained once, keep the best. Exact.
+    """Regret of random search: of k uniform choices of operations, each trained once, keep the best. Exact, without sampling.
 
     `table` as `load` gives it, `rows` its runs (the second part of `read`), `counts` the numbers k. A run (network, seed) is
     drawn by the share of choices that give its network, and the k draws are independent, so P(the best has accuracy ≤ a) =
     P(a run has accuracy ≤ a)^k. Its regret is that of the *other* seeds' mean, as the seed that made it win was in part luck.
-    Returns a Series: k -> regret. Networks with one run are left out.
+    Returns a DataFrame: `mean` and `median` regret, indexed by k. Networks with one run are left out.
     """
     runs = rows.merge(table[["members", "mean", "runs"]], left_on="network", right_index=True).query("runs > 1")
-    weight = runs.members / runs.runs
-    others = (runs["mean"] * runs.runs - runs.accuracy) / (runs.runs - 1)
-    by_accuracy = pd.DataFrame({"weight": weight, "regret": weight * (table["mean"].max() - others)}).groupby(runs.accuracy).sum()
-    at_most = by_accuracy.weight.cumsum() / by_accuracy.weight.sum()
-    regret = by_accuracy.regret / by_accuracy.weight
-    return pd.Series({k: ((at_most ** k).diff().fillna(at_most.iloc[0] ** k) * regret).sum() for k in counts})
+    runs = runs.assign(weight=runs.members / runs.runs, regret=table["mean"].max() - (runs["mean"] * runs.runs - runs.accuracy) / (runs.runs - 1))
+    by_accuracy = runs.weight.groupby(runs.accuracy).sum()
+    at_most = by_accuracy.cumsum() / by_accuracy.sum()
+    share = runs.weight / by_accuracy[runs.accuracy].to_numpy()            # of a run, among those of its accuracy
+    found = {}
+    for k in counts:
+        best = (at_most ** k).diff().fillna(at_most.iloc[0] ** k)           # P(the best run has this accuracy)
+        chance = pd.Series((share * best[runs.accuracy].to_numpy()).to_numpy(), runs.regret).sort_index()
+        found[k] = {"mean": (chance * chance.index).sum(), "median": chance.index[(chance.cumsum() >= 0.5 - 1e-12).argmax()]}
+    return pd.DataFrame(found).T

@@ -9,7 +9,7 @@ from functools import wraps
 import matplotlib.figure
 import matplotlib.pyplot as plt
 
-BLUE, ORANGE, GREEN, RED, PURPLE, BLACK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#000000"
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000"
 KERNELS = {"3": (BLUE, "", "o"), "5": (ORANGE, "//", "s"), "7": (RED, "xx", "^")}  # colour, hatch, marker; the same everywhere
 OTHER = GREEN, "..", "D"
 

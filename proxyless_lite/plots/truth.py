@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from .style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, described, new_figure
+from .style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, described, new_figure
 
-LOOKS = dict(zip(("two_path", "exact", "trapezoid", "reinforce", "combined"), zip("os^DP", (BLUE, ORANGE, GREEN, RED, PURPLE))))
+LOOKS = dict(zip(("two_path", "exact", "trapezoid", "reinforce", "combined", "softmax", "one_shot"),
+                 zip("os^DPvX", (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, "0.5"))))
 
 
 def background(table, seed_sd, tied=None):
@@ -54,22 +55,22 @@ def trajectory(table, seed_sd, expected, found=None):
 
 
 @described
-def regret_against_cost(searches, chance, seed_sd, live=None):
+def regret_against_cost(searches, chance, seed_sd):
     """How far below the best network searches end, against what they cost, beside random search of the same cost.
 
-    `searches` has rule, cost (in trainings) and regret (accuracy in [0, 1]); so has `live`, searches drawn in black.
-    `chance` is a Series: number of trainings -> expected regret of random search.
+    `searches` has method, cost (in trainings) and regret (accuracy in [0, 1]). `chance` is what ground_truth.random_search
+    gives: mean and median regret by number of trainings. Points lie on each other where searches find one network.
     """
     figure, ax = new_figure(figsize=(6.6, 3.6))
     ax.axhspan(0, 200 * seed_sd, color="0.92", label="within 2 sd between seeds")
-    ax.plot(chance.index, 100 * chance, color=BLACK, linestyle="--", label="random search, expected")
-    for rule, rows in searches.groupby("rule", sort=False):
-        marker, colour = LOOKS[rule]
+    ax.plot(chance.index, 100 * chance["mean"], color=BLACK, linestyle="--", label="random search, expected")
+    for method, rows in searches.groupby("method", sort=False):
+        marker, colour = LOOKS[method]
         ax.plot(rows.cost, 100 * rows.regret, marker, color="white", markeredgecolor=colour, markersize=5)
+    for method, rows in searches.groupby("method", sort=False):
+        marker, colour = LOOKS[method]
         ax.plot(rows.cost.median(), 100 * rows.regret.median(), marker, color=colour, markeredgecolor=BLACK, markersize=10,
-                label=f"{rule}: median")
-    if live is not None:
-        ax.plot(live.cost, 100 * live.regret, "X", color=BLACK, markersize=8, label="searched just now")
+                label=f"{method}: median")
     ax.set(xscale="log", xlabel="cost (trainings of one network)", ylabel="regret (points of accuracy)")
     ax.set_xticks([1, 2, 5, 10, 20, 50, 100], [1, 2, 5, 10, 20, 50, 100])
     ax.minorticks_off()

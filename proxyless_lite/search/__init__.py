@@ -9,6 +9,7 @@ import torch
 
 from .. import presets, rules, runtime
 from ..architecture import Architecture
+from ..batches import mixed
 from ..loop import Loop, cosine, evaluate, sgd
 
 WEIGHT, ALPHA, PATHS = range(3)  # what random numbers are for
@@ -124,7 +125,7 @@ class Search(Loop):
         """Validation accuracy of the network that `derive` would give now, with the supernet's weights and batch statistics."""
         self.net.activate(self.net.best_paths())
         with self.net.frozen():
-            return evaluate(self.net, self.data, self.data.valid, engine=self.engine)
+            return evaluate(self.net, self.data, mixed(self.data.valid), engine=self.engine)
 
     def history(self):
         """One row an epoch: losses and accuracies (means over its steps), mean entropy in nats, p (E, N), seconds and
