@@ -22,7 +22,7 @@ import proxyless_lite as pl
 from components import images
 from report import at_most, main, median
 
-BLOCKS, WIDTH, BATCH, IMAGES, EPOCHS = 2, 96, 64, 720, 3
+BLOCKS, WIDTH, BATCH, IMAGES, EPOCHS = 2, 96, 64, 720, 2
 CADENCES = {"α step every 5th": 5, "α step every one": 1}
 
 

@@ -4,7 +4,7 @@ Times are medians over rounds; every round draws another active network, warms i
 steps.py) in random order. Bytes are what autograd keeps for backward (parameters, buffers and the batch not counted).
 docs/measurements.md has the table.
 
-    python benchmarks/step_cost.py [--rounds 15]
+    python benchmarks/step_cost.py [--rounds 15] [--space mobile]
 """
 
 import sys
@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 import proxyless_lite as pl
 from proxyless_lite.search import timed
-from report import main, median
+from report import command_line, median, show
 from steps import Bench
 
 SPACES = {  # name -> (space, images in a batch)
@@ -25,8 +25,12 @@ SPACES = {  # name -> (space, images in a batch)
 NEW = ("plain", "weight", "two_path")  # what a new active network must warm up
 
 
-def measure(rounds):
-    return {name: compare(Bench(space(), batch), rounds, name) for name, (space, batch) in SPACES.items()}
+def measure(rounds, names=None):
+    found = {}
+    for name in names or SPACES:
+        space, batch = SPACES[name]
+        found[name] = compare(Bench(space(), batch), rounds, name)
+    return found
 
 
 def compare(bench, rounds, label):
@@ -41,9 +45,13 @@ def compare(bench, rounds, label):
             kind = list(steps)[i]
             times.setdefault(kind, []).append(timed(bench.device, steps[kind]))
     ratios = {kind: {"time": median(a / b for a, b in zip(times[kind], times["plain"])),
-                     "bytes": median(a / b for a, b in zip(sizes[kind], sizes["plain"]))} for kind in times if kind != "plain"}
+                     "bytes": median(a / b for a, b in zip(sizes[kind], sizes["plain"]))} for kind in steps if kind != "plain"}
     return {"of a plain step": ratios, "plain seconds": median(times["plain"]), "batch": len(bench.labels), "space": str(bench.space)}
 
 
 if __name__ == "__main__":
-    main(measure, __doc__, rounds=15)
+    cli = command_line(__doc__)
+    cli.add_argument("--rounds", type=int, default=15, help="default: 15")
+    cli.add_argument("--space", nargs="+", choices=SPACES, default=list(SPACES), help="only these: " + ", ".join(SPACES))
+    args = cli.parse_args()
+    show(lambda: {**measure(args.rounds, args.space), "rounds": args.rounds})
