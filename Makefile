@@ -5,6 +5,7 @@ PRESET ?= $(if $(filter digits,$(DATASET)),quick,lesson)
 SEED ?= 0
 REMEASURE ?= False
 NETWORK ?=
+BENCH ?=
 OUT ?= runs/search-$(notdir $(DATASET))-$(PRESET)-$(SEED)
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 SOLUTIONS := $(wildcard notebooks/solutions/*.ipynb)
@@ -55,9 +56,8 @@ refresh: setup  ## execute all notebooks and solutions, and store their outputs;
 	@for n in $(NOTEBOOKS) $(SOLUTIONS); do $(OFFLINE) PYTHONHASHSEED=0 $(VENV)/python -m jupyter nbconvert --to notebook --execute --inplace \
 	  --ExecutePreprocessor.record_timing=False $$n || exit 1; done
 
-bench: setup  ## what the steps of the search cost, and how well latency is predicted; two JSON objects
-	$(VENV)/python benchmarks/step_cost.py
-	$(VENV)/python benchmarks/latency_model.py
+bench: setup  ## what a search costs, in time and memory, and how well latency is predicted: one JSON object; BENCH=--full for more rounds
+	@$(VENV)/python benchmarks $(BENCH)
 
 animation: setup  ## figures/alpha.gif: the probabilities of a search on the digits, epoch by epoch
 	$(VENV)/python tools/animation.py figures/alpha.gif

@@ -6,7 +6,6 @@ Measured here: 5,000 random networks of the mobile space on a CPU, 4,000 to fit 
 space. Released: the Pixel 1 table, downloaded on first use; without it that part is null.
 """
 
-import json
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import torch
 
 import proxyless_lite as pl
 from proxyless_lite.latency.accuracy import autocorrelation
+from report import main
 
 DATA = Path(__file__).parents[1] / "data" / "latency"
 FIT = 4000
@@ -112,6 +112,9 @@ def predicted(model, table, network, paper):
             "off": filled / paper - 1 if paper else None}
 
 
+def measure(_=None):
+    return {"cpu": networks_on_cpu(), "tables an hour apart": tables_apart(), "pixel1": pixel1()}
+
+
 if __name__ == "__main__":
-    result = {"cpu": networks_on_cpu(), "tables an hour apart": tables_apart(), "pixel1": pixel1()}
-    print(json.dumps(result, indent=1, default=float))
+    main(measure, __doc__, rounds=1)

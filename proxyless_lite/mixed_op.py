@@ -1,9 +1,11 @@
 """The mixed operation: N paths, architecture parameters α, and the gate that says which paths run (§3.1–3.2, App. D)."""
 
 from contextlib import contextmanager, nullcontext
+from functools import partial
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 
 class MixedOp(nn.Module):
@@ -12,7 +14,7 @@ class MixedOp(nn.Module):
     `candidates` maps a name to any module; all must give the same output shape for the same input.
     `gate` decides what `forward` computes: `Path`, `Probe`, `Softmax` or `Sum`. It is set per edge. A candidate must not
     change its input in place, nor the layer after an edge the edge's output: a `Probe` needs both again in backward.
-    α starts at N(0, 1e-3), so the first probabilities are nearly uniform.
+    α starts at N(0, 1e-3), so the first probabilities are nearly uniform. With `recompute` only x is kept for backward.
 
     Raises ValueError without candidates.
     """
@@ -26,9 +28,10 @@ class MixedOp(nn.Module):
         self.alpha = nn.Parameter(1e-3 * torch.randn(len(self.names)))
         self.list_normalisations()
         self.gate = Path(0)
+        self.recompute = False
 
     def forward(self, x):
-        return self.gate(self, x)
+        return recomputed(self.gate, self, x) if self.recompute else self.gate(self, x)
 
     def list_normalisations(self):
         """List once which layers a probe must not leave a trace in: probing must be cheap."""
@@ -159,6 +162,34 @@ def inner(a, b):
     a, b = a.permute(order).flatten(), b.permute(order).flatten()
     wide = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
     return torch.dot(a.to(wide), b.to(wide))
+
+
+# -- compute again instead of keeping ---------------------------------------------------------------------------------
+
+
+def recomputed(gate, op, x):
+    """gate(op, x), of which autograd keeps only x: in backward the edge runs once more, with the same random numbers."""
+    return checkpoint(partial(gate, op), x, use_reentrant=False, context_fn=lambda: (nullcontext(), spared_statistics(gate, op)))
+
+
+@contextmanager
+def spared_statistics(gate, op):
+    """Within it the edge's batch norms update copies of their running statistics, which are then dropped.
+
+    Without the update, as in `frozen_statistics`, autograd would not keep the same tensors as in the first run.
+    """
+    layers = [layer for i in gate.paths(op) for layer in op.normalisations[i] if layer.training and layer.track_running_stats]
+    kept = [(layer, name, buffer) for layer in layers for name, buffer in layer.named_buffers()]
+    for layer, name, buffer in kept:
+        setattr(layer, name, buffer.clone())
+    try:
+        yield
+    finally:
+        for layer, name, buffer in kept:
+            setattr(layer, name, buffer)
+
+
+# -- batch statistics -------------------------------------------------------------------------------------------------
 
 
 def normalisations(module):

@@ -13,6 +13,7 @@ import torch
 
 from . import latency, spaces, zoo
 from .architecture import Architecture, count_macs
+from .latency import read_timed
 from .runtime import write_atomically
 from .spaces.mobile import STAGES, make_divisible
 
@@ -93,20 +94,9 @@ def timed(folder):
     return pd.concat(parts)
 
 
-def read_timed(path):
-    """(about, table) of a file that `python -m proxyless_lite.latency time … --out` wrote."""
-    with open(path) as file:
-        about = json.loads(file.readline()[2:])
-    return about, pd.read_csv(path, comment="#")
-
-
 def time_all(path, device, networks=NETWORKS, **how):
     """Time networks of the zoo against each other on `device`, and write them as `read_timed` reads them."""
-    items = [zoo.RELEASED[name]() if name in zoo.RELEASED else (zoo.baseline(name), (3, 224, 224)) for name in networks]
-    found = latency.compare(items, device, **how)
-    found.insert(0, "network", networks)
-    about = {"command": f"proxyless_lite.paper.time_all, device {device}", **found.attrs}
-    write_atomically(path, (f"# {json.dumps(about)}\n" + found.to_csv(index=False, float_format="%.5g")).encode())
+    latency.time_networks(networks, f"proxyless_lite.paper.time_all, device {device}", path, device=device, **how)
 
 
 def pixel1_latencies():

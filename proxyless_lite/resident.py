@@ -40,6 +40,8 @@ class Data(Splits):
     shift: int
     flip: bool
 
+    ahead = False
+
     @property
     def device(self):
         return self.train.images.device

@@ -35,6 +35,11 @@ class Streamed(Splits):
         return 3, self.crop, self.crop
 
     @property
+    def ahead(self):
+        """See Splits."""
+        return self.workers > 0
+
+    @property
     def digest(self):
         """Fingerprint of the files' names, labels, split and sizes; not of the pixels, which would take a full read."""
         parts = [part for s in (self.train, self.valid, self.test) for part in (s.paths.tobytes(), s.labels)]

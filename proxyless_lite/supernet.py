@@ -44,14 +44,14 @@ class SuperNet(nn.Module):
         return self.engine.run(self.network, x)
 
     def use(self, engine):
-        """Compute from now on as this runtime.Engine says: device, precision, ranks, compiled candidates."""
+        """Compute from now on as this runtime.Engine says: device, precision, ranks, candidates compiled, edges recomputed."""
         self.network = engine.prepare(self.network)
         self.engine = engine
         self._list_parts()
-        if engine.compile:
-            for op in self.mixed_ops.values():
-                for candidate in op.candidates:
-                    runtime.compile_once(candidate)
+        for op in self.mixed_ops.values():
+            op.recompute = engine.recompute
+            for candidate in op.candidates if engine.compile else ():
+                runtime.compile_once(candidate)
 
     def _list_parts(self):
         """List once what belongs to which path, so that a step costs nothing for inactive paths."""

@@ -18,11 +18,11 @@ def with_dropout(name, in_channels, out_channels, stride):
     return nn.Sequential(pl.ops.build(name, in_channels, out_channels, stride), nn.Dropout(0.1))
 
 
-def small_search(out, rule=None, **settings):
+def small_search(out, rule=None, engine="cpu", **settings):
     torch.manual_seed(7)
     space = pl.spaces.chain(edges=2, width=4, input_size=8, candidates=("MB3 3x3", "MB3 5x5", "Zero"), make=with_dropout)
     rule = rule or pl.rules.Combined(pl.rules.TwoPath(), pl.rules.Reinforce(samples=2))
-    return pl.Search(pl.SuperNet(space), pl.data.load("digits"), rule, pl.presets.SearchConfig(**FEW | settings), out, "cpu")
+    return pl.Search(pl.SuperNet(space), pl.data.load("digits"), rule, pl.presets.SearchConfig(**FEW | settings), out, engine)
 
 
 def run_to_the_end(out, started=None, slow=0.0):

@@ -43,6 +43,16 @@ def test_the_estimate_of_memory_is_what_autograd_keeps():
     assert search.kept_per_image() == pytest.approx(1.5 * kept, rel=0.05)
 
 
+def test_with_recomputation_memory_is_inputs_of_edges_and_the_largest_edge():
+    def kept(edges, recompute):
+        space = pl.spaces.chain(edges, 8, input_size=32, candidates=("MB3 3x3",))
+        search = pl.Search(pl.SuperNet(space), forecast.made_up(10, 32, 64), device=pl.runtime.engine("cpu", recompute=recompute))
+        return search.kept_per_image()
+    assert kept(1, True) == pytest.approx(kept(1, False), rel=1e-3)  # one edge is kept whole while it is computed again
+    path, again = (kept(5, recompute) - kept(1, recompute) for recompute in (False, True))
+    assert 0 < again < path / 6
+
+
 def test_the_paper_preset_is_the_released_one():
     paper = presets.mobile("paper")
     assert (paper.width, paper.image_size, paper.stages) == (1.0, 224, pl.spaces.MOBILE_STAGES)

@@ -123,7 +123,7 @@ def test_engine_settings_out_of_range(settings, told):
 
 
 def test_compiled_candidates_compute_the_same():
-    plain, compiled = (rank_runs.search(None, "two_path", runtime.engine("cpu", compile=c), epochs=1) for c in (False, True))
+    plain, compiled = (rank_runs.search(None, "two_path", runtime.engine("cpu", compile=c, recompute=c), epochs=1) for c in (False, True))
     try:
         compiled.weight_step(0, compiled.weight_batches[0])
     except Exception as error:  # no C++ compiler: torch.compile cannot be tried

@@ -2,7 +2,8 @@
 
 import argparse
 import ast
-import importlib.util
+import importlib
+import json
 import re
 import shlex
 import statistics
@@ -16,6 +17,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+import latency_model
 import proxyless_lite as pl
 from proxyless_lite import ground_truth, notebook
 from proxyless_lite.search.forecast import PAPER_GPU_HOURS
@@ -142,28 +144,36 @@ def test_step_costs():
     says("README.md", *(f"{cost.loc[('mobile', 'two_path'), column]:.2f} on the ImageNet space" for column in ("time", "memory")))
 
 
+def test_memory_in_megabytes():
+    bench = json.loads((DATA / "results" / "bench.json").read_text())
+    chain, mobile = bench["memory"]["by candidates"], bench["memory"]["mobile"]
+    mb = lambda size: f"{size / 1e6:,.0f}"  # noqa: E731
+    for label, kind in (("plain training step", "plain"), ("One-Shot: weights, all paths", "all_paths"), ("DARTS: α, all paths", "darts"),
+                        ("ours: weights", "weight"), ("ours: α, `TwoPath`", "two_path"), ("ours: α, `Exact`", "exact"),
+                        ("recompute: weights", "weight again"), ("recompute: α, `TwoPath`", "two_path again"), ("recompute: α, `Exact`", "exact again")):
+        few = [f"{mb(chain[kind][what]['2'])} / {mb(chain[kind][what]['8'])}" if kind in chain else "–" for what in ("saved", "peak")]
+        says("docs/measurements.md", f"| {label} | {' | '.join(few)} | {mb(mobile[kind]['saved'])} | {mb(mobile[kind]['peak'])} |")
+    kept, peak = (bench["bars"][f"DARTS / ours with recomputation, {what} bytes, mobile"]["value"] for what in ("saved", "peak"))
+    says("docs/measurements.md", f"takes {kept:.0f} times what ours keeps with `recompute`, and {peak:.0f} times the peak")
+    share = [mobile[kind]["saved"] / mobile[f"{kind} again"]["saved"] for kind in ("weight", "two_path")]
+    assert [round(s) for s in share] == [6, 13] and bench["bars"]["gradients with and without recomputation"]["value"] == 0
+    says("docs/gpu.md", "from a sixth of what a weight step keeps on the ImageNet space, and a thirteenth of an α step's")
+
+
 def test_memory_of_gates():
     growth = ast.literal_eval(re.search(r"memory at N = 8 over N = 2: (\{.*?\})", printed("02"))[1])  # the stored run; notebook 02 asserts it
     says("notebooks/TEACHING.md", f"the memory of Softmax gates grows {growth['Softmax (DARTS)']:.1f} times")
     says("docs/measurements.md", f"for DARTS by a factor of {growth['Softmax (DARTS)']:.1f}")
 
 
-@pytest.fixture(scope="module")
-def bench():
-    spec = importlib.util.spec_from_file_location("latency_model", ROOT / "benchmarks" / "latency_model.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_latency_model(bench):
+def test_latency_model():
     timings = pl.latency.Timings.load(DATA / "latency" / "mobile_cpu.csv")
-    repeats, (fit, test) = timings.repeats(), bench.split(timings)
+    repeats, (fit, test) = timings.repeats(), latency_model.split(timings)
     chosen = lambda indices: ([timings.architectures[i] for i in indices], repeats[indices])  # noqa: E731
     model = pl.latency.Model().fit(*chosen(fit))
     report = model.report(*chosen(test))
-    drift = bench.visit_autocorrelation(timings, model, test)
-    few = np.mean([pl.latency.Model().fit(*chosen(part)).report(*chosen(test))["rmse"] for part in bench.parts(fit, 200)])
+    drift = latency_model.visit_autocorrelation(timings, model, test)
+    few = np.mean([pl.latency.Model().fit(*chosen(part)).report(*chosen(test))["rmse"] for part in latency_model.parts(fit, 200)])
     says("README.md", f"{report['rmse']:.3f} ms of {report['mean']:.1f} ms, CPU")
     says("docs/measurements.md", f"{len(fit):,} / {len(test):,}", f"{report['rmse']:.3f} ms of {report['mean']:.1f} ms", f"| {report['rmse/mean']:.2%} |".replace("%", " %"),
          f"{report['kendall tau']:.3f}", f"{report['noise']:.3f} / {report['noise, split-half']:.3f} ms",
@@ -171,17 +181,17 @@ def test_latency_model(bench):
          f"{drift['raw']:.2f} / {drift['ratio to the reference']:.2f}".replace("-", "−"))
 
 
-def test_two_tables_an_hour_apart(bench):
-    apart = bench.tables_apart()
+def test_two_tables_an_hour_apart():
+    apart = latency_model.tables_apart()
     after = apart["after reference correction"]
     says("docs/measurements.md", f"Two tables of all {apart['blocks']} blocks, taken 76 minutes apart, agree within {100 * after['median']:.1f} % in the median entry "
          f"(raw times: {100 * apart['raw']['median']:.0f} %; nine entries in ten within {100 * after['90 %']:.1f} %, the worst {100 * after['worst']:.0f} %)")
 
 
-def test_pixel_1(bench):
+def test_pixel_1():
     if not (pl.runtime.default_root() / "mobile_trim.yaml").exists():
         pytest.skip("the released Pixel 1 table is not at hand")
-    found = bench.pixel1()
+    found = latency_model.pixel1()
     ms = {name: row["table and model, ms"] for name, row in found["predicted"].items()}
     says("docs/measurements.md", f"has {len(pl.latency.Table.pixel1().entries)} rows", f"within {100 * found['leave one out']['mean']:.1f} % on average",
          f"proxyless_mobile_14 as {ms['proxyless_mobile_14']:.1f} ms", f"proxyless_mobile, for which it says {ms['proxyless_mobile']:.1f} ms")

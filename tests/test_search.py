@@ -249,6 +249,16 @@ def test_cadence_and_delay():
     assert search.alpha_steps == 6  # 4 steps an epoch; warm-up and one more epoch rest, then every second step
 
 
+@pytest.mark.parametrize("ahead, seconds", [(False, (6, 4)), (True, (4, 3))])
+def test_a_forecast_adds_reading_to_the_step_unless_batches_are_read_ahead(monkeypatch, ahead, seconds):
+    search = runs.small_search(None)
+    told = iter((2, 1, 4, 3))  # weight step, α step, reading a batch for each
+    monkeypatch.setattr(pl.search, "timed", lambda *_: next(told))
+    monkeypatch.setattr(type(search.data), "ahead", ahead)
+    found = search.forecast(steps=1)
+    assert found["hours"] * 3600 == pytest.approx(seconds[0] * found["weight_steps"] + seconds[1] * found["alpha_steps"])
+
+
 def test_forecast_touches_nothing():
     search, untouched = runs.small_search(None), runs.small_search(None)
     torch.manual_seed(3)

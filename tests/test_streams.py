@@ -136,6 +136,11 @@ def test_distortion_is_as_released(tmp_path):
     assert str(load(tmp_path, distort=True)).endswith(", resized crops, distorted")
 
 
+def test_only_workers_read_ahead(folder):
+    assert [load(folder, workers).ahead for workers in (0, 2)] == [False, True]
+    assert not pl.data.load("digits").ahead
+
+
 def test_batches_depend_neither_on_workers_nor_on_what_was_asked_before(folder):
     sequence = load(folder).batches(load(folder).train, 8, 3, 1, augment=True)
     expected = [sequence[i] for i in range(8)]                                        # more than two passes

@@ -2,7 +2,6 @@
 
 import argparse
 import inspect
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -10,8 +9,7 @@ from pathlib import Path
 from .. import spaces, zoo
 from ..architecture import Architecture
 from ..cli import OneLineParser, one_line
-from ..runtime import write_atomically
-from . import Model, Table, Timings, compare, measure, networks
+from . import Model, Table, Timings, measure, networks, time_networks
 
 
 def parser():
@@ -54,7 +52,10 @@ def main(arguments=None):
         return predict(args)
     how = {name: args[name] for name in ("device", "threads", "batch", "rounds", "seed")}
     if args["command"] == "time":
-        return time_networks(args["networks"], args["out"], precision=args["precision"], **how)
+        command = f"python -m proxyless_lite.latency {shlex.join(sys.argv[1:])}"
+        for row in time_networks(args["networks"], command, args["out"], precision=args["precision"], **how).itertuples():
+            print(f"{row.network}: {row.ms:.4g} ms, sd {row.sd:.2g} between {row.visits} visits (measured)")
+        return
     space = space_of(args["space"], args["set"])
     if args["command"] == "measure":
         table = measure(space, precision=args["precision"], out=args["out"], **how)
@@ -67,26 +68,6 @@ def main(arguments=None):
             print("\n".join(f"{name:16s} {value:.4g}" for name, value in report.items()))
         except ValueError as error:
             print(f"no model of them: {error}")
-
-
-def time_networks(named, out=None, **how):
-    """Time the networks called `named`, files or of the zoo, print one line each, and write them to `out` (CSV)."""
-    found = compare([network_of(name) for name in named], **how)
-    found.insert(0, "network", named)
-    for row in found.itertuples():
-        print(f"{row.network}: {row.ms:.4g} ms, sd {row.sd:.2g} between {row.visits} visits (measured)")
-    if out:
-        about = {"command": f"python -m proxyless_lite.latency {shlex.join(sys.argv[1:])}", **found.attrs}
-        write_atomically(out, (f"# {json.dumps(about)}\n" + found.to_csv(index=False, float_format="%.5g")).encode())
-
-
-def network_of(name):
-    """What `latency.compare` times: the Architecture in a file, or the network of the zoo called so."""
-    if name in zoo.RELEASED:
-        return zoo.RELEASED[name]()
-    if name in zoo.BASELINES:
-        return zoo.baseline(name), (3, 224, 224)
-    return Architecture.load(name)
 
 
 def space_of(name, settings):

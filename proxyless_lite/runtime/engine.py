@@ -27,7 +27,8 @@ class Engine:
 
     `precision` is "float32" or "bfloat16" (autocast: weights, α and losses stay float32). `accumulate` divides each
     batch into so many parts, one after another, whose gradients add up. `compile` compiles every candidate by itself,
-    never a path through the network: a new path would be a new program. With `ranks` above 1 each gets its share of
+    never a path through the network: a new path would be a new program. `recompute` keeps of each edge only its input for
+    backward and computes the active path again there: less memory, more time. With `ranks` above 1 each gets its share of
     every batch and all draw the same paths. Batch norm sees one rank's part only, unless `sync_batch_norm`.
     """
 
@@ -36,6 +37,7 @@ class Engine:
     accumulate: int = 1
     compile: bool = False
     sync_batch_norm: bool = False
+    recompute: bool = False
     rank: int = 0
     ranks: int = 1
 
@@ -141,7 +143,7 @@ class Engine:
             distributed.destroy_process_group()
 
 
-def engine(device=None, precision="float32", accumulate=1, compile=False, sync_batch_norm=False):
+def engine(device=None, precision="float32", accumulate=1, compile=False, sync_batch_norm=False, recompute=False):
     """The Engine for a device's name (see machine.device). Under torchrun this process becomes one rank of several.
 
     An Engine is returned as it is. Raises ValueError for a setting out of range or a device that is not there.
@@ -161,7 +163,7 @@ def engine(device=None, precision="float32", accumulate=1, compile=False, sync_b
         torch.backends.cudnn.benchmark = True  # few shapes, each met thousands of times
     if ranks > 1 and not distributed.is_initialized():
         distributed.init_process_group("cpu:gloo,cuda:nccl" if found.type == "cuda" else "gloo", timeout=PATIENCE)
-    return Engine(found, precision, accumulate, compile, sync_batch_norm, rank, ranks)
+    return Engine(found, precision, accumulate, compile, sync_batch_norm, recompute, rank, ranks)
 
 
 def lost(engine, error):

@@ -1,6 +1,7 @@
 """The alternating search of §3.2.1: weight steps on training images, α steps on validation images."""
 
 import copy
+import operator
 import time
 from dataclasses import asdict, dataclass
 
@@ -134,8 +135,8 @@ class Search(Loop):
 
     def forecast(self, steps=3):
         """Time a few steps on a copy of the network. Returns a dict: seconds a weight step and an α step, images/s of
-        both and of the loader, hours, GPU-hours (hours × ranks) and peak memory in MB of the whole search. The search
-        itself is not touched."""
+        both and of the loader, hours, GPU-hours (hours × ranks) and peak memory in MB of the whole search. Where batches are
+        read ahead, the slower of reader and step counts, else their sum. The search itself is not touched."""
         with torch.random.fork_rng():
             trial = Search(copy.deepcopy(self.net), self.data, copy.deepcopy(self.rule), self.config, None, self.engine, self.objective)
             trial.or_say_what_fits(trial.weight_step, 0, trial.weight_batches[0])  # the first of each kind is slower
@@ -143,14 +144,32 @@ class Search(Loop):
             batches, others = ([source[i] for i in range(1, steps + 1)] for source in (trial.weight_batches, trial.alpha_batches))
             weight = timed(self.device, lambda: [trial.weight_step(0, batch) for batch in batches]) / steps
             alpha = timed(self.device, lambda: [trial.alpha_step(batch) for batch in others]) / steps
-            load = timed(self.device, lambda: [trial.weight_batches[i] for i in range(steps + 1, 2 * steps + 1)]) / steps
+            load, alpha_load = (timed(self.device, lambda: [source[i] for i in range(steps + 1, 2 * steps + 1)]) / steps
+                                for source in (trial.weight_batches, trial.alpha_batches))
+        together = max if self.data.ahead else operator.add
         weight_steps = self.epochs * self.per_epoch
         alpha_steps = (self.config.epochs - self.config.alpha_delay) * self.per_epoch // self.config.alpha_every
-        hours = (max(weight, load) * weight_steps + alpha * alpha_steps) / 3600
+        hours = (together(weight, load) * weight_steps + together(alpha, alpha_load) * alpha_steps) / 3600
         return {"weight_step_seconds": weight, "alpha_step_seconds": alpha, "weight_steps": weight_steps, "alpha_steps": alpha_steps,
                 "images_per_second": self.config.batch_size / weight, "alpha_images_per_second": self.alpha_size / alpha,
                 "loader_images_per_second": self.config.batch_size / load,
                 "hours": hours, "gpu_hours": hours * self.engine.ranks, "memory": runtime.peak_memory(self.device)}
+
+    def kept_per_image(self):
+        """With recomputation also what the largest edge keeps while it is computed again."""
+        return super().kept_per_image() + (1.5 / 2 * self.largest_edge() if self.engine.recompute else 0)
+
+    def largest_edge(self):
+        """Bytes that an edge's path keeps of two images for its own backward, the most of all edges."""
+        kept = []
+
+        def measure(op, inputs):
+            kept.append(runtime.saved_bytes(lambda: op.gate(op, *inputs), exclude=[*op.parameters(), *inputs]))
+        hooks = [op.register_forward_pre_hook(measure) for op in self.net.mixed_ops.values()]
+        self.engine.run(self.net, torch.zeros(2, *self.data.shape, device=self.device).to(memory_format=torch.channels_last))
+        for hook in hooks:
+            hook.remove()
+        return max(kept)
 
     def state(self):
         return {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(),

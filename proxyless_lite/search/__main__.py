@@ -36,6 +36,8 @@ def parser():
     machine.add_argument("--device", help="cpu or cuda; default: CUDA if there is")
     machine.add_argument("--precision", default="float32", choices=runtime.PRECISIONS, help="bfloat16 for GPUs")
     machine.add_argument("--accumulate", type=int, default=1, help="cut each batch into so many parts, for less memory")
+    machine.add_argument("--recompute", action="store_true",
+                         help="keep of each edge only its input and compute the path again in backward: less memory, more time")
     machine.add_argument("--compile", action="store_true", help="compile every candidate; the first steps take minutes")
     machine.add_argument("--sync-batch-norm", action="store_true", help="batch norm over the images of all ranks")
     cli.add_argument("--forecast", action="store_true", help="only say how long every preset would take here, and how much memory")
@@ -49,7 +51,8 @@ def parser():
 
 def main(arguments=None):
     args = vars(parser().parse_args(arguments))
-    engine = runtime.engine(args["device"], args["precision"], args["accumulate"], args["compile"], args["sync_batch_norm"])
+    engine = runtime.engine(args["device"], args["precision"], args["accumulate"], args["compile"], args["sync_batch_norm"],
+                            args["recompute"])
     try:
         search(args, engine)
     finally:

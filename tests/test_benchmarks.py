@@ -1,0 +1,114 @@
+"""The benchmark in miniature: one JSON object with every part and every bar; and what measures seconds and bytes."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import components
+import latency_model
+import memory
+import report
+import search_cost
+import proxyless_lite as pl
+import step_cost
+
+BENCHMARKS = Path(report.__file__).parent
+BARS = {"reading a batch / weight step", "DARTS / ours with recomputation, saved bytes, mobile",
+        "DARTS / ours with recomputation, peak bytes, mobile", "gradients with and without recomputation",
+        "search / training, α step every 5th", "seconds of the quick form"}
+
+
+spec = importlib.util.spec_from_file_location("whole", BENCHMARKS / "__main__.py")
+spec.loader.exec_module(whole := importlib.util.module_from_spec(spec))
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """All parts in miniature."""
+    for module, settings in ((step_cost, dict(SPACES={"chain": (lambda: pl.spaces.chain(2, 8, input_size=16), 4)})),
+                             (components, dict(BLOCKS=1, WIDTH=72, BATCH=4, IMAGES=40)),
+                             (memory, dict(EIGHT=memory.EIGHT[:3], EDGES=2, WIDTH=8, SIZE=16, MOBILE=dict(width=0.1, input_size=32), MOBILE_BATCH=2)),
+                             (search_cost, dict(BLOCKS=1, WIDTH=72, BATCH=4, IMAGES=24, EPOCHS=1)),
+                             (latency_model, dict(CURVE=(200, 4000), pixel1=lambda: None))):
+        for name, value in settings.items():
+            monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(whole, "PARTS", {name: (part, 1, 1, share) for name, (part, _, _, share) in whole.PARTS.items()})
+
+
+def test_one_json_object_has_every_part_and_every_bar(small, capsys):
+    report.show(lambda: whole.measure(full=False))
+    said = capsys.readouterr()
+    found = json.loads(said.out)  # and nothing else on stdout, though searches say how far they are
+    assert "search 100 %" in said.err and "whole searches: 100%" in said.err
+    assert set(found) == {"bars", "machine", "step_cost", "components", "memory", "search_cost", "latency_model"}
+    assert set(found["bars"]) == BARS and found["machine"]["torch"] == torch.__version__
+    for bar in found["bars"].values():
+        sign, goal = bar["goal"].split()
+        assert bar["met"] == {"≤": bar["value"] <= float(goal), "≥": bar["value"] >= float(goal)}[sign]
+    assert all(found[part]["rounds"] == 1 for part in whole.PARTS)
+    assert '"date"' not in json.dumps({k: v for k, v in found.items() if k != "latency_model"})
+
+    kinds = found["step_cost"]["chain"]["of a plain step"]
+    assert set(kinds) == {"weight", "two_path", "exact", "darts", "all_paths", "weight again", "two_path again", "exact again"}
+    assert kinds["two_path again"]["bytes"] < kinds["two_path"]["bytes"] < kinds["weight"]["bytes"] == 1 < kinds["darts"]["bytes"]
+
+    parts = {"reading", "draw", "forward", "backward", "optimizer", "other"}
+    assert set(found["components"]["weight"]["share"]) == parts and set(found["components"]["two_path"]["share"]) == parts | {"rescale"}
+    for kind in ("weight", "two_path"):
+        assert sum(found["components"][kind]["share"].values()) == pytest.approx(1, abs=1e-3)
+        assert all(share > 0 for share in found["components"][kind]["share"].values())
+
+    by_candidates, mobile = found["memory"]["by candidates"], found["memory"]["mobile"]
+    for kind in ("two_path", "exact", "two_path again", "exact again"):
+        assert by_candidates[kind]["saved"]["3"] == by_candidates[kind]["saved"]["2"]
+    for kind in ("darts", "all_paths"):
+        assert all(by_candidates[kind][what]["3"] > 1.1 * by_candidates[kind][what]["2"] for what in ("saved", "peak"))
+    assert all(sizes["peak"] > sizes["saved"] > 0 for sizes in mobile.values())
+    assert all(mobile[f"{kind} again"]["saved"] < 0.7 * mobile[kind]["saved"] for kind in ("weight", "two_path", "exact"))
+
+    five, one = (found["search_cost"][f"α step every {n}"] for n in ("5th", "one"))
+    assert five["search / training"] > 0 and one["seconds"] > 0 and len(one["each"]) == 1
+
+
+def test_a_bar_is_met_at_its_goal():
+    assert report.at_most(1.3, 1.3) == {"goal": "≤ 1.3", "value": 1.3, "met": True} and not report.at_most(1.3, 1.31)["met"]
+    assert report.at_least(14, 14)["met"] and not report.at_least(14, 13.9)["met"]
+
+
+def test_peak_is_the_highest_moment():
+    def run():
+        a = torch.zeros(250_000)  # 1 MB
+        b = a + 1
+        del a
+        (b * 2).add_(1)
+    before = torch.zeros(250_000)
+    assert 2_000_000 <= memory.peak(before.device, run) < 2_000_100  # a, b; then b and its double, and scalars
+
+
+def test_every_part_of_a_step_is_timed_where_it_happens(monkeypatch):
+    search = pl.Search(pl.SuperNet(pl.spaces.tree(1, 72)), components.images(40), config=pl.presets.SearchConfig(batch_size=4, alpha_batch_size=4))
+    before = vars(pl.rules)["draw"], torch.Tensor.backward
+    slow = type(search.rule).finish
+    monkeypatch.setattr(type(search.rule), "finish", lambda *a: (time.sleep(0.3), slow(*a)))
+    seconds = components.dissected(search, search.alpha_batches, 0, search.alpha_step)
+    assert seconds["rescale"] > 0.3 and seconds["step"] == pytest.approx(sum(v for k, v in seconds.items() if k != "step"))
+    assert (vars(pl.rules)["draw"], torch.Tensor.backward) == before and search.alpha_steps == 1
+
+
+def test_the_search_and_its_training_do_as_many_steps(small, monkeypatch):
+    done = []
+    go_on = pl.search.Loop.go_on
+    monkeypatch.setattr(pl.search.Loop, "go_on", lambda loop: (go_on(loop), done.append(loop.done)))
+    found = search_cost.one(components.images(24), 1, seed=0)
+    assert done == [5, 5] and found["ratio"] > 0 and 0.3 < found["MACs"] < 3
+
+
+def test_help_says_what_is_measured():
+    done = subprocess.run([sys.executable, str(BENCHMARKS), "--help"], capture_output=True, text=True, check=True)
+    assert "--full" in done.stdout and "within 10 minutes" in done.stdout and done.stderr == ""
