@@ -19,7 +19,7 @@ from PIL import Image
 
 import latency_model
 import proxyless_lite as pl
-from proxyless_lite import ground_truth, notebook
+from proxyless_lite import ground_truth, notebook, paper
 from proxyless_lite.search.forecast import PAPER_GPU_HOURS
 
 ROOT = Path(__file__).parents[1]
@@ -32,6 +32,9 @@ EXECUTED = {"notebooks/TEACHING.md", "CONTRIBUTING.md"}  # their Python blocks r
 
 @cache
 def text(page):
+    """A page of Markdown, or the Markdown of notebook "07"."""
+    if page in NOTEBOOKS:
+        return "\n\n".join(cell.source for cell in course(page).cells if cell.cell_type == "markdown")
     return (ROOT / page).read_text()
 
 
@@ -95,20 +98,55 @@ def test_released_networks():
     says("docs/python.md", f"The {words[len(pl.zoo.RELEASED)]} networks that the authors released", f"{words[len(pl.zoo.BASELINES)]} networks they are compared with")
 
 
+def printed_in_the_paper(source, row, column):
+    """A number as the paper prints it."""
+    found = paper.numbers()
+    (printed,) = found.printed[found.source.eq(source) & found.row.eq(row) & found.column.eq(column)]
+    return printed
+
+
 def test_numbers_that_the_paper_gives():
-    says("README.md", f"the paper: {PAPER_GPU_HOURS} GPU-hours", f"| {PAPER_GPU_HOURS} GPU-hours | – | not reproduced |", f"{143 / 78:.2f} ×",
-         f"{100 - 97.92:.2f} %")
+    error = printed_in_the_paper("Table 1", "Proxyless-G + c/o", "Test error")
+    says("README.md", f"the paper: {100 - float(error):.2f} % with {printed_in_the_paper('Table 1', 'Proxyless-G + c/o', 'Params')} M params",
+         f"the paper: {PAPER_GPU_HOURS} GPU-hours for ImageNet")
+    assert str(PAPER_GPU_HOURS) == printed_in_the_paper("Table 2", "Proxyless-R (mobile)", "Search cost")
 
 
-def test_numbers_that_the_paper_gives_are_those_of_its_tables():
-    files = sorted((DATA / "paper").glob("*.csv"))
-    if not files:
-        pytest.skip("data/paper is not there yet")
-    tables = [pd.read_csv(file, comment="#", dtype=str) for file in files]
-    known = {str(value) for table in tables if "value" in table for value in table["value"]}
-    known |= {f"{float(value):g}" for value in known if re.fullmatch(r"[\d.]+", value)}
-    quoted = {"5.7", "2.08", "648", "74.6", "78", "200", "75.1", "5.1", "204.9", "138.7", "164.1", "1.83", "0.75"}
-    assert quoted <= known, f"not in data/paper: {sorted(quoted - known)}"
+def test_the_papers_column_of_paper_and_ours():
+    said = dict(re.findall(r"^\| (.+?) \| (.+?) \| .+ \| .+ \|$", text("README.md").split("## The paper and ours")[1].split("\n## ")[0], flags=re.M))
+    at = printed_in_the_paper
+    ms = " / ".join(at("Table 4", f"Proxyless ({device})", "CPU latency") for device in ("GPU", "CPU", "mobile"))
+    expected = {
+        "CIFAR-10, Proxyless-G (Table 1): params": f"{at('Table 1', 'Proxyless-G + c/o', 'Params')} M",
+        "… test error": f"{at('Table 1', 'Proxyless-G + c/o', 'Test error')} %",
+        "decisions of its space (§4.1)": at("§4.1", "Decisions of the CIFAR-10 search", "Decisions"),
+        "ImageNet, Proxyless (mobile) (Table 2): top-1": f"{at('Table 2', 'Proxyless-R (mobile)', 'Top-1')} %",
+        "… latency, Pixel 1": f"{at('Table 2', 'Proxyless-R (mobile)', 'Mobile latency')} ms",
+        "… search": f"{at('Table 2', 'Proxyless-R (mobile)', 'Search cost')} GPU-hours",
+        "Proxyless (GPU) (Table 3): top-1": f"{at('Table 3', 'Proxyless (GPU)', 'Top-1')} %",
+        "… latency, V100, batch 8": f"{at('Table 3', 'Proxyless (GPU)', 'GPU latency')} ms",
+        "GPU / CPU / mobile network on a CPU (Table 4)": f"{ms} ms",
+        "MobileNetV2 1.4 / Proxyless (mobile), time (Figure 4)": f"{at('§4.2', 'Proxyless (mobile) faster than MobileNetV2 1.4', 'Mobile latency')} × on the Pixel 1",
+        "latency model, RMSE (Figure 5)": f"{at('Figure 5', 'Latency model', 'RMSE')} ms, Pixel 1",
+        "memory of an α step, a training step = 1 (Figure 1)": "about {:.1f} for the search, read off the figure".format(
+            float(at("Figure 1", "Proxyless", "Memory")) / float(at("Figure 1", "Normal training", "Memory")))}
+    assert {label: cell for label, cell in said.items() if cell not in ("–", "paper") and set(cell) != {"-"}} == expected
+    for device in ("GPU", "CPU", "mobile"):
+        says("docs/measurements.md", f"| Proxyless ({device}) | {at('Table 4', f'Proxyless ({device})', 'CPU latency')} |")
+    says("docs/measurements.md", f"(paper: {at('Figure 4', 'Proxyless (mobile) 1.4', 'Mobile latency')} ms)", f"the paper measured {at('Table 2', 'Proxyless-R (mobile)', 'Mobile latency')} ms",
+         f"| {at('Figure 5', 'Latency model', 'RMSE')} ms | – |")
+
+
+def test_accuracies_that_were_released():
+    top1 = pd.read_csv(DATA / "paper" / "released.csv", dtype=str, index_col="network").top1
+    says("README.md", *(f"{printed_in_the_paper(table, row, 'Top-1')} % | {top1[network]} % | released |" for table, row, network in (
+        ("Table 2", "Proxyless-R (mobile)", "proxyless_mobile"), ("Table 3", "Proxyless (GPU)", "proxyless_gpu"))))
+
+
+def test_predictions_for_the_pixel_1_are_the_stored_ones():
+    ms = pd.read_csv(DATA / "results" / "pixel1.csv", comment="#", index_col="network").ms
+    says("README.md", f"{ms['proxyless_mobile']:.1f} ms from the released table")
+    says("docs/measurements.md", f"proxyless_mobile_14 as {ms['proxyless_mobile_14']:.1f} ms", f"it says {ms['proxyless_mobile']:.1f} ms")
 
 
 def test_every_row_of_paper_and_ours_says_where_it_comes_from():
@@ -217,6 +255,24 @@ def test_the_animation_is_of_the_quick_preset():
         assert movie.n_frames in (epochs, epochs + 1), "run make animation"  # the last one may be stored twice, as it rests
 
 
+def test_short_searches_on_images_of_imagenet():
+    """The runs of notebook 06, preset lesson: what README, docs and the notebook's header say of them."""
+    runs = pd.read_csv(DATA / "results" / "mobile_lesson.csv", comment="#").groupby("run")
+    found, randoms, minutes = [], [], []
+    for _, run in runs:
+        own, others = run[run.network == "found"].iloc[0], 100 * run.test_accuracy[run.network != "found"]
+        assert len(others) == 3 and round(100 * own.macs / own.target_macs) == 97
+        found.append(f"{100 * own.test_accuracy:.1f}")
+        randoms.append(f"{others.mean():.1f} ± {others.std():.1f}")
+        minutes.append(round((run.seconds.sum() + own.search_seconds) / 60))
+    assert len(found) == 2 and runs.seed.first().tolist() == [0, 1]
+    quoted = f"found networks {found[0]} and {found[1]} % (seeds 0 and 1), random ones {randoms[0]} and {randoms[1]} % (n = 3 each)"
+    says("README.md", quoted)
+    says("docs/gpu.md", quoted)
+    says("docs/measurements.md", f"{found[0]} % against {randoms[0]} %, and {found[1]} % against {randoms[1]} %", "Both cost 97 % of the target")
+    assert f"{max(minutes)} min with one thread" in text("06")
+
+
 def test_searches_against_the_truth():
     truth, (_, runs) = ground_truth.load("digits"), ground_truth.read(ground_truth.FOLDER / "digits.csv")
     sd, best = ground_truth.seed_sd(truth), truth["mean"].max()
@@ -227,6 +283,7 @@ def test_searches_against_the_truth():
         random = np.interp(np.log(row.cost), np.log(chance.index), chance)
         says("docs/measurements.md", f"| `{pl.rules.BY_NAME[rule].__name__}` | {100 * row.regret:.2f} | {row.cost:.1f} | {100 * random:.1f} |")
     assert (found.regret <= 2 * sd).all()
+    says("README.md", f"{100 * found.regret[found.rule == 'two_path'].median():.2f} points of accuracy")
     says("docs/measurements.md", f"all {len(truth)} distinct networks", f"{len(found)} searches there", f"deviation is {100 * sd:.2f} points",
          f"{(best - truth['mean'] <= 2 * sd).sum()} of the {len(truth)} networks",
          f"{sum(set(truth.choices[code]) == {'MB3 3x3'} for code in found.network)} of the {len(found)} find *MB3 on every edge*")
@@ -243,6 +300,11 @@ def test_the_table_of_notebooks_is_complete():
     for number, runtime in rows.items():
         header = re.search(r"^\| `?quick`? \|.*\| *(.*?) *\|$", course(number).cells[0].source, flags=re.M)[1]
         assert runtime in header, f"notebook {number}: the README says {runtime}, its header {header}"
+    timed = pd.read_csv(DATA / "results" / "notebook_seconds.csv").set_index("notebook").seconds
+    for number, runtime in rows.items():
+        seconds, unit = re.match(r"([\d.]+) (s|min)", runtime).groups()
+        measured = timed[NOTEBOOKS[number].stem]
+        assert abs(float(seconds) * {"s": 1, "min": 60}[unit] - measured) <= 3, f"notebook {number}: {runtime}, and data/results has {measured} s"
 
 
 def test_no_other_place_is_left_to_be_filled_in():

@@ -9,18 +9,17 @@ from .style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, described, new_figur
 @described
 def search_history(history):
     """Three panels over epochs: loss, accuracy, mean entropy of p."""
-    figure, axes = new_figure(1, 3, figsize=(9, 2.8))
+    figure, axes = new_figure(1, 3, figsize=(9, 3))
     warm = (history.phase == "warm-up").sum()
     for ax, columns, label in zip(axes, (("train_loss", "valid_loss"), ("train_accuracy", "valid_accuracy", "derived_accuracy"),
                                          ("entropy",)), ("cross-entropy (nats)", "top-1 accuracy", "mean entropy of p (nats)")):
         for column, colour, marker in zip(columns, (BLUE, ORANGE, GREEN), "os^"):
-            ax.plot(history.epoch, history[column], color=colour, marker=marker, markersize=3, label=column.replace("_", " "))
+            ax.plot(history.epoch, history[column], color=colour, marker=marker, markersize=3, label=column.split("_")[0])
         if warm:
             ax.axvspan(-0.5, warm - 0.5, color="0.9", zorder=0)
         ax.set(xlabel="epoch", ylabel=label)
         ax.xaxis.get_major_locator().set_params(integer=True)
-        if len(columns) > 1:
-            ax.legend()
+    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside upper center", ncols=3)  # of both panels
     if warm:
         axes[2].text(warm / 2 - 0.5, 0.02, "warm-up", transform=axes[2].get_xaxis_transform(), ha="center", va="bottom", fontsize=9)
     return figure
@@ -29,7 +28,7 @@ def search_history(history):
 @described
 def training_history(histories):
     """Training loss and accuracy over epochs: `histories` maps a label to the history of a training."""
-    figure, axes = new_figure(1, 2, figsize=(7, 2.8))
+    figure, axes = new_figure(1, 2, figsize=(8.8, 2.8))
     looks = zip((BLUE, ORANGE, GREEN, RED, PURPLE, BLACK), "os^Dv*", ("-", "--", ":", "-.", "-", "--"))
     for (label, history), (colour, marker, line) in zip(histories.items(), looks):
         for ax, column in zip(axes, ("train_loss", "train_accuracy")):
@@ -38,7 +37,7 @@ def training_history(histories):
         ax.xaxis.get_major_locator().set_params(integer=True)
     axes[0].set(xlabel="epoch", ylabel="training loss (nats)")
     axes[1].set(xlabel="epoch", ylabel="training accuracy, top-1")
-    axes[1].legend()
+    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside right center")  # inside it would hide lines
     return figure
 
 
