@@ -1,7 +1,9 @@
 """Means and variances of the estimators, against going through all draws one by one; the rivals' gradient and choice."""
 
+import json
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -103,6 +105,29 @@ def test_a_row_says_how_far_the_mean_is_off_in_units_of_the_true_gradient(net, e
     assert tuple(rows) == estimators.NAMES and rows["reinforce"]["bias"] < 1e-12 and rows["softmax"]["variance"] == 0
     assert rows["exact"]["bias"] == pytest.approx(((mean - true).norm() / true.norm()).item())
     assert rows["exact"]["cosine"] == pytest.approx(((mean * true).sum() / mean.norm() / true.norm()).item())
+
+
+def test_a_table_has_a_row_for_every_network_alpha_and_rule(monkeypatch, tmp_path):
+    monkeypatch.setitem(ground_truth.searches.CONFIG, "digits", dict(epochs=2, warmup_epochs=0, alpha_every=1, alpha_lr=0.5, batch_size=50))
+    path = tmp_path / "estimators.csv"
+    estimators.measure(MINI, path, seeds=2, batches=1, batch_size=10)
+    rows = pd.read_csv(path, comment="#")
+    about = json.loads(path.read_text().splitlines()[0].removeprefix("# "))
+    assert rows.groupby("weights").alpha.nunique().to_dict() == {"warm-up": 4, "searched": 5}
+    assert len(rows) == 2 * 1 * (4 + 5) * len(estimators.NAMES) and rows.seed.nunique() == 2 and about["setting"] == MINI.describe()
+    unbiased = rows[rows.rule == "reinforce"]
+    assert (unbiased.bias < 1e-9).all() and (unbiased.cosine > 1 - 1e-9).all() and (unbiased.variance > 0).all()
+    at = rows[rows.weights == "searched"].set_index(["seed", "rule", "alpha"]).cosine.unstack()
+    assert (at.loc[:, "learned"] != at.loc[:, "uniform"]).any()
+
+
+def test_the_weights_of_a_warm_up_have_seen_no_step_of_alpha(monkeypatch, tmp_path):
+    monkeypatch.setitem(ground_truth.searches.CONFIG, "digits", dict(epochs=2, warmup_epochs=0, alpha_every=1, alpha_lr=0.5, batch_size=50))
+    seen, real = [], estimators.search
+    monkeypatch.setattr(estimators, "search", lambda *args, **kwargs: seen.append(real(*args, **kwargs)) or seen[-1])
+    estimators.measure(MINI, tmp_path / "estimators.csv", seeds=1, batches=1, batch_size=10)
+    entropies = [result.history.entropy.iloc[-1] for result, *_ in seen]
+    assert len(entropies) == 2 and entropies[0] == pytest.approx(torch.tensor(3.).log().item(), abs=1e-4) and entropies[1] < entropies[0] - 1e-3
 
 
 # -- rivals ------------------------------------------------------------------------------------------------------------

@@ -24,7 +24,8 @@ from proxyless_lite.search.forecast import PAPER_GPU_HOURS
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "data"
-PAGES = ("README.md", "CONTRIBUTING.md", "notebooks/TEACHING.md", "docs/measurements.md", "docs/gpu.md", "docs/python.md")
+PAGES = ("README.md", "CONTRIBUTING.md", "notebooks/TEACHING.md", "docs/measurements.md", "docs/gpu.md", "docs/python.md", "data/README.md",
+         "data/results/README.md", "data/ground_truth/README.md")
 NOTEBOOKS = {path.name[:2]: path for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))}
 COURSE = {f"{n:02d}" for n in range(11)}
 EXECUTED = {"notebooks/TEACHING.md", "CONTRIBUTING.md"}  # their Python blocks run as they stand

@@ -80,20 +80,22 @@ def regret_against_cost(searches, chance, seed_sd):
 
 @described
 def bias_and_variance(frame):
-    """Bars: how far the mean of each estimator is from the true gradient, and how much a single estimate scatters.
+    """Direction of the mean of each estimator against that of the true gradient, and how much a single estimate scatters.
 
-    `frame` has rule, alpha, bias (norm of the mean error) and variance, in units of the true gradient's norm and of its square.
+    `frame` has rule, alpha (a label), cosine, and variance in units of the true gradient's norm²; several rows of a rule and an α
+    are drawn as their median and quartiles. Estimates that do not scatter have no variance to be drawn.
     """
-    figure, axes = new_figure(1, 2, figsize=(8, 2.8))
-    alphas = list(frame.alpha.unique())
-    for ax, column, label in zip(axes, ("bias", "variance"), ("bias / norm of ∂J/∂α", "variance / norm² of ∂J/∂α")):
-        for i, (alpha, hatch, shade) in enumerate(zip(alphas, ("", "//", ".."), ("0.35", "0.95", "0.75"))):
-            rows = frame[frame.alpha == alpha]
-            ax.bar(np.arange(len(rows)) + 0.27 * (i - (len(alphas) - 1) / 2), rows[column], 0.26, color=shade, edgecolor=BLACK,
-                   hatch=hatch, label=f"α {alpha}")
-        ax.set_xticks(range(len(rows)), rows.rule)
+    figure, axes = new_figure(1, 2, figsize=(8.6, 3.2))
+    rules, alphas = list(frame.rule.unique()), list(frame.alpha.unique())
+    for ax, column, label in zip(axes, ("cosine", "variance"), ("cosine with ∂J/∂α", "variance / norm² of ∂J/∂α")):
+        for i, (alpha, marker, colour) in enumerate(zip(alphas, "os^Dv", (BLUE, ORANGE, GREEN, PURPLE, BLACK))):
+            low, middle, high = (frame[frame.alpha == alpha].groupby("rule")[column].quantile(q)[rules] for q in (0.25, 0.5, 0.75))
+            x = np.arange(len(rules)) + 0.14 * (i - (len(alphas) - 1) / 2)
+            ax.errorbar(x, middle.where(middle > 0), [middle - low, high - middle], fmt=marker, color=colour, markersize=5, capsize=2,
+                        linewidth=0.8, label=f"α {alpha}")
+        ax.set_xticks(range(len(rules)), [rule.replace("_", "_\n") for rule in rules])
         ax.set(ylabel=label)
         ax.grid(False, axis="x")
     axes[1].set_yscale("log")
-    axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(alphas))
     return figure

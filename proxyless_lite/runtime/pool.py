@@ -12,8 +12,10 @@ def pool(start, tasks, workers):
     """Yields the rows of all `tasks`, as they are finished by `workers` processes, which end with this one however it ends.
 
     Each process calls `start()` once, and what that returns for every task it gets: a function whose rows, in a list or
-    from a generator, are any values but None. Raises ChildProcessError when a worker dies.
+    from a generator, are any values but None. Raises ValueError for fewer than one worker, ChildProcessError when one dies.
     """
+    if workers < 1:
+        raise ValueError(f"workers={workers}: at least 1 process is needed")
     context, tasks, busy = get_context("spawn"), iter(tasks), {}
     for task in islice(tasks, workers):
         pipe, theirs = context.Pipe()
