@@ -142,6 +142,11 @@ def test_a_worker_that_dies_is_named(tmp_path):
         list(trained(diverges, order(diverges)[:1], workers=1))
 
 
+def test_no_workers_are_refused():
+    with pytest.raises(ValueError, match="workers=0: at least 1"):
+        list(trained(MINI, order(MINI), workers=0))
+
+
 def test_runs_come_network_by_network_in_random_order():
     runs = order(MINI)
     codes = [found for found, seed in runs[::2]]
