@@ -33,14 +33,14 @@ def assigned(number, name):
     raise AssertionError(f"notebook {number} does not assign {name}")
 
 
-def computed(number, name, *others):
-    """What names are after the cell that first assigns `name`; runs the statements on which that cell depends."""
+def computed(number, name):
+    """What `name` is after the cell that first assigns it; runs the statements on which that cell depends."""
     page = hygiene.Page(NOTEBOOKS[number])
     cell = next(i for i, tree in page.trees for node in tree.body if isinstance(node, ast.Assign) and name in excerpts.changes(node))
     scope = {}
     for part in excerpts.excerpt(page, cell).cells:
         exec("\n".join(line for line in part.source.splitlines() if "notebook.setup" not in line), scope)
-    return [scope[n] for n in (name, *others)] if others else scope[name]
+    return scope[name]
 
 
 @cache
@@ -108,11 +108,15 @@ def test_the_distribution_of_macs():
     rows, fixed = prices()
     says("01", f"has {(fixed + sum(r.min() for r in rows)) / 1e6:.0f} million MACs, the dearest {(fixed + sum(r.max() for r in rows)) / 1e6:.0f} million",
          f"about {10 * round(math.sqrt(sum(r.var() for r in rows)) / 1e7)} million around {10 * round((fixed + sum(r.mean() for r in rows)) / 1e7)}")
-    ways, cost = computed("01", "ways", "cost")
-    low, high = (cost[np.searchsorted(np.cumsum(ways / ways.sum()), q)] / 1e6 for q in (0.025, 0.975))
-    says("01", f"between {low:.0f} and {high:.0f} million MACs")
     unit = math.gcd(*(int(v) for row in rows for v in row))
-    says("01", f"multiples of {unit:,} MACs")
+    share = np.ones(1)                                                # of all networks, by MACs in this unit
+    for row in (row.astype(int) // unit for row in rows):
+        longer = np.zeros(len(share) + row.max())
+        for price in row:
+            longer[price:price + len(share)] += share / len(row)
+        share = longer
+    low, high = ((fixed + unit * np.searchsorted(np.cumsum(share), q)) / 1e6 for q in (0.025, 0.975))
+    says("01", f"between {low:.0f} and {high:.0f} million MACs", f"multiples of {unit:,} MACs")
 
 
 def test_the_first_stage_weighs_as_much_as_two_further_back():
