@@ -287,6 +287,25 @@ def test_searches_against_the_truth():
          f"deviation is {100 * ground_truth.seed_sd(truth):.2f} points", f"{(truth['mean'].max() - truth['mean'] <= 2 * ground_truth.seed_sd(truth)).sum()} of the {len(truth)} networks")
 
 
+def test_the_benchmark_in_words():
+    bench = json.loads((DATA / "results" / "bench.json").read_text())
+    parts, searches, steps = bench["components"], bench["search_cost"], bench["step_cost"]
+    fifth, every = searches["α step every 5th"], searches["α step every one"]
+    times = {space: {kind: ratio["time"] for kind, ratio in steps[space]["of a plain step"].items()} for space in ("tree", "chain", "mobile")}
+    share = {kind: {name: 100 * value for name, value in parts[kind]["share"].items()} for kind in ("weight", "two_path")}
+    assert all(bar["met"] for bar in bench["bars"].values()) and len(bench["bars"]) == 6
+    says("docs/measurements.md", f"`make bench`, {bench['bars']['seconds of the quick form']['value']:.0f} s",
+         f"takes **{fifth['search / training']:.2f}** times", f"median of {searches['rounds']}: {', '.join(f'{x:.2f}' for x in fifth['each'])})",
+         f"and {every['search / training']:.2f} times with one", f"derived one: {fifth['over MACs']:.2f} and {every['over MACs']:.2f}.",
+         f"forward takes {share['weight']['forward']:.0f} %, backward {share['weight']['backward']:.0f} %, the optimizer {share['weight']['optimizer']:.1f} %",
+         f"the batch {share['weight']['reading']:.1f} %, drawing paths {share['weight']['draw']:.1f} %",
+         f"forward {share['two_path']['forward']:.0f} %, backward with the probes {share['two_path']['backward']:.0f} %",
+         f"Adam {share['two_path']['optimizer']:.1f} %, the rescale {share['two_path']['rescale']:.1f} %",
+         f"takes {times['mobile']['weight again']:.2f} plain steps instead of {times['mobile']['weight']:.2f}, an α step "
+         f"{times['mobile']['two_path again']:.2f} instead of {times['mobile']['two_path']:.2f}",
+         f"takes {times['tree']['two_path']:.2f} plain steps on the tree", f"{times['chain']['two_path']:.2f} on the chain and {times['mobile']['two_path']:.2f} on the mobile space")
+
+
 def test_the_table_of_cifar10_and_the_estimators():
     truth = ground_truth.load("cifar10")
     sd, setting = ground_truth.seed_sd(truth), ground_truth.BY_NAME["cifar10"]
