@@ -26,7 +26,7 @@ import torch
 
 from cifar10_tree_rows import COLUMNS, read, summary
 from proxyless_lite import Search, SuperNet, baselines, data, latency, objective, presets, rules, runtime, train
-from proxyless_lite.cli import OneLineParser, one_line
+from proxyless_lite.cli import OneLineParser, run
 from proxyless_lite.ground_truth.searches import REINFORCE
 from proxyless_lite.ground_truth.settings import code, network
 
@@ -174,9 +174,4 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit("stopped; the same command goes on from here")
-    except (ValueError, KeyError, OSError) as error:
-        sys.exit(one_line(error))
+    run(main)

@@ -1,10 +1,9 @@
 """Command line: python -m proxyless_lite.ground_truth build cifar10"""
 
 import argparse
-import sys
 
 from ..architecture import Architecture
-from ..cli import OneLineParser, one_line
+from ..cli import OneLineParser, run
 from . import BY_NAME, FOLDER, METHODS, build, estimators, load, rank, seed_sd, sweep, verify
 from .criteria import spreads
 
@@ -62,9 +61,4 @@ def told(found):
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit("stopped; the same command goes on from here")
-    except (ValueError, KeyError, OSError) as error:
-        sys.exit(one_line(error))
+    run(main)

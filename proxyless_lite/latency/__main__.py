@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .. import spaces, zoo
 from ..architecture import Architecture
-from ..cli import OneLineParser, one_line
+from ..cli import OneLineParser, run
 from . import Model, Table, Timings, measure, networks, time_networks
 
 
@@ -100,9 +100,4 @@ def predict(args):
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit("stopped; the same command goes on from here")
-    except (ValueError, KeyError, OSError) as error:
-        sys.exit(one_line(error))
+    run(main)
