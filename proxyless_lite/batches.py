@@ -20,7 +20,8 @@ class Splits:
     `[i]`, batch i of all passes as images (size / ranks, C, H, W) float, normalised, channels_last, and labels; rank r
     gets the r-th of `ranks` equal slices of the batch of `size`. Every pass has a fresh order, a function of (seed,
     purpose, pass), so there is nothing to save. Raises ValueError for a size that the split or the ranks cannot give.
-    `ahead` tells whether other processes read batches while this one computes. `once(split, size, rank, ranks)` yields (images, labels) without augmentation, every image once over all ranks.
+    `once(split, size, rank, ranks)` yields (images, labels) without augmentation, every image once over all ranks.
+    `ahead` tells whether other processes read batches while this one computes.
     """
 
     name: str

@@ -111,17 +111,19 @@ def test_what_the_text_says_of_the_estimators():
     frame = pd.read_csv(notebook.DATA / "results" / "estimators_cifar10.csv", comment="#")
     cosine = frame.pivot_table(index=["alpha", "weights", "seed", "batch"], columns="rule", values="cosine")
     closer, uniform = cosine.trapezoid > cosine.two_path, cosine.index.get_level_values("alpha") == "uniform"
-    assert closer[~uniform].all() and not closer[uniform].any() and (sum(~uniform), sum(uniform)) == (84, 24)
-    searched = frame[frame.weights == "searched"]
-    medians = searched.groupby(["rule", "alpha"])[["cosine", "bias", "variance"]].median()
-    assert medians.cosine.min() == medians.cosine["two_path", "normal, sd 2"] and round(medians.cosine.min(), 2) == 0.97
-    assert round(medians.cosine["trapezoid"].min(), 3) >= 0.998 and round(medians.cosine["two_path", "uniform"], 3) == round(medians.cosine["trapezoid", "uniform"], 3) == 0.999
+    assert closer[~uniform].sum() == 73 and (sum(~uniform), sum(uniform)) == (84, 24)
+    assert (cosine.trapezoid - cosine.two_path)[uniform].abs().max() < 2e-4                # one direction, four digits in the file
+    medians = frame[frame.weights == "searched"].groupby(["rule", "alpha"])[["cosine", "bias", "variance"]].median()
+    at = medians.cosine.unstack()
+    assert (round(at.loc["trapezoid"].min(), 3), round(at.loc["trapezoid"].max(), 3), round(at.loc["two_path", "uniform"], 3)) == (0.984, 0.994, 0.984)
+    assert [round(at.loc[rule, "learned"], 2) for rule in ("two_path", "exact", "softmax")] == [0.81, 0.78, 0.80]
+    assert (at.loc["trapezoid"] >= at.drop(["trapezoid", "reinforce"]).max() - 1e-9).all()
     bias = frame.groupby(["rule", "weights", "alpha"]).bias.median()
-    assert [round(bias[rule].agg(end), 2) for rule in ("trapezoid", "two_path") for end in ("min", "max")] == [0.03, 0.08, 0.32, 0.37]
+    assert [round(bias[rule].agg(end), 2) for rule in ("trapezoid", "two_path") for end in ("min", "max")] == [0.11, 0.24, 0.35, 0.71]
     times = medians.variance["trapezoid"] / medians.variance["two_path"]
-    assert (round(times.min(), 1), round(times.max(), 1)) == (2.2, 3.3)
+    assert (round(times.min(), 1), round(times.max(), 1)) == (2.2, 5.5)
     share = medians.variance["exact"] / medians.variance["two_path"]
-    assert 0.09 < share.min() < 0.11 and 0.22 < share.max() < 0.26
+    assert (round(share.min(), 1), round(share.max(), 1)) == (0.5, 0.8)
     assert (medians.variance["reinforce"] > medians.variance.drop("reinforce").groupby("alpha").max()).all()
 
 

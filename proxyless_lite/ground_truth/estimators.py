@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from .. import rules, runtime
+from ..batches import mixed
 from .rivals import AllPaths
 from .searches import search
 
@@ -92,6 +93,7 @@ def measure(setting, path, seeds=3, batches=4, batch_size=64):
     and of the random α; `batch`, validation images. `alpha`: uniform, normal with standard deviation 0.5, 1 or 2, or learned.
     """
     images, rows = setting.load().to("cpu"), []
+    judges = mixed(images.valid)
     progress = runtime.Progress(2 * seeds * batches, 0, f"{setting.name}: batches,")
     for seed in range(seeds):
         for weights, changes in (("warm-up", {"alpha_delay": 10 ** 6}), ("searched", {})):
@@ -102,7 +104,7 @@ def measure(setting, path, seeds=3, batches=4, batch_size=64):
             if weights == "searched":
                 alphas["learned"] = learned
             for batch in range(batches):
-                x, labels = images.batch(images.valid, torch.arange(batch * batch_size, (batch + 1) * batch_size))
+                x, labels = images.batch(judges, torch.arange(batch * batch_size, (batch + 1) * batch_size))
                 enumerated = all_paths(net, x.double(), labels)
                 rows += [{"weights": weights, "seed": seed, "batch": batch, "alpha": label, **row} for label, alpha in alphas.items()
                          for row in judge(net, alpha, x.double(), labels, enumerated)]
