@@ -121,6 +121,16 @@ def test_a_table_has_a_row_for_every_network_alpha_and_rule(monkeypatch, tmp_pat
     assert (at.loc[:, "learned"] != at.loc[:, "uniform"]).any()
 
 
+def test_batches_hold_all_classes_although_files_are_sorted_by_class(monkeypatch, tmp_path):
+    monkeypatch.setitem(ground_truth.searches.CONFIG, "digits", dict(epochs=1, warmup_epochs=0, alpha_every=1, batch_size=50))
+    images, seen, real = MINI.load(), [], estimators.all_paths
+    by_class = replace(images, valid=images.valid[images.valid.labels.argsort(stable=True)])
+    monkeypatch.setattr(ground_truth.Setting, "load", lambda setting: by_class)
+    monkeypatch.setattr(estimators, "all_paths", lambda net, x, labels: seen.append(labels) or real(net, x, labels))
+    estimators.measure(MINI, tmp_path / "estimators.csv", seeds=1, batches=1, batch_size=20)
+    assert len(by_class.valid.labels[:20].unique()) < 6 and seen and all(len(labels.unique()) > 6 for labels in seen)
+
+
 def test_the_weights_of_a_warm_up_have_seen_no_step_of_alpha(monkeypatch, tmp_path):
     monkeypatch.setitem(ground_truth.searches.CONFIG, "digits", dict(epochs=2, warmup_epochs=0, alpha_every=1, alpha_lr=0.5, batch_size=50))
     seen, real = [], estimators.search

@@ -43,7 +43,7 @@ def pairs(rule, p):
     i, j = p[:, :, None], p[:, None, :]
     different = 1 - torch.eye(p.shape[1], dtype=p.dtype)
     if rule == "trapezoid":
-        return different * i * j / (1 - i), (0.5 * (1 - i)).expand_as(different * i)
+        return different * i * j / (1 - i), 0.5 * (1 - i) * different
     either_order = i * j / (1 - i) + i * j / (1 - j)
     return different * either_order * i / (i + j), i * j / (i + j) ** 2   # Eq. (4) on two: q_i q_j
 

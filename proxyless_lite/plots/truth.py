@@ -94,7 +94,7 @@ def bias_and_variance(frame):
             ax.errorbar(x, middle.where(middle > 0), [middle - low, high - middle], fmt=marker, color=colour, markersize=5, capsize=2,
                         linewidth=0.8, label=f"α {alpha}")
         ax.set_xticks(range(len(rules)), [rule.replace("_", "_\n") for rule in rules])
-        ax.set(ylabel=label)
+        ax.set(ylabel=label, xlim=(-0.5, len(rules) - 0.5))
         ax.grid(False, axis="x")
     axes[1].set_yscale("log")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(alphas))
