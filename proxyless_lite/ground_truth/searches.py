@@ -15,13 +15,13 @@ from ..search import Search
 from ..supernet import SuperNet
 from . import rivals
 from .settings import canonical, code
-from .table import seed_sd, setting_of
+from .table import alike, seed_sd, setting_of
 
 COLUMNS = ["method", "seed", "network", "seconds", "shared"]
 
 CONFIG = {  # one α step a weight step, and the whole search for the price of a few trainings
     "digits": dict(epochs=12, warmup_epochs=4, alpha_every=1, alpha_lr=0.05),
-    "cifar10": dict(epochs=6, warmup_epochs=2, alpha_every=1, alpha_lr=0.02),
+    "cifar10": dict(epochs=4, warmup_epochs=4, alpha_every=1, alpha_lr=0.06, alpha_batch_size=256),
 }
 METHODS = (*rules.BY_NAME, "softmax", "one_shot")  # the last two are rivals: DARTS, and uniform sampling
 REINFORCE = 0.01 / 0.006  # §4.1: the learning rate of α for REINFORCE, over that for the gradient rule
@@ -71,10 +71,15 @@ def searcher(setting):
     images = setting.load()
 
     def one(run):
-        result, net, seconds = search(setting, *run, images)
-        shared = rivals.shared_accuracy(setting, net, images).mul(1000).round().astype(int)
-        yield *run, code(setting.space, canonical(result.architecture.choices)), f"{seconds:.2f}", " ".join(map(str, shared))
+        yield *run, *outcome(setting, *run, images)
     return one
+
+
+def outcome(setting, method, seed, images, **changes):
+    """Cells `network`, `seconds` and `shared` of a search, as `search` does it."""
+    result, net, seconds = search(setting, method, seed, images, **changes)
+    shared = rivals.shared_accuracy(setting, net, images).mul(1000).round().astype(int)
+    return code(setting.space, canonical(result.architecture.choices)), f"{seconds:.2f}", " ".join(map(str, shared))
 
 
 def read_searches(path):
@@ -87,19 +92,20 @@ def judge(table, searches):
 
     `cost` of the search in trainings of an average network; `regret` and whether it is `tied`, within 2 sd between seeds,
     both against the best of all networks; `in_band`, `tied_in_band`: the same among networks within 5 % of its MACs, and
-    `better`, the share of these that are better by more than 2 sd. `tau`: Kendall's, of shared and true accuracies.
-    Searches that ended at a network the table lacks are left out.
+    `better`, the share of these that are better by more than 2 sd. `tau`: Kendall's, of shared and true accuracies;
+    `by_shared`: regret of the network that the shared weights rate highest. Searches that ended at a network the table
+    lacks are left out.
     """
     setting, sd, best = setting_of(table.attrs), seed_sd(table), table["mean"].max()
     codes, rows = sorted(setting.networks()), []
     for run in searches[searches.network.isin(table.index)].itertuples():
         own = table.loc[run.network]
-        band = table["mean"][(table.macs / own.macs - 1).abs() <= 0.05]
+        band = alike(table, own.macs)["mean"]
         shared = pd.Series([int(value) for value in run.shared.split()], codes)[table.index]
         rows.append({"method": run.method, "seed": run.seed, "network": run.network, "cost": run.seconds / table.seconds.mean(),
                      "regret": best - own["mean"], "tied": best - own["mean"] <= 2 * sd, "in_band": band.max() - own["mean"],
                      "tied_in_band": band.max() - own["mean"] <= 2 * sd, "better": (band > own["mean"] + 2 * sd).mean(),
-                     "tau": kendalltau(shared, table["mean"]).statistic})
+                     "tau": kendalltau(shared, table["mean"]).statistic, "by_shared": best - table["mean"][shared.idxmax()]})
     return pd.DataFrame(rows)
 
 

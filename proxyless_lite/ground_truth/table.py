@@ -69,6 +69,11 @@ def seed_sd(table):
     return float(((several.runs - 1) * several.sd ** 2).sum() / (several.runs - 1).sum()) ** 0.5
 
 
+def alike(table, macs, within=0.05):
+    """The networks of a table whose MACs are `within` 5 % of some: those of equal cost."""
+    return table[(table.macs - macs).abs() <= within * macs]
+
+
 def rank(table, architecture, within=0.05):
     """How good an Architecture is among the networks of the table whose MACs are `within` 5 % of its own, as a dict.
 
@@ -83,7 +88,7 @@ def rank(table, architecture, within=0.05):
     if found not in table.index:
         raise ValueError(f"network {found} is not in the table yet: {len(table)} of {len(setting.networks())} networks are")
     own, sd = table.loc[found], seed_sd(table)
-    band = table[(table.macs - own.macs).abs() <= within * own.macs]
+    band = alike(table, own.macs, within)
     regret = band["mean"].max() - own["mean"]
     return {"network": found, "accuracy": own["mean"], "runs": int(own.runs), "macs": int(own.macs), "networks": len(band),
             "better": int((band["mean"] > own["mean"]).sum()), "regret": regret, "regret_sd": regret / sd,
