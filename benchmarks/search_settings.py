@@ -1,9 +1,9 @@
-"""What makes a search in the CIFAR-10 space of ground truth better? Two-path searches with one thing changed at a time.
+"""What makes a search in the CIFAR-10 space of ground truth better? Searches with other settings than the stored ones.
 
     python benchmarks/search_settings.py              # an hour on two cores, resumes
     python benchmarks/search_settings.py --summary
 
-The settings of searches.CONFIG were chosen after the rows with seeds 0 to 3 of several changes at once, which the table holds too.
+The table also holds trials of several changes at once, with seeds 0 to 3, after which the settings of searches.CONFIG were chosen.
 The searches with nothing changed are also in data/results/searches_cifar10.csv, with twenty seeds.
 """
 
@@ -19,23 +19,27 @@ from proxyless_lite.cli import OneLineParser, run
 from proxyless_lite.ground_truth import searches
 
 PATH = Path(__file__).parents[1] / "data" / "results" / "search_settings_cifar10.csv"
-COLUMNS = ["changed", *searches.COLUMNS]
+COLUMNS = ["method", "changed", *searches.COLUMNS[1:]]
 read = partial(runtime.read_rows, columns=COLUMNS, what="table of search_settings.py", text=["network"])
-SETTING, METHOD = ground_truth.BY_NAME["cifar10"], "two_path"
+SETTING = ground_truth.BY_NAME["cifar10"]
 
-VARIANTS = [  # fields of SearchConfig in place of those of searches.CONFIG["cifar10"]
-    {},
-    dict(alpha_batch_size=64),
-    dict(alpha_batch_size=512),
-    dict(alpha_lr=0.02),
-    dict(alpha_lr=0.2),
-    dict(warmup_epochs=0),
-    dict(warmup_epochs=8),
-    dict(epochs=8),
-    dict(epochs=8, warmup_epochs=8),
-    dict(epochs=6, warmup_epochs=6, alpha_every=2),
-    dict(epochs=12, warmup_epochs=0, alpha_delay=6),  # one cosine for the weights, without the jump after the warm-up
-    dict(batch_size=32, alpha_every=2),
+VARIANTS = [  # a method, and fields of SearchConfig in place of those of searches.CONFIG["cifar10"]
+    ("two_path", {}),
+    ("two_path", dict(alpha_batch_size=64)),
+    ("two_path", dict(alpha_batch_size=512)),
+    ("two_path", dict(alpha_lr=0.02)),
+    ("two_path", dict(alpha_lr=0.2)),
+    ("two_path", dict(warmup_epochs=0)),
+    ("two_path", dict(warmup_epochs=8)),
+    ("two_path", dict(epochs=8)),
+    ("two_path", dict(epochs=8, warmup_epochs=8, alpha_every=2)),
+    ("two_path", dict(epochs=12, warmup_epochs=12, alpha_every=4)),
+    ("two_path", dict(epochs=12, warmup_epochs=12, alpha_every=4, alpha_lr=0.03)),
+    ("two_path", dict(epochs=12, warmup_epochs=0, alpha_delay=6)),  # one cosine for the weights, no jump after a warm-up
+    ("two_path", dict(warmup_epochs=20, lr=0.02)),                  # weights nearly trained before α moves
+    ("trapezoid", dict(epochs=12, warmup_epochs=12, alpha_every=4)),
+    ("one_shot", {}),
+    ("one_shot", dict(epochs=28, warmup_epochs=0)),
 ]
 
 
@@ -45,22 +49,22 @@ def told(changes):
 
 
 def start(setting):
-    """What a worker does with a task (changes, seed)."""
+    """What a worker does with a task (method, changes, seed)."""
     images = setting.load()
 
     def one(task):
-        changes, seed = task
-        yield told(changes), METHOD, seed, *searches.outcome(setting, METHOD, seed, images, **changes)
+        method, changes, seed = task
+        yield method, told(changes), seed, *searches.outcome(setting, method, seed, images, **changes)
     return one
 
 
 def build(path, seeds, workers, command):
-    """One row a search: every variant with every seed, all variants of a seed before the next."""
+    """One row a search: every variant with every seed, all variants of one seed before the next seed."""
     about = {"command": command, "setting": SETTING.describe() | {"search": searches.CONFIG[SETTING.name]},
              "digest": SETTING.load().digest, "machine": {**runtime.describe(), "device": "CPU, 1 thread a search"}}
     with closing(runtime.Rows(path, about, COLUMNS, read)) as table:
-        done = set(zip(table.rows["changed"], table.rows["seed"]))
-        missing = [(changes, seed) for seed, changes in product(range(seeds), VARIANTS) if (told(changes), seed) not in done]
+        done = set(zip(table.rows["method"], table.rows["changed"], table.rows["seed"]))
+        missing = [(*variant, seed) for seed, variant in product(range(seeds), VARIANTS) if (variant[0], told(variant[1]), seed) not in done]
         progress = runtime.Progress(len(missing), 0, "searches,")
         for row in runtime.pool(partial(start, SETTING), missing, workers):
             table.append(*row)
@@ -73,10 +77,10 @@ def summary(path):
     _, rows = read(path)
     judged = ground_truth.judge(ground_truth.load(SETTING.name), rows).assign(changed=rows.changed)
     points = judged.assign(**{name: 100 * judged[name] for name in ("regret", "in_band", "by_shared")})
-    lines = points.groupby("changed").agg(n=("seed", "size"), cost=("cost", "median"), regret=("regret", "median"), worst=("regret", "max"),
-                                          in_band=("in_band", "median"), by_shared=("by_shared", "median"), tau=("tau", "median"))
-    names = [told(changes) for changes in VARIANTS]
-    return lines.sort_index(key=lambda index: index.map(lambda name: names.index(name) if name in names else len(names)), kind="stable")
+    lines = points.groupby(["method", "changed"]).agg(n=("seed", "size"), cost=("cost", "median"), regret=("regret", "median"), worst=("regret", "max"),
+                                                      in_band=("in_band", "median"), by_shared=("by_shared", "median"), tau=("tau", "median"))
+    first = [variant for variant in ((method, told(changes)) for method, changes in VARIANTS) if variant in lines.index]
+    return lines.loc[[*first, *lines.index.difference(first)]]
 
 
 def parser():

@@ -1,0 +1,67 @@
+"""benchmarks/search_settings.py: a row a search, gone on with; what it sums up of the committed rows, by hand."""
+
+import pandas as pd
+import pytest
+import search_settings
+from truth_runs import MINI
+
+from proxyless_lite import ground_truth, presets
+from proxyless_lite.ground_truth import searches
+
+QUICK = dict(epochs=1, warmup_epochs=0, alpha_every=1, alpha_lr=0.05, batch_size=50)
+FAR = dict(alpha_lr=3.0, epochs=4)
+
+
+@pytest.fixture
+def mini(monkeypatch):
+    monkeypatch.setitem(searches.CONFIG, "digits", QUICK)
+    monkeypatch.setattr(search_settings, "SETTING", MINI)
+    monkeypatch.setattr(search_settings, "VARIANTS", [("two_path", {}), ("exact", FAR)])
+
+
+def test_rows_say_what_was_changed_and_hold_what_that_search_gives(mini):
+    images = MINI.load()
+    (method, changed, seed, *cells), = search_settings.start(MINI)(("exact", FAR, 1))
+    assert (method, changed, seed) == ("exact", "alpha_lr=3.0 epochs=4", 1)
+    network, _, shared = searches.outcome(MINI, "exact", 1, images, **FAR)
+    assert [cells[0], cells[2]] == [network, shared]
+    assert shared != searches.outcome(MINI, "exact", 1, images)[2]
+
+
+def test_the_table_is_filled_seed_by_seed_and_gone_on_with(mini, tmp_path, monkeypatch):
+    monkeypatch.setattr(search_settings, "start", lambda setting: None)
+    monkeypatch.setattr(search_settings.runtime, "pool", lambda start, tasks, workers: (
+        asked.append((method, seed)) or (method, search_settings.told(changes), seed, "12", 1.0, "1 2") for method, changes, seed in tasks))
+    for seeds, expected in ((1, [("two_path", 0), ("exact", 0)]), (3, [("two_path", 1), ("exact", 1), ("two_path", 2), ("exact", 2)]), (3, [])):
+        asked = []
+        search_settings.build(tmp_path / "rows.csv", seeds, 1, "a command")
+        assert asked == expected
+    about, rows = search_settings.read(tmp_path / "rows.csv")
+    assert len(rows) == 6 and about["setting"]["search"] == QUICK and rows.changed.unique().tolist() == ["nothing", "alpha_lr=3.0 epochs=4"]
+    assert set(rows.network) == {"12"}
+
+
+def test_the_command_runs_real_searches(mini, tmp_path, monkeypatch):
+    monkeypatch.setattr(search_settings, "VARIANTS", [("one_shot", dict(epochs=2))])
+    search_settings.build(tmp_path / "rows.csv", 1, 1, "a command")
+    _, rows = search_settings.read(tmp_path / "rows.csv")
+    assert rows[["method", "changed", "seed"]].values.tolist() == [["one_shot", "epochs=2", 0]] and rows.network[0] in MINI.networks()
+
+
+def test_every_variant_is_a_search_of_its_own():
+    base = searches.CONFIG["cifar10"]
+    for method, changes in search_settings.VARIANTS:
+        presets.SearchConfig(**base | changes)
+        assert method in ground_truth.METHODS and all(base.get(name) != value for name, value in changes.items())
+    assert len({(method, search_settings.told(changes)) for method, changes in search_settings.VARIANTS}) == len(search_settings.VARIANTS)
+
+
+def test_the_summary_by_hand():
+    truth, (_, rows) = ground_truth.load("cifar10"), search_settings.read(search_settings.PATH)
+    table = search_settings.summary(search_settings.PATH)
+    assert table.n.sum() == len(rows) and table.index[0] == ("two_path", "nothing")
+    own = rows[(rows.method == "one_shot") & (rows.changed == "epochs=28 warmup_epochs=0")]
+    line = table.loc["one_shot", "epochs=28 warmup_epochs=0"]
+    regrets = 100 * (truth["mean"].max() - truth["mean"][own.network]).to_numpy()
+    assert (line.n, line.regret, line.worst) == (len(own), pytest.approx(pd.Series(regrets).median()), pytest.approx(regrets.max()))
+    assert line.cost == pytest.approx(own.seconds.median() / truth.seconds.mean()) and line.by_shared == pytest.approx(line.regret)
