@@ -166,14 +166,14 @@ class Loop:
         raise TypeError(f"{type(self).__name__} has no state()")
 
     def save(self):
-        """Write a checkpoint, on the first rank; batch statistics are averaged over the ranks before."""
+        """Write a checkpoint, on the first rank; batch statistics and meters are averaged over the ranks before."""
         if self.out is None:
             return
         self.engine.mean_statistics(self.model)
+        meters = {name: {"steps": [step for step, _ in values], "values": self.engine.mean(torch.stack([value for _, value in values]))}
+                  for name, values in self.meters.items()}
         if not self.engine.first:
             return
-        meters = {name: {"steps": [step for step, _ in values], "values": torch.stack([value for _, value in values])}
-                  for name, values in self.meters.items()}
         runtime.save_checkpoint(self.checkpoint, {
             "identity": self.identity, "done": self.done, "seconds": self.seconds, "rows": self.rows, "meters": meters,
             "state": self.state()})

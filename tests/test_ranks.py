@@ -73,8 +73,9 @@ def test_sigterm_to_one_rank_stops_both_after_the_same_step_and_a_restart_goes_o
     assert "rank 1 says: search stopped by SIGTERM in epoch 0 after step 5" in said
     status, said, _ = start(SCRIPT, tmp_path)
     assert status == 0 and "going on after 6 of 7 steps" in said
-    ends = [torch.load(folder / "end0.pt", weights_only=True)["net"] for folder in (tmp_path, two_ranks)]
-    assert largest_difference(*ends) < 1e-5
+    stopped, whole = (torch.load(folder / "end0.pt", weights_only=True) for folder in (tmp_path, two_ranks))
+    assert largest_difference(stopped["net"], whole["net"]) < 1e-5
+    assert stopped["history"] == pytest.approx(whole["history"], abs=1e-6)  # of the steps before the stop, the mean of both ranks
 
 
 def test_the_command_line_runs_on_two_ranks_and_a_notebook_opens_its_folder(tmp_path):
