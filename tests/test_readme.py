@@ -274,17 +274,43 @@ def test_short_searches_on_images_of_imagenet():
     assert f"{max(minutes)} min with one thread" in text("06")
 
 
-def test_searches_against_the_truth():
-    truth, (_, runs) = ground_truth.load("digits"), ground_truth.read(ground_truth.FOLDER / "digits.csv")
-    _, searches = ground_truth.read_searches(DATA / "results" / "searches_digits.csv")
-    found, chance = ground_truth.judge(truth, searches), ground_truth.random_search(truth, runs, range(1, 11))["mean"]
+def searched(name):
+    """Truth, its runs, and the judged searches of a setting."""
+    truth = ground_truth.load(name)
+    return truth, ground_truth.read(ground_truth.FOLDER / f"{name}.csv")[1], ground_truth.judge(truth, ground_truth.read_searches(DATA / "results" / f"searches_{name}.csv")[1])
+
+
+@pytest.mark.parametrize("name", ["digits", "cifar10"])
+def test_searches_against_the_truth(name):
+    truth, runs, found = searched(name)
+    chance = ground_truth.random_search(truth, runs, range(1, 16))["mean"]
+    assert set(found.method) == set(ground_truth.METHODS)
     for method, rows in found.groupby("method"):
-        cost, points = rows.cost.median(), 100 * rows.regret
+        cost, points, in_band, chosen = rows.cost.median(), 100 * rows.regret, 100 * rows.in_band.median(), 100 * rows.by_shared.median()
         random = 100 * np.interp(np.log(cost), np.log(chance.index), chance)
-        says("docs/measurements.md", f"| `{method}` | {points.median():.2f} | {points.mean():.2f} | {points.max():.1f} | {cost:.1f} | {random:.1f} | {rows.tau.median():.2f} |")
+        says("docs/measurements.md", f"| `{method}` | {points.median():.2f} | {points.mean():.2f} | {points.max():.1f} | {in_band:.2f} | {cost:.1f} | {random:.1f} | {rows.tau.median():.2f} | {chosen:.2f} |")
+
+
+def test_searches_on_the_digits_in_words():
+    truth, _, found = searched("digits")
     says("README.md", f"{100 * found.regret[found.method == 'two_path'].median():.2f} points of accuracy")
     says("docs/measurements.md", f"all {len(truth)} distinct networks", f"{len(found)} searches there", f"{found.tied.sum()} of the {len(found)}",
          f"deviation is {100 * ground_truth.seed_sd(truth):.2f} points", f"{(truth['mean'].max() - truth['mean'] <= 2 * ground_truth.seed_sd(truth)).sum()} of the {len(truth)} networks")
+
+
+def test_searches_on_cifar10_in_words():
+    truth, runs, found = searched("cifar10")
+    noise, medians = 200 * ground_truth.seed_sd(truth), found.groupby("method")[["regret", "in_band", "cost", "better"]].median()
+    own = 100 * medians.loc["two_path"]
+    says("README.md", f"CIFAR-10: {own.regret:.2f} of all networks, {own.in_band:.2f} among those of equal cost; seed noise (2 sd) is {noise:.2f}")
+    says("docs/measurements.md", f"{len(found)} searches there", f"of the best ({noise:.2f} points)", f"1/50 of the table's cost ({len(runs) / 50:.1f} trainings)", f"{found.tied.sum()} of the {len(found)} searches end in that tie")
+    for rule in ("two_path", "trapezoid"):
+        assert 100 * medians.in_band[rule] <= noise and medians.better[rule] <= 0.01 and medians.cost[rule] <= len(runs) / 50
+    assert (100 * medians.regret > noise).all()
+    settings = pd.read_csv(DATA / "results" / "search_settings_cifar10.csv", comment="#", dtype={"network": str})
+    tried = ground_truth.judge(truth, settings).groupby([settings.method, settings.changed])
+    uniform = tried.get_group(("one_shot", "epochs=28 warmup_epochs=0"))
+    says("docs/measurements.md", f"has a median regret of {100 * uniform.regret.median():.2f} points for {uniform.cost.median():.1f} trainings (n = {len(uniform)})")
 
 
 def test_the_benchmark_in_words():

@@ -4,9 +4,11 @@ import json
 from contextlib import closing
 from itertools import product
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+import search_settings
 from truth_runs import MINI
 
 from proxyless_lite import ground_truth, notebook, plots
@@ -16,6 +18,14 @@ from proxyless_lite.ground_truth.criteria import spreads
 from proxyless_lite.ground_truth.table import Writer
 
 STORED = notebook.DATA / "results" / "searches_digits.csv"
+
+
+def says(*phrases):
+    """Each phrase stands in notebook 10, whatever the line breaks."""
+    cells = nbformat.read(next(notebook.DATA.parent.glob("notebooks/10_*.ipynb")), 4).cells
+    content = " ".join(" ".join(cell.source for cell in cells if cell.cell_type == "markdown").split())
+    missing = [phrase for phrase in phrases if phrase not in content]
+    assert not missing, missing
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +115,49 @@ def test_what_the_text_says_of_cifar10():
     for band in spreads(truth).itertuples():
         assert (f"| {band.from_macs:,} – {band.to_macs:,} | {band.networks} | {100 * band.spread:.1f} | {band.spread / sd:.1f} | "
                 f"`{band.best_network}`, {100 * band.best:.2f} % |") in readme
+
+
+def test_what_the_text_says_of_the_searches_on_cifar10():
+    truth, runs = ground_truth.load("cifar10"), ground_truth.read(ground_truth.FOLDER / "cifar10.csv")[1]
+    about, found = ground_truth.read_searches(notebook.DATA / "results" / "searches_cifar10.csv")
+    today = ground_truth.BY_NAME["cifar10"].describe() | {"search": searches.CONFIG["cifar10"]}
+    assert about["setting"] == today and about["digest"] == truth.attrs["digest"]
+    noise, judged = 100 * ground_truth.seed_sd(truth), ground_truth.judge(truth, found)
+    points = judged.assign(**{name: 100 * judged[name] for name in ("regret", "in_band", "by_shared")})
+    of, n = points.groupby("method"), found.method.value_counts()
+    median, worst, kept = of[["regret", "in_band", "by_shared", "cost", "better"]].median(), of.regret.max(), found.network.str.count("[^0]").groupby(found.method)
+    random = ground_truth.random_search(truth, runs, [1, 2, 3, 4, 5, 6, 8, 10, 15, 20])["mean"]
+    expects = lambda method: 100 * np.interp(np.log(median.cost[method]), np.log(random.index), random)
+    says(f"{median.in_band['two_path']:.2f} points below the best of its cost band, {median.in_band['two_path'] / noise:.1f} sd between seeds",
+         f"*trapezoid*: {median.in_band['trapezoid']:.2f} points", f"about {median.cost['trapezoid']:.0f} trainings",
+         f"{median.regret['two_path']:.2f} points below the best, {median.regret['two_path'] / noise:.1f} sd",
+         f"{judged.tied[judged.method == 'two_path'].sum()} of its {n['two_path']} searches end in the tie",
+         f"Its mean, {of.regret.mean()['two_path']:.1f}, is no better than the {expects('two_path'):.1f} that random search",
+         f"has a median of {median.regret['reinforce']:.2f} and costs three times as much; random search expects {expects('reinforce'):.1f}",
+         f"has a mean of {of.regret.mean()['trapezoid']:.1f}, the highest of the rules that sample paths",
+         f"{(kept.get_group('softmax') <= 2).sum()} of {n['softmax']} searches end with at most two blocks, {(kept.get_group('softmax') <= 1).sum()} with one or none",
+         f"({kept.mean()['trapezoid']:.1f} against {kept.mean()['two_path']:.1f} of 4 are kept)")
+    assert median.better["two_path"] == 0 and 80 < len(runs) / median.cost["trapezoid"] < 140 and 2.5 < median.cost["reinforce"] / median.cost["two_path"] < 3.5
+    below = [method for method in ground_truth.METHODS if of.regret.mean()[method] < expects(method)]
+    assert below == ["one_shot"] and median.regret.drop("softmax").between(1.8, 3.4).all() and of.regret.mean().drop("softmax").idxmax() == "trapezoid"
+    assert (n == 20).all() and median.regret.idxmax() == median.cost.idxmax() == worst.idxmax() == "softmax"
+    five = truth.assign(blocks=truth.index.str.count("[^0]")).sort_values("mean").groupby("blocks").tail(5)
+    shared = pd.DataFrame([map(int, row.split()) for row in found.shared], found.method, sorted(truth.index)) / 10
+    gain = lambda accuracy: accuracy[five.index[five.blocks == 4]].mean() - accuracy[five.index[five.blocks == 2]].mean()
+    says(f"Four blocks are truly {100 * gain(truth['mean']):.1f} points better than two", f"of *two_path* searches they are {gain(shared.loc['two_path'].mean()):.1f} points better",
+         f"with those of one-shot training {gain(shared.loc['one_shot'].mean()):.1f}:")
+
+
+def test_what_the_text_says_of_other_settings():
+    truth, rows = ground_truth.load("cifar10"), search_settings.read(search_settings.PATH)[1]
+    tried = ground_truth.judge(truth, rows).assign(changed=rows.changed).groupby(["method", "changed"])
+    stored, long, uniform, late = (tried.get_group(key) for key in (
+        ("two_path", "nothing"), ("two_path", "epochs=12 warmup_epochs=12 alpha_every=4"), ("one_shot", "epochs=28 warmup_epochs=0"), ("two_path", "warmup_epochs=20 lr=0.02")))
+    ends = lambda group: (100 * group.regret.min(), 100 * group.regret.max())
+    says(f"τ rises from {stored.tau.median():.2f} to {long.tau.median():.2f}", "end between {:.1f} and {:.1f} points below the best".format(*ends(long)),
+         f"with the stored settings lost {100 * stored.regret.max():.1f}", f"It costs {long.cost.median():.1f} trainings", "end {:.1f} to {:.1f} points below the best".format(*ends(uniform)),
+         f"for {uniform.cost.median():.1f} trainings", f"did not help: median {100 * late.regret.median():.1f}")
+    assert {len(group) for _, group in tried if len(group) > 1} <= {2, 3, 4} and (len(long), len(uniform), len(stored)) == (3, 3, 4)
 
 
 def test_what_the_text_says_of_the_estimators():
