@@ -141,11 +141,7 @@ def build(path, workers, command, *bench):
     here = Bench(*bench)
     with closing(runtime.Rows(path, {"command": command, **here.about()}, COLUMNS, read)) as table:
         runs = len(CONFIGURATIONS) * here.setting.seeds * (2 + here.experiment.random_networks)
-        progress = runtime.Progress(runs, len(table.rows), f"{runs} runs:")
-        for row in runtime.pool(partial(Bench, *bench), here.missing(table.rows), workers):
-            table.append(*row)
-            progress.step()
-        progress.close()
+        table.fill(partial(Bench, *bench), here.missing(table.rows), workers, len(table.rows), runs, f"{runs} runs:")
 
 
 def parser():

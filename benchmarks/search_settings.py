@@ -3,7 +3,7 @@
     python benchmarks/search_settings.py              # an hour on two cores, resumes
     python benchmarks/search_settings.py --summary
 
-The table also holds trials of several changes at once, with seeds 0 to 3, after which the settings of searches.CONFIG were chosen.
+The table also holds earlier trials with seeds 0 to 3, among which the settings of searches.CONFIG were chosen.
 The searches with nothing changed are also in data/results/searches_cifar10.csv, with twenty seeds.
 """
 
@@ -65,20 +65,13 @@ def build(path, seeds, workers, command):
     with closing(runtime.Rows(path, about, COLUMNS, read)) as table:
         done = set(zip(table.rows["method"], table.rows["changed"], table.rows["seed"]))
         missing = [(*variant, seed) for seed, variant in product(range(seeds), VARIANTS) if (variant[0], told(variant[1]), seed) not in done]
-        progress = runtime.Progress(len(missing), 0, "searches,")
-        for row in runtime.pool(partial(start, SETTING), missing, workers):
-            table.append(*row)
-            progress.step()
-        progress.close()
+        total = seeds * len(VARIANTS)
+        table.fill(partial(start, SETTING), missing, workers, total - len(missing), total, "searches,")
 
 
 def summary(path):
-    """One line a variant, a DataFrame; regrets in points, medians. See ground_truth.judge."""
-    _, rows = read(path)
-    judged = ground_truth.judge(ground_truth.load(SETTING.name), rows).assign(changed=rows.changed)
-    points = judged.assign(**{name: 100 * judged[name] for name in ("regret", "in_band", "by_shared")})
-    lines = points.groupby(["method", "changed"]).agg(n=("seed", "size"), cost=("cost", "median"), regret=("regret", "median"), worst=("regret", "max"),
-                                                      in_band=("in_band", "median"), by_shared=("by_shared", "median"), tau=("tau", "median"))
+    """ground_truth.summary, a line a variant; then those of the earlier trials."""
+    lines = ground_truth.summary(ground_truth.judge(ground_truth.load(SETTING.name), read(path)[1]), ["method", "changed"])
     first = [variant for variant in ((method, told(changes)) for method, changes in VARIANTS) if variant in lines.index]
     return lines.loc[[*first, *lines.index.difference(first)]]
 
@@ -95,7 +88,8 @@ def parser():
 def main(arguments=None):
     args = parser().parse_args(arguments)
     if not args.summary:
-        build(args.table, args.seeds, args.workers, shlex.join(["python", "benchmarks/search_settings.py", *(sys.argv[1:] if arguments is None else arguments)]))
+        command = shlex.join(["python", "benchmarks/search_settings.py", *(sys.argv[1:] if arguments is None else arguments)])
+        build(args.table, args.seeds, args.workers, command)
     print(summary(args.table).round(2).to_string())
 
 

@@ -19,7 +19,7 @@ import proxyless_lite as pl
 from proxyless_lite import ground_truth
 from proxyless_lite.ground_truth import BY_NAME, build, canonical, load, network, rank, verify
 from proxyless_lite.ground_truth.__main__ import main
-from proxyless_lite.ground_truth.builder import order, train_one, trained
+from proxyless_lite.ground_truth.builder import order, train_one
 from proxyless_lite.ground_truth.settings import code
 from proxyless_lite.ground_truth.table import COLUMNS, Writer, read, seed_sd
 from proxyless_lite.ground_truth.criteria import spreads
@@ -138,13 +138,13 @@ def test_workers_end_when_the_builder_is_killed_alone(tmp_path):
 
 def test_a_worker_that_dies_is_named(tmp_path):
     diverges = replace(MINI, recipe=replace(MINI.recipe, lr=1e30))
-    with pytest.raises(ChildProcessError, match="worker that trained .* died"):
-        list(trained(diverges, order(diverges)[:1], workers=1))
+    with pytest.raises(ChildProcessError, match="worker that did .* died"):
+        build(diverges, tmp_path / "t.csv", workers=1)
 
 
-def test_no_workers_are_refused():
+def test_no_workers_are_refused(tmp_path):
     with pytest.raises(ValueError, match="workers=0: at least 1"):
-        list(trained(MINI, order(MINI), workers=0))
+        build(MINI, tmp_path / "t.csv", workers=0)
 
 
 def test_runs_come_network_by_network_in_random_order():

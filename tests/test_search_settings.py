@@ -7,6 +7,7 @@ from truth_runs import MINI
 
 from proxyless_lite import ground_truth, presets
 from proxyless_lite.ground_truth import searches
+from proxyless_lite.runtime import rows as rows_module
 
 QUICK = dict(epochs=1, warmup_epochs=0, alpha_every=1, alpha_lr=0.05, batch_size=50)
 FAR = dict(alpha_lr=3.0, epochs=4)
@@ -30,7 +31,7 @@ def test_rows_say_what_was_changed_and_hold_what_that_search_gives(mini):
 
 def test_the_table_is_filled_seed_by_seed_and_gone_on_with(mini, tmp_path, monkeypatch):
     monkeypatch.setattr(search_settings, "start", lambda setting: None)
-    monkeypatch.setattr(search_settings.runtime, "pool", lambda start, tasks, workers: (
+    monkeypatch.setattr(rows_module, "pool", lambda start, tasks, workers: (
         asked.append((method, seed)) or (method, search_settings.told(changes), seed, "12", 1.0, "1 2") for method, changes, seed in tasks))
     for seeds, expected in ((1, [("two_path", 0), ("exact", 0)]), (3, [("two_path", 1), ("exact", 1), ("two_path", 2), ("exact", 2)]), (3, [])):
         asked = []
@@ -41,7 +42,7 @@ def test_the_table_is_filled_seed_by_seed_and_gone_on_with(mini, tmp_path, monke
     assert set(rows.network) == {"12"}
 
 
-def test_the_command_runs_real_searches(mini, tmp_path, monkeypatch):
+def test_real_searches_are_run_in_a_worker(mini, tmp_path, monkeypatch):
     monkeypatch.setattr(search_settings, "VARIANTS", [("one_shot", dict(epochs=2))])
     search_settings.build(tmp_path / "rows.csv", 1, 1, "a command")
     _, rows = search_settings.read(tmp_path / "rows.csv")
@@ -59,9 +60,14 @@ def test_every_variant_is_a_search_of_its_own():
 def test_the_summary_by_hand():
     truth, (_, rows) = ground_truth.load("cifar10"), search_settings.read(search_settings.PATH)
     table = search_settings.summary(search_settings.PATH)
-    assert table.n.sum() == len(rows) and table.index[0] == ("two_path", "nothing")
+    assert table.searches.sum() == len(rows) and table.index[0] == ("two_path", "nothing")
     own = rows[(rows.method == "one_shot") & (rows.changed == "epochs=28 warmup_epochs=0")]
     line = table.loc["one_shot", "epochs=28 warmup_epochs=0"]
     regrets = 100 * (truth["mean"].max() - truth["mean"][own.network]).to_numpy()
-    assert (line.n, line.regret, line.worst) == (len(own), pytest.approx(pd.Series(regrets).median()), pytest.approx(regrets.max()))
-    assert line.cost == pytest.approx(own.seconds.median() / truth.seconds.mean()) and line.by_shared == pytest.approx(line.regret)
+    assert (line.searches, line["median"], line.worst) == (len(own), pytest.approx(pd.Series(regrets).median()), pytest.approx(regrets.max()))
+    assert line.cost == pytest.approx(own.seconds.median() / truth.seconds.mean()) and line.by_shared == pytest.approx(line["median"])
+
+
+def test_the_command_prints_the_summary(capsys):
+    search_settings.main(["--summary"])
+    assert capsys.readouterr().out.rstrip("\n") == search_settings.summary(search_settings.PATH).round(2).to_string()

@@ -7,7 +7,6 @@ from contextlib import closing, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from functools import partial
 
-from .. import runtime
 from ..training import train
 from .settings import network
 from .table import Writer
@@ -23,11 +22,7 @@ def build(setting, path, workers=2):
     with closing(Writer(path, setting)) as table:
         missing = [run for run in order(setting) if run not in table.done]
         done = len(table.done)
-        progress = runtime.Progress(len(missing) + done, done, f"{setting.name}: {len(missing)} runs to do,")
-        for row in trained(setting, missing, workers):
-            table.append(*row)
-            progress.step()
-        progress.close()
+        table.fill(partial(trainer, setting), missing, workers, done, done + len(missing), f"{setting.name}: {len(missing)} runs to do,")
 
 
 def order(setting):
@@ -35,11 +30,6 @@ def order(setting):
     codes = sorted(setting.networks())
     random.Random(0).shuffle(codes)
     return [(code, seed) for code in codes for seed in range(setting.seeds)]
-
-
-def trained(setting, runs, workers):
-    """Yields a row for each of `runs`, as they are finished by `workers` processes."""
-    return runtime.pool(partial(trainer, setting), runs, workers)
 
 
 def trainer(setting):

@@ -21,7 +21,7 @@ COLUMNS = ["method", "seed", "network", "seconds", "shared"]
 
 CONFIG = {  # one α step a weight step, and the whole search for the price of a few trainings
     "digits": dict(epochs=12, warmup_epochs=4, alpha_every=1, alpha_lr=0.05),
-    "cifar10": dict(epochs=4, warmup_epochs=4, alpha_every=1, alpha_lr=0.06, alpha_batch_size=256),
+    "cifar10": dict(epochs=4, warmup_epochs=4, alpha_every=1, alpha_lr=0.06, alpha_batch_size=256),  # chosen among trials, see data/results
 }
 METHODS = (*rules.BY_NAME, "softmax", "one_shot")  # the last two are rivals: DARTS, and uniform sampling
 REINFORCE = 0.01 / 0.006  # §4.1: the learning rate of α for REINFORCE, over that for the gradient rule
@@ -59,11 +59,8 @@ def sweep(setting, methods, seeds, path, workers=2):
     with closing(runtime.Rows(path, about, COLUMNS, read_searches)) as table:
         done = set(zip(table.rows["method"], table.rows["seed"]))
         missing = [run for run in product(methods, range(seeds)) if run not in done]
-        progress = runtime.Progress(len(methods) * seeds, len(methods) * seeds - len(missing), f"{setting.name}: searches,")
-        for row in runtime.pool(partial(searcher, setting), sorted(missing, key=lambda run: run[1]), workers):
-            table.append(*row)
-            progress.step()
-        progress.close()
+        total = len(methods) * seeds
+        table.fill(partial(searcher, setting), sorted(missing, key=lambda run: run[1]), workers, total - len(missing), total, f"{setting.name}: searches,")
 
 
 def searcher(setting):
@@ -88,7 +85,7 @@ def read_searches(path):
 
 
 def judge(table, searches):
-    """What the table of ground truth says of each search, a DataFrame with method and seed.
+    """What the table of ground truth says of each search: a DataFrame with its method, seed, network and further columns.
 
     `cost` of the search in trainings of an average network; `regret` and whether it is `tied`, within 2 sd between seeds,
     both against the best of all networks; `in_band`, `tied_in_band`: the same among networks within 5 % of its MACs, and
@@ -97,16 +94,28 @@ def judge(table, searches):
     lacks are left out.
     """
     setting, sd, best = setting_of(table.attrs), seed_sd(table), table["mean"].max()
-    codes, rows = sorted(setting.networks()), []
-    for run in searches[searches.network.isin(table.index)].itertuples():
+    codes, known, rows = sorted(setting.networks()), searches[searches.network.isin(table.index)], []
+    for run in known.itertuples():
         own = table.loc[run.network]
         band = alike(table, own.macs)["mean"]
         shared = pd.Series([int(value) for value in run.shared.split()], codes)[table.index]
-        rows.append({"method": run.method, "seed": run.seed, "network": run.network, "cost": run.seconds / table.seconds.mean(),
+        rows.append({"cost": run.seconds / table.seconds.mean(),
                      "regret": best - own["mean"], "tied": best - own["mean"] <= 2 * sd, "in_band": band.max() - own["mean"],
                      "tied_in_band": band.max() - own["mean"] <= 2 * sd, "better": (band > own["mean"] + 2 * sd).mean(),
                      "tau": kendalltau(shared, table["mean"]).statistic, "by_shared": best - table["mean"][shared.idxmax()]})
-    return pd.DataFrame(rows)
+    return known.drop(columns=["seconds", "shared"]).join(pd.DataFrame(rows, known.index))
+
+
+def summary(judged, by="method"):
+    """A row a method, or what `by` names, of what `judge` gives, as a DataFrame.
+
+    How many `searches`; the median `cost`; of regret in points of accuracy `median`, `mean`, `worst`, and the medians of
+    `in_band` and `by_shared`; the share that is `tied`; how many networks were `found`; the median `tau`.
+    """
+    rows = judged.groupby(by, sort=False).agg(
+        searches=("seed", "size"), cost=("cost", "median"), median=("regret", "median"), mean=("regret", "mean"), worst=("regret", "max"),
+        tied=("tied", "mean"), in_band=("in_band", "median"), found=("network", "nunique"), tau=("tau", "median"), by_shared=("by_shared", "median"))
+    return rows.assign(**{column: 100 * rows[column] for column in ("median", "mean", "worst", "in_band", "by_shared")})
 
 
 def random_search(table, rows, counts):

@@ -28,7 +28,7 @@ def pool(start, tasks, workers):
             try:
                 row = pipe.recv()
             except EOFError:
-                raise ChildProcessError(f"the worker that trained {busy[pipe]} died; the same command goes on") from None
+                raise ChildProcessError(f"the worker that did {busy[pipe]} died; the same command goes on") from None
             if row is not None:
                 yield row
                 continue

@@ -9,6 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from .files import check_same
+from .pool import pool
+from .progress import Progress
 
 
 class Rows:
@@ -39,6 +41,14 @@ class Rows:
         """Add a row, whole or not at all."""
         self.file.write((",".join(map(str, cells)) + "\n").encode())
         os.fsync(self.file)
+
+    def fill(self, start, tasks, workers, done, total, label):
+        """Append the rows of all `tasks`, as runtime.pool gives them, with progress: `done` of `total` rows are there already."""
+        progress = Progress(total, done, label)
+        for row in pool(start, tasks, workers):
+            self.append(*row)
+            progress.step()
+        progress.close()
 
     def close(self):
         self.file.close()
