@@ -64,7 +64,7 @@ class Training(Loop):
     def run(self):
         self.loop()
         self.model.eval()
-        top1, top5 = accuracies(self.model, self.data, self.data.test, engine=self.engine)
+        top1, top5 = self.or_say_what_fits(accuracies, self.model, self.data, self.data.test, self.evaluation_batch(), self.engine)
         return Report(top1, self.history(), self.seconds, self.model, top5)
 
     def check_classes(self):
@@ -86,7 +86,8 @@ class Training(Loop):
             generator = runtime.generator(self.engine.device, self.config.seed, CUTOUT, self.done, self.engine.rank)
             images = cutout(images, self.config.cutout, generator)
         total = self.epochs * self.per_epoch
-        self.optimizer.param_groups[0]["lr"] = cosine(self.config.lr, self.done, total)
+        for group in self.optimizer.param_groups:
+            group["lr"] = cosine(self.config.lr, self.done, total)
         for drop in self.drops:  # scheduled DropPath (Zoph et al., 2018): from 0 up to its value
             drop.p = self.config.drop_path * self.done / total
         self.descend(images, labels)

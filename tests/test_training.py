@@ -6,6 +6,7 @@ from torch import nn
 from torchvision.ops import StochasticDepth
 
 import proxyless_lite as pl
+from proxyless_lite.loop import cosine
 from proxyless_lite.training import Training, cutout
 
 FEW = dict(epochs=3, batch_size=128, lr=0.05, cutout=2, drop_path=0.1)
@@ -53,6 +54,15 @@ def test_droppath_is_scheduled_and_off_in_evaluation(architecture):
     assert torch.equal(report.model(images), report.model(images))
 
 
+def test_weights_and_norms_follow_the_same_cosine(architecture):
+    config = pl.presets.TrainConfig(**FEW, decay_norms=False)
+    training = Training(architecture.build(), pl.data.load("digits"), config, None, "cpu", "x", "train")
+    seen, step = [], training.step
+    training.step = lambda *where: (step(*where), seen.append([group["lr"] for group in training.optimizer.param_groups]))
+    training.run()
+    assert seen == [[cosine(0.05, i, len(seen))] * 2 for i in range(len(seen))] and seen[-1][1] < 0.001 < seen[0][1]
+
+
 def test_cutout_blanks_a_square_of_the_right_size():
     images = torch.ones(2000, 1, 16, 16)
     blank = (cutout(images, 4, torch.Generator().manual_seed(0)) == 0).sum((1, 2, 3))
@@ -63,7 +73,6 @@ def test_cutout_blanks_a_square_of_the_right_size():
 
 
 def test_cosine_goes_from_lr_to_zero():
-    from proxyless_lite.loop import cosine
     parameter = nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], lr=0.1)
     theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 20)
