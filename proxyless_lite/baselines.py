@@ -10,9 +10,12 @@ def random_of_equal_cost(architecture, count, tolerance=0.05, seed=0, costs=None
     """`count` different random networks of the same space, each within `tolerance` of the architecture's cost.
 
     `costs` is an objective.Costs, MACs by default. Each network starts uniformly random; then random edges are redrawn,
-    keeping only draws that bring the cost nearer. Raises ValueError when the space has too few such networks.
+    keeping only draws that bring the cost nearer. Raises ValueError when the space has too few such networks, for a count
+    below 1, and for an architecture of a module of your own.
     """
-    space, draw = architecture.space, random.Random(seed)
+    if count < 1:
+        raise ValueError(f"random_of_equal_cost(count={count}): ask for at least 1 network")
+    space, draw = architecture._space("compare"), random.Random(seed)
     costs = costs or objective.costs(space, "macs")
     edges = space.edges()
     price = [dict(zip(edge.candidates, row)) for edge, row in zip(edges, costs.matrix.tolist())]
@@ -34,7 +37,7 @@ def random_of_equal_cost(architecture, count, tolerance=0.05, seed=0, costs=None
             found[tuple(choices)] = Architecture(space, tuple(choices))
         if len(found) == count:
             return list(found.values())
-    raise ValueError(f"found {len(found)} of {count} random networks within {tolerance:.0%} of {target:,.6g} {costs.unit} in {space}; "
+    raise ValueError(f"found {len(found)} of {count} random networks within {100 * tolerance:g}% of {target:,.6g} {costs.unit} in {space}; "
                      f"ask for fewer or allow more")
 
 

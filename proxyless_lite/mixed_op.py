@@ -5,6 +5,7 @@ from functools import partial
 
 import torch
 from torch import nn
+from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.utils.checkpoint import checkpoint
 
 
@@ -101,6 +102,8 @@ class Probe:
         self.grad = {}
 
     def __call__(self, op, x):
+        if not torch.is_grad_enabled():                # no backward will come: nothing to probe
+            return op.candidates[self.active](x)
         y = untouched(op, self.active, x)
         return _Probe.apply(y, x, op.alpha, op, self)  # α only makes sure that backward comes by
 
@@ -201,10 +204,15 @@ def normalisations(module):
 def frozen_statistics(layers):
     """Within it these layers still normalise by the batch in training mode, but do not update their running statistics."""
     tracking = [layer for layer in layers if layer.training and layer.track_running_stats]
+    kept = [(layer, dict(layer._buffers)) for layer in tracking if isinstance(layer, _InstanceNorm)]
     for layer in tracking:
         layer.track_running_stats = False
+    for layer, buffers in kept:  # an instance norm updates what it has, whatever track_running_stats says
+        layer._buffers.update(dict.fromkeys(buffers))
     try:
         yield
     finally:
         for layer in tracking:
             layer.track_running_stats = True
+        for layer, buffers in kept:
+            layer._buffers.update(buffers)

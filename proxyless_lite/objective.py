@@ -55,28 +55,31 @@ class Costs:
     def most_probable(self, p, target, tolerance=0.05, bins=20_000):
         """The most probable network under p (E, N) whose cost is within `tolerance` of `target`: the index of its path on every edge.
 
-        A knapsack: maximise Σ log p of one path an edge, subject to |cost − target| ≤ tolerance · target. Solved exactly by
-        dynamic programming over costs in steps of target / bins; the limits are drawn in by what rounding may amount to
-        (under half a step an edge), so the network's true cost keeps them. Raises ValueError where no network does.
+        A knapsack: maximise Σ log p of one path an edge, subject to |cost − target| ≤ tolerance · target. By dynamic
+        programming over costs in steps of target / bins: of networks that share a step only the most probable is followed.
+        Its true cost goes along, and what is returned keeps the limits by that. Raises ValueError where none is found.
         """
         step = target / bins
         cost = (self.matrix / step).round()                                       # (E, N), in steps
         off = (self.matrix / step - cost).abs().amax(1).sum().item()              # rounding of a whole network, at most
-        low = max(0, math.ceil((1 - tolerance) * bins - self.fixed / step + off))
-        high = math.floor((1 + tolerance) * bins - self.fixed / step - off)
-        best, taken = torch.full((max(high, 0) + 1,), -math.inf, dtype=torch.float64), []
-        best[0] = 0                                                               # best[c]: log p of the best paths so far that cost c
-        for log_p, spent in zip(p.double().cpu().log(), cost.long().tolist()):
-            options = torch.full((len(log_p), len(best)), -math.inf, dtype=torch.float64)
-            for j, c in enumerate(spent):
-                options[j, c:] = best[:max(len(best) - c, 0)] + log_p[j]
+        size = max(0, math.floor((1 + tolerance) * bins - self.fixed / step + off)) + 1
+        best, true, taken = torch.full((size,), -math.inf, dtype=torch.float64), torch.zeros(size, dtype=torch.float64), []
+        best[0] = 0                                                               # best[c]: log p of the best paths so far in step c,
+        for log_p, spent, row in zip(p.double().cpu().log(), cost.long().tolist(), self.matrix.tolist()):  # true[c]: what they cost
+            options, trues = torch.full((2, len(row), size), -math.inf, dtype=torch.float64)
+            for j, (c, exact) in enumerate(zip(spent, row)):
+                options[j, c:] = best[:max(size - c, 0)] + log_p[j]
+                trues[j, c:] = true[:max(size - c, 0)] + exact
             best, choice = options.max(0)
+            true = trues.gather(0, choice[None])[0]
             taken.append(choice)
-        if high < low or best[low:].max() == -math.inf:
+        near = (self.fixed + true - target).abs() <= (tolerance + 1e-9) * target  # 1e-9: sums are rounded, tolerance may be 0
+        best = best.where(near, -math.inf)
+        if best.max() == -math.inf:
             least, most = self.extremes()
-            raise ValueError(f"no network of {self.space} costs {target:.6g} {self.unit} within {tolerance:.0%}; "
+            raise ValueError(f"no network of {self.space} found that costs {target:.6g} {self.unit} within {100 * tolerance:g}%; "
                              f"they cost from {least:.6g} to {most:.6g}")
-        at, paths = low + best[low:].argmax().item(), []
+        at, paths = best.argmax().item(), []
         for choice, spent in zip(reversed(taken), reversed(cost.long().tolist())):
             paths.append(choice[at].item())
             at -= spent[paths[-1]]
@@ -121,15 +124,21 @@ class LatencyPenalty:
 
     `over` says under TwoPath which paths E is taken over: "pair", the two sampled ones with their probabilities reset, as
     §3.2.1 does with everything, or "all", every path by its full p as Eq. 5 is written. Other rules always use all.
-    Raises ValueError for an unknown form, a target missing or not above 0, and for logarithms that are not above 0.
+    "linear" needs no target. Raises ValueError for an unknown form, a target missing or not above 0, and for logarithms that
+    are not above 0.
     """
 
-    FORMS = ("linear", "add#linear", "abs#linear", "mul#log")
+    FORMS = {  # (penalty, CE, E) -> loss
+        "linear": lambda self, ce, e: ce + self.weight * e,
+        "add#linear": lambda self, ce, e: ce + self.weight * (e - self.target) / self.target,
+        "abs#linear": lambda self, ce, e: ce + self.weight * (e - self.target).abs() / self.target,
+        "mul#log": lambda self, ce, e: self.scale * ce * (e.log() / math.log(self.target)) ** self.weight,
+    }
 
     def __init__(self, costs, weight, target=None, form="linear", over="pair", scale=0.2):
         if form not in self.FORMS or over not in ("pair", "all"):
             raise ValueError(f"LatencyPenalty(form={form!r}, over={over!r}): form is one of {', '.join(self.FORMS)}, over is pair or all")
-        if form != "linear":
+        if form != "linear" or target is not None:
             check_target(self, target)
         if not (math.isfinite(weight) and weight >= 0):
             raise ValueError(f"LatencyPenalty(weight={weight}): must be a finite number, not negative")
@@ -141,13 +150,7 @@ class LatencyPenalty:
 
     def loss(self, ce, expected):
         """The loss from CE and E, both scalar tensors."""
-        if self.form == "linear":
-            return ce + self.weight * expected
-        if self.form == "add#linear":
-            return ce + self.weight * (expected - self.target) / self.target
-        if self.form == "abs#linear":
-            return ce + self.weight * (expected - self.target).abs() / self.target
-        return self.scale * ce * (expected.log() / math.log(self.target)) ** self.weight
+        return self.FORMS[self.form](self, ce, expected)
 
     def verdict(self, net, tolerance=0.1):
         """One line: does the network that `net.derive()` gives now cost the target, within `tolerance`, and if not, why not."""

@@ -9,6 +9,20 @@ from .frozen import BatchNorm2d, Conv2d
 TREE = ("DW 3x3", "DW 5x5", "DW 7x7", "DW 3x3 d2", "avg 3x3", "max 3x3", "identity")  # Appendix A
 MBCONV = ("MB3 3x3", "MB3 5x5", "MB3 7x7", "MB6 3x3", "MB6 5x5", "MB6 7x7")  # §4.2
 
+ODD = r"(\d*[13579])"
+ANY_SHAPE = {  # name -> (in channels, out channels, stride, what the name says) -> operation
+    rf"MB([1-9]\d*) {ODD}x\2": lambda i, o, stride, expansion, k: mbconv(i, o, int(k), stride, int(expansion)),
+    rf"conv {ODD}x\1": lambda i, o, stride, k: nn.Sequential(Conv2d(i, o, int(k), stride=stride), batch_norm(o), nn.ReLU6()),
+    "linear": lambda i, o, _: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.0), nn.Linear(i, o)),
+}
+SAME_SHAPE = {  # name -> (channels, what the name says) -> operation
+    rf"DW {ODD}x\1(?: d([1-9]))?": lambda c, k, d: depthwise_separable(c, int(k), dilation=int(d or 1)),
+    rf"avg {ODD}x\1": lambda c, k: nn.AvgPool2d(int(k), stride=1, padding=int(k) // 2, count_include_pad=False),
+    rf"max {ODD}x\1": lambda c, k: nn.MaxPool2d(int(k), stride=1, padding=int(k) // 2),
+    "identity": lambda c: nn.Identity(),
+    "Zero": lambda c: Zero(),
+}
+
 
 def build(name, in_channels, out_channels, stride=1):
     """The operation called `name`, from (B, in_channels, H, W) to (B, out_channels, ⌈H/stride⌉, ⌈W/stride⌉).
@@ -20,28 +34,15 @@ def build(name, in_channels, out_channels, stride=1):
 
     Raises ValueError for another name, and for an operation that cannot change the shape when it should.
     """
-    odd = r"(\d*[13579])"
-    if match := re.fullmatch(rf"MB([1-9]\d*) {odd}x\2", name):
-        expansion, kernel = map(int, match.groups())
-        return mbconv(in_channels, out_channels, kernel, stride, expansion)
-    if match := re.fullmatch(rf"conv {odd}x\1", name):
-        return nn.Sequential(Conv2d(in_channels, out_channels, int(match[1]), stride=stride), batch_norm(out_channels), nn.ReLU6())
-    if name == "linear":
-        return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.0), nn.Linear(in_channels, out_channels))
-    if stride != 1 or in_channels != out_channels:
-        raise ValueError(f"operation {name!r} keeps the shape, but {in_channels}→{out_channels} stride {stride} "
-                         f"was asked for; only MB… and conv … operations change it")
-    if match := re.fullmatch(rf"DW {odd}x\1(?: d([1-9]))?", name):
-        return depthwise_separable(in_channels, int(match[1]), dilation=int(match[2] or 1))
-    if match := re.fullmatch(rf"(avg|max) {odd}x\2", name):
-        kernel = int(match[2])
-        if match[1] == "max":
-            return nn.MaxPool2d(kernel, stride=1, padding=kernel // 2)
-        return nn.AvgPool2d(kernel, stride=1, padding=kernel // 2, count_include_pad=False)
-    if name == "identity":
-        return nn.Identity()
-    if name == "Zero":
-        return Zero()
+    for pattern, make in ANY_SHAPE.items():
+        if match := re.fullmatch(pattern, name):
+            return make(in_channels, out_channels, stride, *match.groups())
+    for pattern, make in SAME_SHAPE.items():
+        if match := re.fullmatch(pattern, name):
+            if stride != 1 or in_channels != out_channels:
+                raise ValueError(f"operation {name!r} keeps the shape, but {in_channels}→{out_channels} stride {stride} "
+                                 f"was asked for; only MB… and conv … operations change it")
+            return make(in_channels, *match.groups())
     raise ValueError(f"unknown operation {name!r}; allowed: {', '.join(TREE + MBCONV)}, Zero")
 
 

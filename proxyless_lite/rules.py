@@ -14,17 +14,19 @@ def eq4(gate_gradient, q):
     return q * (gate_gradient - (q * gate_gradient).sum(1, keepdim=True))
 
 
-def draw(p, count, generator=None):
+def draw(alpha, count, generator=None):
     """`count` different paths an edge, in the order drawn: the first ~ p, the second ~ p_j / (1 − p_i), … (E, count).
 
-    One batched draw on the CPU. Raises ValueError where an edge has fewer candidates.
+    p = softmax(alpha), and alpha (E, N) is −∞ where an edge has no such path. One batched draw on the CPU. An edge of fewer
+    candidates draws absent paths after its own, which `probe` leaves out. Raises ValueError if all edges have fewer.
     """
-    p = p.cpu()
-    available = (p > 0).sum(1)
-    p = torch.where(p > 0, p.clamp_min(1e-20), 0)  # a path given up must not make the draw fail
-    if available.min() < count:
-        raise ValueError(f"edge {available.argmin().item()} has {available.min().item()} candidate left to draw from, "
-                         f"but {count} are compared; give every edge at least {count}")
+    alpha = alpha.detach().cpu()
+    p, some = alpha.softmax(1), alpha > -torch.inf
+    few = some.sum(1) < count
+    if few.all():
+        raise ValueError(f"no edge has {count} candidates, but {count} are compared; give at least one edge so many")
+    some[few, :count] = True
+    p = torch.where(some, p.clamp_min(1e-20), 0)  # neither a path given up nor an absent one must make the draw fail
     return torch.multinomial(p, count, generator=generator)
 
 
@@ -78,9 +80,9 @@ class Rule:
 def probe(net, images, labels, active, others):
     """Forward and backward with Probes and frozen weights: ∂L/∂g (E, N), and the metrics, means over all ranks.
 
-    The batch may be cut into parts (see runtime.Engine): a Probe adds up what they give.
+    Absent paths among `others` are left out. The batch may be cut into parts (see runtime.Engine): a Probe adds up what they give.
     """
-    net.probe(active, others)
+    net.probe(active, [[j for j in js if j < len(op.names)] for js, op in zip(others, net.mixed_ops.values())])
     logits, loss = [], 0
     with net.frozen():
         for x, y in net.engine.parts(images, labels):
@@ -114,7 +116,7 @@ class TwoPath(Rule):
 
     def estimate(self, net, images, labels, generator=None, objective=None):
         p = net.probability_matrix()
-        pair = draw(p, 2, generator)                                      # (E, 2)
+        pair = draw(net.alpha_matrix(), 2, generator)                     # (E, 2)
         q = torch.zeros_like(p, device="cpu").scatter_(1, pair, p.cpu().gather(1, pair).clamp_min(1e-20))
         q /= q.sum(1, keepdim=True)                                       # p reset to the two paths
         active = torch.multinomial(q, 1, generator=generator)             # (E, 1)
@@ -140,7 +142,7 @@ class Exact(Rule):
 
     def estimate(self, net, images, labels, generator=None, objective=None):
         p = net.probability_matrix()
-        active = draw(p, 1, generator)[:, 0].tolist()
+        active = draw(net.alpha_matrix(), 1, generator)[:, 0].tolist()
         others = [[j for j in range(len(op.names)) if j != i] for i, op in zip(active, net.mixed_ops.values())]
         gate_gradient, metrics = probe(net, images, labels, active, others)
         p = p.to(gate_gradient)
@@ -156,7 +158,7 @@ class Trapezoid(Rule):
 
     def estimate(self, net, images, labels, generator=None, objective=None):
         p = net.probability_matrix()
-        pair = draw(p, 2, generator)                                      # (E, 2): active, partner
+        pair = draw(net.alpha_matrix(), 2, generator)                     # (E, 2): active, partner
         gate_gradient, metrics = probe(net, images, labels, pair[:, 0].tolist(), pair[:, 1:].tolist())
         p = p.to(gate_gradient)
         return with_cost(self.gradient(gate_gradient, p, pair.to(p.device)), metrics, objective, p)
@@ -174,8 +176,9 @@ class Reinforce(Rule):
     """Eq. (8): M networks sampled and judged on one validation batch, without any gradient of the loss.
 
     `samples` is M, `baseline` the decay of the moving baseline b, `reward(logits, labels)` a scalar tensor, accuracy by
-    default; a Reward multiplies it by a power of the network's cost, so it must not be negative then. b is the mean of earlier batches, so it does not depend on the samples it is subtracted from and the
-    estimate stays unbiased; in the first update, each sample gets the mean of the others instead.
+    default; a Reward multiplies it by a power of the network's cost, so it must not be negative then. b is the mean of
+    earlier batches, so it does not depend on the samples it is subtracted from and the estimate stays unbiased; in the first
+    update, each sample gets the mean of the others instead.
     """
 
     listens_to = Reward
@@ -211,6 +214,12 @@ class Reinforce(Rule):
         """
         score = F.one_hot(paths, p.shape[1]).to(p) - p                    # (M, E, N)
         return -(advantages[:, None, None] * score).mean(0)
+
+    def __repr__(self):
+        told = super().__repr__()
+        if self._reward is accuracy:
+            return told
+        return f"{told[:-1]}, reward={getattr(self._reward, '__qualname__', type(self._reward).__name__)})"
 
     def _baseline(self, rewards):
         mean = rewards.mean()

@@ -111,9 +111,15 @@ class SuperNet(nn.Module):
         return paths
 
     def activate(self, paths):
-        """Make path `paths[e]` the only one of edge e; an Architecture may be given instead of indices."""
+        """Make path `paths[e]` the only one of edge e; an Architecture may be given instead of indices.
+
+        Raises ValueError for another number of paths, and for an operation that is no candidate of its edge.
+        """
+        given = paths.choices if isinstance(paths, Architecture) else paths
+        if len(given) != len(self.mixed_ops):
+            raise ValueError(f"{len(given)} paths given, but the network has {len(self.mixed_ops)} edges; give one an edge")
         if isinstance(paths, Architecture):
-            paths = [op.names.index(choice) for op, choice in zip(self.mixed_ops.values(), paths.choices, strict=True)]
+            paths = [index_of(choice, op, edge) for choice, (edge, op) in zip(given, self.mixed_ops.items())]
         self.engine.same("the paths they train", tuple(paths))
         for op, i in zip(self.mixed_ops.values(), paths, strict=True):
             op.gate = Path(i)
@@ -172,7 +178,7 @@ class SuperNet(nn.Module):
         """The Architecture of the most probable path of every edge (§3.2.1: prune all others).
 
         With `aim`, an objective with a target: of all networks whose cost is within `tolerance` of the target, the most
-        probable one (see objective.Costs.most_probable). Raises ValueError where no network costs that.
+        probable one (see objective.Costs.most_probable). Raises ValueError where none is found that costs that.
         """
         paths = self.best_paths()
         if aim is not None and aim.target is not None:
@@ -205,6 +211,13 @@ class SuperNet(nn.Module):
             op.gate = _CheckShapes(name)
         with torch.no_grad():
             return tuple(probe(torch.empty(2, *input_shape, device="meta")).shape[1:])
+
+
+def index_of(choice, op, edge):
+    """The index of an operation among the candidates of an edge. Raises ValueError naming the edge if it is none of them."""
+    if choice not in op.names:
+        raise ValueError(f"edge {edge!r} has no candidate {choice!r}; allowed: {', '.join(op.names)}")
+    return op.names.index(choice)
 
 
 class _Part:

@@ -139,6 +139,12 @@ def test_a_name_is_a_label_only(tmp_path):
     assert named == some() and pl.Architecture.load(tmp_path / "a.json").name is None
 
 
+def test_equal_architectures_are_one_key():
+    again = pl.Architecture(chain(), ("MB6 5x5", "Zero"), "name")
+    seen = {some(): 1, again: 2, pl.Architecture(chain(), ("Zero", "Zero")): 3, pl.Architecture(chain(classes=5), ("MB6 5x5", "Zero")): 4}
+    assert list(seen.values()) == [2, 3, 4] and hash(some()) == hash(again)
+
+
 # -- files ------------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("architecture", [
@@ -169,12 +175,16 @@ def content(space=None, choices=("Zero", "Zero")):
     (content(space=dict(name="chain", edgse=2)), "edgse"),
     (content(space=dict(edges=2)), "name"),
     (content(space=dict(name="tree", input_size=30)), "input size 30"),
+    (content(space=dict(name="chain", width=-3)), "width=-3"),
+    (content(space=dict(name="chain", make="x")), r"chain\(make='x'\): give a function of"),
+    (content(space=dict(name="chain of mine")), "unknown space 'chain of mine'"),
     ("once upon a time", "no architecture file"),
     ("", "no architecture file"),
     ("[1, 2]", "no architecture file"),
     ("{}", "no architecture file.*'space'"),
     ('{"space": null}', "no architecture file.*'choices'"),
-    ('{"space": null, "choices": 5}', "no architecture file"),
+    ('{"space": null, "choices": 5}', "no architecture file.*list of names"),
+    ('{"space": null, "choices": "abc"}', "no architecture file.*list of names"),
     (content()[:-20], "no architecture file"),
 ])
 def test_a_bad_file_is_told_in_one_line(text, told, tmp_path):
@@ -231,17 +241,3 @@ def test_an_architecture_of_a_module_of_ones_own_prints_but_does_not_build():
 def test_a_wrong_choice_does_not_build():
     with pytest.raises(ValueError, match="edge 'edge0' has no candidate 'identity'"):
         pl.Architecture(chain(), ("identity", "Zero")).build()
-
-
-@pytest.mark.parametrize("content, message", [
-    ({"space": {}, "choices": ["x"]}, "name"),
-    ({"space": None, "choices": "abc"}, "list of names"),
-    ({"space": {"name": "chain", "width": -3}, "choices": []}, "width=-3"),
-    ({"space": {"name": "chain of mine"}, "choices": []}, "unknown space"),
-])
-def test_strange_files_are_refused_by_name(tmp_path, content, message):
-    path = tmp_path / "a.json"
-    path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=message) as caught:
-        pl.Architecture.load(path)
-    assert str(path) in str(caught.value) and "\n" not in str(caught.value)

@@ -140,6 +140,17 @@ def test_the_weights_of_a_warm_up_have_seen_no_step_of_alpha(monkeypatch, tmp_pa
     assert len(entropies) == 2 and entropies[0] == pytest.approx(torch.tensor(3.).log().item(), abs=1e-4) and entropies[1] < entropies[0] - 1e-3
 
 
+def test_too_many_batches_and_a_folder_that_cannot_be_written_are_told_before_the_searches(monkeypatch, tmp_path):
+    monkeypatch.setattr(estimators, "search", None)
+    valid = len(MINI.load().valid)
+    for batches in (0, valid // 10 + 1):
+        with pytest.raises(ValueError, match=f"{batches} batches of 10 images: digits has {valid} validation images, enough for 1 to {valid // 10} batches"):
+            estimators.measure(MINI, tmp_path / "e.csv", batches=batches, batch_size=10)
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="cannot be written to"):
+        estimators.measure(MINI, tmp_path / "file" / "e.csv", batches=1, batch_size=10)
+
+
 # -- rivals ------------------------------------------------------------------------------------------------------------
 
 def test_the_gradient_of_darts_is_that_of_the_mixture_and_leaves_the_weights_alone(net):
@@ -153,6 +164,27 @@ def test_the_gradient_of_darts_is_that_of_the_mixture_and_leaves_the_weights_alo
         by_differences = toy.finite_differences(lambda: loss_of(net)().item(), net.architecture_parameters())
     assert_close(found, torch.stack(by_differences), rtol=0, atol=1e-7)
     assert metrics["loss"].item() == pytest.approx(loss_of(net)().item())
+
+
+def test_the_gradient_of_darts_follows_its_objective_where_edges_differ_in_size():
+    torch.manual_seed(0)
+    net = toy.spread(pl.SuperNet(pl.spaces.mobile(0.25, 3, 32, stages=((8, 2, 2),), candidates=("MB3 3x3", "MB6 5x5"))).double())
+    images, labels = torch.randn(4, 3, 32, 32, dtype=torch.float64, generator=toy.seeded(1)), torch.tensor([0, 1, 2, 1])
+    costs = pl.objective.costs(net, "macs")
+    penalty = pl.objective.LatencyPenalty(costs, weight=2.0, target=costs.under(net.probability_matrix()).item() / 2, form="mul#log")
+    assert toy.sizes(net) == [2, 3]
+    found, metrics = rivals.AllPaths().estimate(net, images, labels, None, penalty)
+
+    def loss():
+        ce = F.cross_entropy(net(images), labels)
+        return penalty.loss(ce, costs.expected(net)), ce
+
+    rivals.open_all(net)
+    with net.frozen():
+        total, ce = loss()
+        toy.exactly(found, toy.padded(net, torch.autograd.grad(total, net.architecture_parameters())))
+    assert metrics["loss"].item() == pytest.approx(ce.item())
+    assert (found - rivals.AllPaths().estimate(net, images, labels)[0]).abs().max() > 1e-3
 
 
 @pytest.fixture
@@ -194,8 +226,14 @@ def test_judging_all_networks_leaves_no_trace(config):
     assert all(torch.equal(net.state_dict()[name], value) for name, value in before.items())
 
 
-@pytest.mark.parametrize("method", ["one_shot", "softmax", "combined"])
-def test_rivals_search_by_name(method, monkeypatch, config):
+@pytest.mark.parametrize("method, kind, rule, delay", [
+    ("one_shot", pl.Search, pl.rules.TwoPath, 1), ("softmax", rivals.Darts, rivals.AllPaths, 0), ("combined", pl.Search, pl.rules.Combined, 0),
+    ("reinforce", pl.Search, pl.rules.Reinforce, 0), ("exact", pl.Search, pl.rules.Exact, 0)])
+def test_rivals_search_by_name(method, kind, rule, delay, monkeypatch):
     monkeypatch.setitem(ground_truth.searches.CONFIG, "digits", dict(epochs=1, warmup_epochs=0, alpha_every=1, batch_size=50))
-    result, net, seconds = ground_truth.search(replace(MINI, name="digits"), method, 0)
+    ran, real = [], pl.Search.run
+    monkeypatch.setattr(pl.Search, "run", lambda search: ran.append(search) or real(search))
+    result, net, seconds = ground_truth.search(MINI, method, 0)
+    (search,) = ran
+    assert (type(search), type(search.rule), search.config.alpha_delay, search.net) == (kind, rule, delay, net)
     assert result.architecture.space == MINI.space and seconds > 0

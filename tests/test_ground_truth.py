@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -241,6 +242,16 @@ def test_rank_refuses_what_the_table_cannot_know(tmp_path):
         rank(table, pl.Architecture(pl.spaces.chain(edges=2), ("MB3 3x3", "Zero")))
 
 
+def test_without_a_second_run_of_a_network_nobody_knows_how_far_seeds_differ(tmp_path):
+    single, a = table_of(tmp_path / "a.csv", {found: values[:1] for found, values in HAND.items()}), network(MINI.space, "12")
+    for ask in (seed_sd, verify, partial(rank, architecture=a)):
+        with pytest.raises(ValueError, match="no network of the table has two runs yet"):
+            ask(single)
+    some = table_of(tmp_path / "b.csv", {found: values[:1 + (found == "10")] for found, values in HAND.items()})  # a build in progress
+    assert rank(some, a)["ties"] == 1 and seed_sd(some) == pytest.approx(np.std(HAND["10"], ddof=1))
+    assert verify(some).met.tolist()[:2] == [False, False]
+
+
 # -- verify -----------------------------------------------------------------------------------------------------------
 
 LARGE = replace(MINI, chain=dict(edges=5, width=4, input_size=8, candidates=("Zero", "conv 1x1", "DW 5x5", "conv 3x3")), seeds=3)
@@ -300,6 +311,11 @@ def test_verify_is_content_with_a_good_table_and_names_what_is_wrong_with_others
         assert not met(table)[criterion], criterion
 
 
+def test_a_table_of_one_cost_has_no_bands_to_verify(tmp_path):
+    with pytest.raises(ValueError, match=r"networks of one cost only \(1 of them\): finish more runs"):
+        verify(table_of(tmp_path / "t.csv", {"12": HAND["12"]}))
+
+
 # -- the command line -------------------------------------------------------------------------------------------------
 
 def test_command_line_verifies_and_ranks(tmp_path, monkeypatch, capsys):
@@ -310,6 +326,15 @@ def test_command_line_verifies_and_ranks(tmp_path, monkeypatch, capsys):
     pl.Architecture(MINI.space, ("Zero", "MB1 1x1")).save(tmp_path / "a.json")
     main(["rank", "digits", "--table", str(path), str(tmp_path / "a.json")])
     assert "31.00% top-1 over 2 seeds" in capsys.readouterr().out
+
+
+def test_only_commands_that_read_or_write_a_table_take_one(tmp_path, capsys, monkeypatch):
+    for name in ("sweep", "estimators"):
+        monkeypatch.setattr(ground_truth.__main__, name, None)
+    for command in ("search", "estimators"):
+        with pytest.raises(SystemExit):
+            main([command, "digits", "--table", "t.csv", "--out", str(tmp_path / "o.csv")])
+        assert "unrecognized arguments: --table t.csv" in capsys.readouterr().err
 
 
 def test_committed_tables_are_those_of_their_settings():

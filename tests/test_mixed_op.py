@@ -8,10 +8,7 @@ from torch.testing import assert_close
 
 import proxyless_lite as pl
 import toy
-
-
-def exactly(a, b):
-    assert_close(a, b, rtol=0, atol=1e-10)
+from toy import exactly
 
 
 def cross_entropy(net):
@@ -251,6 +248,34 @@ def test_probe_runs_under_autocast_wherever_backward_is_called(backward_inside):
         net(x).square().mean().backward()
     for j, value in op.gate.grad.items():
         assert half[j] == pytest.approx(value.item(), rel=0.05, abs=0.02)
+
+
+def test_a_probed_instance_norm_leaves_no_trace():
+    """It updates its statistics whatever its track_running_stats is set to."""
+    torch.manual_seed(0)
+    norms = [nn.InstanceNorm1d(6, affine=True, track_running_stats=True) for _ in range(3)]
+    net = pl.SuperNet(nn.Sequential(norms[0], pl.MixedOp({"a": norms[1], "b": norms[2]})))
+    x = torch.randn(4, 6, 5) + 1
+    wanted, before = norms[1](x), {k: v.clone() for k, v in net.state_dict().items()}
+    with pl.mixed_op.frozen_statistics(norms):
+        exactly(norms[1](x), wanted)
+    net.probe([0], [[1]])
+    with net.frozen():
+        net(x).square().sum().backward()
+    assert len(net.mixed_ops["1"].gate.grad) == 2
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items()) and all(norm.track_running_stats for norm in norms)
+    net(x)
+    assert not any(torch.equal(net.state_dict()[name], before[name]) for name in ("network.0.running_mean", "network.1.candidates.0.running_var"))
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+def test_a_network_left_under_probe_is_evaluated_as_any(mode):
+    net = toy.network()
+    x, _ = toy.batch()
+    net.probe((3, 1), ([0], [2]))
+    probed = net.eval()(x)
+    with mode():
+        exactly(net(x), probed.detach())
 
 
 def test_instance_norm_in_evaluation_is_left_as_it_is():

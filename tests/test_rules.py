@@ -1,6 +1,7 @@
 """The estimators of ∂L/∂α: their means over all paths in float64, and what an update leaves behind."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -12,18 +13,11 @@ from torch.testing import assert_close
 import proxyless_lite as pl
 import toy
 from proxyless_lite.rules import Combined, Exact, Reinforce, TwoPath, Trapezoid, eq4
-
-
-def exactly(a, b):
-    assert_close(a, b, rtol=0, atol=1e-10)
+from toy import exactly, seeded
 
 
 def adam(net, lr=0.006):
     return torch.optim.Adam(net.architecture_parameters(), lr=lr, betas=(0.0, 0.999))
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
 
 
 def linear_loss(net):
@@ -285,6 +279,13 @@ def test_reinforce_default_reward_is_accuracy(monkeypatch):
     assert metrics["accuracy"].item() == (a + b).item() / 2
 
 
+def test_a_reward_of_ones_own_is_part_of_the_identity():
+    assert repr(Reinforce()) == "Reinforce(samples=10, baseline=0.99)"  # stored runs are known by it
+    assert repr(Reinforce(4, reward=reward)) == "Reinforce(samples=4, baseline=0.99, reward=reward)"
+    assert repr(Combined(reinforce=Reinforce(2, reward=partial(reward)))) == (
+        "Combined(gradient=TwoPath(), reinforce=Reinforce(samples=2, baseline=0.99, reward=partial), weight=0.5)")
+
+
 # -- Combined ---------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("weight", [0., .3, 1.])
@@ -321,7 +322,7 @@ def pvalue(counts, chances):
 
 
 def test_draw_is_without_replacement():
-    pairs = pl.rules.draw(P.expand(20_000, 4), 2, seeded(0))
+    pairs = pl.rules.draw(P.log().expand(20_000, 4), 2, seeded(0))
     assert (pairs[:, 0] != pairs[:, 1]).all()
     assert pvalue(torch.bincount(pairs[:, 0], minlength=4), P) > 0.001
     ordered = [(i, j) for i in range(4) for j in range(4) if i != j]
@@ -330,9 +331,27 @@ def test_draw_is_without_replacement():
 
 
 def test_draw_survives_paths_that_were_given_up():
-    p = torch.tensor([1., 0., 1e-45]).expand(200, 3)  # 0: no such path; 1e-45: the smallest number above it
-    pairs = pl.rules.draw(p, 2, seeded(0))
-    assert (pairs == torch.tensor([0, 2])).all()
+    for given_up in (-103., -104., -1e4):  # p is 1e-45, the smallest number above 0, then 0
+        pairs = pl.rules.draw(torch.tensor([0., -torch.inf, given_up]).expand(200, 3), 2, seeded(0))
+        assert (pairs == torch.tensor([0, 2])).all()
+
+
+def test_an_edge_of_one_candidate_draws_it_first_and_an_absent_one_after(monkeypatch):
+    real = torch.multinomial
+
+    def multinomial(p, count, **settings):
+        assert ((p > 0).sum(1) >= count).all(), "what torch asks of p"
+        return real(p, count, **settings)
+
+    monkeypatch.setattr(torch, "multinomial", multinomial)
+    alpha = torch.tensor([[0., -torch.inf, -torch.inf, -torch.inf], [0., 1., 2., 3.]]).repeat(200, 1)
+    assert (pl.rules.draw(alpha, 2, seeded(0))[::2] == torch.tensor([0, 1])).all()
+
+
+def test_the_draws_of_ordinary_spaces_are_those_of_multinomial():
+    alpha = toy.network().alpha_matrix()  # 4 and 3 candidates
+    for count in (1, 2):
+        assert torch.equal(pl.rules.draw(alpha, count, seeded(0)), torch.multinomial(alpha.softmax(1), count, generator=seeded(0)))
 
 
 @pytest.mark.parametrize("rule", [TwoPath(), Trapezoid()], ids=repr)
@@ -441,6 +460,32 @@ class Negative(nn.Module):
         return -x
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("rule", [*RULES, TwoPath()], ids=lambda rule: type(rule).__name__)
+def test_an_edge_with_one_candidate_rests_while_the_others_learn(rule, dtype):
+    torch.manual_seed(0)
+    net = pl.SuperNet(nn.Sequential(toy.Residual(toy.edge("normed")), toy.edge("linear", "Zero"), nn.Linear(5, 3))).to(dtype)
+    rule.load_state_dict(type(rule)().state_dict())  # forget the baseline
+    optimizer, g, start = adam(net), seeded(0), net.alpha_matrix()
+    for _ in range(20):
+        before = net.alpha_matrix()
+        rule.update(net, optimizer, *toy.batch(dtype), g)
+        after = net.alpha_matrix()
+        assert torch.equal(after[0], start[0]) and (after[1] != before[1]).all()
+        assert list(getattr(net.mixed_ops["0.operation"].gate, "others", ())) == []
+
+
+def test_a_space_of_one_operation_is_searched_for_its_depth():
+    net = pl.SuperNet(pl.spaces.mobile(0.25, 10, 32, candidates=("MB3 3x3",)))
+    alpha, lone = net.alpha_matrix(), torch.tensor([len(op.names) == 1 for op in net.mixed_ops.values()])
+    images = torch.randn(4, 3, 32, 32, generator=seeded(0)), torch.tensor([0, 1, 2, 3])
+    penalty = pl.objective.LatencyPenalty(pl.objective.costs(net, "macs"), weight=1e-6, over="all")
+    for objective in (None, penalty):
+        TwoPath().update(net, adam(net), *images, seeded(0), objective)
+    moved = (net.alpha_matrix() != alpha).any(1)
+    assert lone.sum() == 6 and torch.equal(moved, ~lone)
+
+
 # -- errors -----------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("settings", [dict(samples=1), dict(samples=0), dict(baseline=1.), dict(baseline=-.1)])
@@ -456,9 +501,9 @@ def test_combined_refuses_a_weight_outside_0_1(weight):
 
 
 @pytest.mark.parametrize("rule", [TwoPath(), Trapezoid()], ids=repr)
-def test_two_paths_cannot_be_drawn_from_one_candidate(rule):
-    net = pl.SuperNet(nn.Sequential(toy.edge("linear", "Zero", "normed"), toy.edge("linear")))
-    with pytest.raises(ValueError, match="edge 1 has 1 candidate"):
+def test_two_paths_cannot_be_drawn_where_no_edge_has_two(rule):
+    net = pl.SuperNet(nn.Sequential(toy.edge("normed"), toy.edge("linear")))
+    with pytest.raises(ValueError, match="no edge has 2 candidates, but 2 are compared; give"):
         rule.estimate(net, *toy.batch(torch.float32))
 
 

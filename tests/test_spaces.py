@@ -1,5 +1,6 @@
 """The spaces: the paper's counts exactly, and one definition for supernet and compact network."""
 
+from functools import partial
 from itertools import product
 
 import pytest
@@ -169,12 +170,26 @@ def test_an_operation_of_ones_own_can_be_a_candidate():
     assert net(image(space)).shape == (2, 10)
 
 
+def test_spaces_whose_operations_differ_are_not_equal():
+    one, other = (lambda *shape: pl.ops.build(*shape)), (lambda *shape: pl.ops.Zero())
+    spaces = [pl.spaces.chain(make=make) for make in (one, other, partial(one), one)]
+    assert spaces[0] == spaces[3] and hash(spaces[0]) == hash(spaces[3])
+    assert spaces[0] != spaces[1] and spaces[0] != spaces[2] and pl.spaces.chain() != spaces[0]
+    assert [space.name for space in spaces] == ["chain of <lambda>", "chain of <lambda>", "chain of partial", "chain of <lambda>"]
+
+
+def test_the_last_block_of_a_tree_has_the_width_of_its_settings():
+    for blocks, width in ((1, 72), (1, 80), (5, 136), (18, 400)):
+        assert 4 * list(block_layout(blocks, width, 32))[-1][1] == width == pl.spaces.tree(blocks, width).settings["width"]
+
+
 # -- errors -----------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("settings, told", [
     (dict(input_size=30), "input size 30: it is halved twice"),
     (dict(blocks=0), "blocks must be at least 1"),
     (dict(width=60), "width at least 72"),
+    (dict(width=76), r"width=76, classes=10\): .*width at least 72 and a multiple of 8"),
 ])
 def test_a_tree_that_cannot_be_built(settings, told):
     with pytest.raises(ValueError, match=told):

@@ -9,10 +9,7 @@ from torch.testing import assert_close
 
 import proxyless_lite as pl
 import toy
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
+from toy import seeded
 
 
 # -- α and its matrices -----------------------------------------------------------------------------------------------
@@ -97,8 +94,17 @@ def test_activate_takes_indices_or_an_architecture():
     assert [op.gate.active for op in net.mixed_ops.values()] == [6, 0, 2]
     net.activate(pl.Architecture(net.space, ("MB6 3x3", "Zero", "MB3 5x5")))
     assert [op.gate.active for op in net.mixed_ops.values()] == [3, 6, 1]
-    with pytest.raises(ValueError):
-        net.activate([0, 1])
+
+
+def test_paths_that_do_not_fit_are_told_in_one_line():
+    space = pl.spaces.chain(edges=3, width=4)
+    net = pl.SuperNet(space)
+    for paths, told in (([0, 1], "2 paths given, but the network has 3 edges; give one an edge"), ([0] * 4, "4 paths given"),
+                        (pl.Architecture(space, ("Zero",) * 2), "2 paths given"),
+                        (pl.Architecture(space, ("Zero", "identity", "Zero")), "edge 'edge1' has no candidate 'identity'; allowed: MB3 3x3, ")):
+        with pytest.raises(ValueError, match=told) as caught:
+            net.activate(paths)
+        assert "\n" not in str(caught.value) and [op.gate.active for op in net.mixed_ops.values()] == [0, 0, 0]
 
 
 # -- the weight step --------------------------------------------------------------------------------------------------

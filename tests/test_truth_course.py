@@ -1,6 +1,7 @@
 """What notebook 10 states, recomputed from the committed tables; searches in a setting; random search against enumeration."""
 
 import json
+import sys
 from contextlib import closing
 from functools import partial
 from itertools import product
@@ -124,24 +125,47 @@ def test_what_the_text_says_of_the_searches_on_cifar10():
     median, worst, kept = of[["regret", "in_band", "by_shared", "cost", "better"]].median(), of.regret.max(), found.network.str.count("[^0]").groupby(found.method)
     random = ground_truth.random_search(truth, runs, [1, 2, 3, 4, 5, 6, 8, 10, 15, 20])["mean"]
     expects = lambda method: 100 * np.interp(np.log(median.cost[method]), np.log(random.index), random)
-    says(f"{median.in_band['two_path']:.2f} points below the best of its cost band, {median.in_band['two_path'] / noise:.1f} sd between seeds",
-         f"*trapezoid*: {median.in_band['trapezoid']:.2f} points", f"about {median.cost['trapezoid']:.0f} trainings",
+    tied = judged.tied_in_band.groupby(judged.method).sum()
+    says(f"{median.in_band['two_path']:.2f} points below the best of its cost band in the median, {median.in_band['two_path'] / noise:.1f} sd between seeds, and {tied['two_path']} of its {n['two_path']} searches are tied",
+         f"*trapezoid*: {median.in_band['trapezoid']:.2f} points and {tied['trapezoid']}", f"about {median.cost['trapezoid']:.0f} trainings",
          f"{median.regret['two_path']:.2f} points below the best, {median.regret['two_path'] / noise:.1f} sd",
          f"{judged.tied[judged.method == 'two_path'].sum()} of its {n['two_path']} searches end in the tie",
          f"Its mean, {of.regret.mean()['two_path']:.1f}, is no better than the {expects('two_path'):.1f} that random search",
-         f"has a median of {median.regret['reinforce']:.2f} and costs three times as much; random search expects {expects('reinforce'):.1f}",
+         "have better medians, {reinforce:.2f} and {combined:.2f}, for three times the price".format(**median.regret), "their means, {reinforce:.1f} and {combined:.1f}".format(**of.regret.mean()),
+         f"are above the {expects('reinforce'):.1f} that random search",
          f"has a mean of {of.regret.mean()['trapezoid']:.1f}, the highest of the rules that sample paths",
          f"{(kept.get_group('softmax') <= 2).sum()} of {n['softmax']} searches end with at most two blocks, {(kept.get_group('softmax') <= 1).sum()} with one or none",
          f"({kept.mean()['trapezoid']:.1f} against {kept.mean()['two_path']:.1f} of 4 are kept)")
-    assert median.better["two_path"] == 0 and 80 < len(runs) / median.cost["trapezoid"] < 140 and 2.5 < median.cost["reinforce"] / median.cost["two_path"] < 3.5
+    assert median.better["two_path"] == 0 and 80 < len(runs) / median.cost["trapezoid"] < 140 and all(2.5 < median.cost[rule] / median.cost["two_path"] < 3.5 and round(expects(rule), 1) == 1.8 for rule in ("reinforce", "combined"))
     below = [method for method in ground_truth.METHODS if of.regret.mean()[method] < expects(method)]
     assert below == ["one_shot"] and median.regret.drop("softmax").between(1.8, 3.4).all() and of.regret.mean().drop("softmax").idxmax() == "trapezoid"
     assert (n == 20).all() and median.regret.idxmax() == median.cost.idxmax() == worst.idxmax() == "softmax"
     five = truth.assign(blocks=truth.index.str.count("[^0]")).sort_values("mean").groupby("blocks").tail(5)
     shared = pd.DataFrame([map(int, row.split()) for row in found.shared], found.method, sorted(truth.index)) / 10
     gain = lambda accuracy: accuracy[five.index[five.blocks == 4]].mean() - accuracy[five.index[five.blocks == 2]].mean()
-    says(f"Four blocks are truly {100 * gain(truth['mean']):.1f} points better than two", f"of *two_path* searches they are {gain(shared.loc['two_path'].mean()):.1f} points better",
-         f"with those of one-shot training {gain(shared.loc['one_shot'].mean()):.1f}, where α never moved")
+    says(f"Four blocks are truly {100 * gain(truth['mean']):.2f} points better than two", f"of *two_path* searches they are {gain(shared.loc['two_path'].mean()):.2f} points better",
+         f"with those of one-shot training {gain(shared.loc['one_shot'].mean()):.2f}, where α never moved")
+    better = (median.regret - median.by_shared).drop("one_shot")
+    assert len(better) == 6 and (better > 0).all()
+    says(f"*{better.idxmin()}* least ({median.by_shared[better.idxmin()]:.2f} against {median.regret[better.idxmin()]:.2f})")
+
+
+def test_what_a_blind_choice_is_worth_at_equal_cost():
+    """Each network with the chance of a uniform choice of operations: its regret among those of its MACs, in the median, and how often it is tied."""
+    truth, space = ground_truth.load("cifar10"), ground_truth.BY_NAME["cifar10"].space
+    ranks = {code: ground_truth.rank(truth, ground_truth.network(space, code)) for code in truth.index}
+    drawn = [ranks[code] for code, times in truth.members.items() for _ in range(times)]
+    assert len(drawn) == 256
+    median = f"{100 * np.median([rank['regret'] for rank in drawn]):.2f}"
+    says(f"one blind choice, without any search, is {median} points below the best of its cost in the median, and tied in {np.mean([rank['tied'] for rank in drawn]):.0%} of choices".replace("%", " %"))
+    page_says("README.md", f"one blind choice {median}")
+    page_says("docs/measurements.md", f"so is one blind choice ({median} points)")
+    judged = ground_truth.judge(truth, ground_truth.read_searches(notebook.DATA / "results" / "searches_cifar10.csv")[1])
+    own = judged[judged.method == "two_path"]
+    sizes = own.network.map(lambda code: ranks[code]["networks"])
+    alone = own.network[sizes == 1]
+    says(f"And {len(alone)} of the {len(own)} searches end at `{alone.iloc[0]}`", f"In the {(sizes > 3).sum()} whose band holds more than three networks the median is {100 * own.in_band[sizes > 3].median():.2f}")
+    assert alone.nunique() == 1 and (judged[judged.method == "softmax"].network.map(lambda code: ranks[code]["networks"]) == 1).mean() > 0.5
 
 
 def test_what_the_text_says_of_other_settings():
@@ -155,6 +179,10 @@ def test_what_the_text_says_of_other_settings():
          f"with the stored settings lost {100 * stored.regret.max():.1f}", f"It costs {long.cost.median():.1f} trainings", "end {:.1f} to {:.1f} points below the best".format(*ends(uniform)),
          f"for {uniform.cost.median():.1f} trainings", f"over these four seeds a median of {100 * stored.regret.median():.1f}, over all twenty {100 * twenty.regret.median():.1f}",
          f"has a median regret of {100 * twenty.by_shared.median():.2f} points, where the largest α give {100 * twenty.regret.median():.2f}", f"did not help: median {100 * late.regret.median():.1f}")
+    rows = ground_truth.summary(ground_truth.judge(truth, search_settings.read(search_settings.PATH)[1]), ["method", "changed"]).query("searches > 2 and method == 'two_path'")
+    worse = rows[rows.by_shared > rows["median"]]
+    assert len(rows) == 8 and len(worse) == 2 and (worse["median"].round(2) == 1.75).all()
+    says(f"makes two of eight rows worse ({worse.by_shared.iloc[0]:.2f} and {worse.by_shared.iloc[1]:.2f} instead of 1.75)")
     assert {len(group) for _, group in tried if len(group) > 2} == {3, 4} and (len(long), len(uniform), len(stored)) == (3, 3, 4)
 
 
@@ -169,8 +197,10 @@ def test_what_the_text_says_of_the_estimators():
     assert (round(at.loc["trapezoid"].min(), 3), round(at.loc["trapezoid"].max(), 3), round(at.loc["two_path", "uniform"], 3)) == (0.984, 0.994, 0.984)
     assert [round(at.loc[rule, "learned"], 2) for rule in ("two_path", "exact", "softmax")] == [0.81, 0.78, 0.80]
     assert (at.loc["trapezoid"] >= at.drop(["trapezoid", "reinforce"]).max() - 1e-9).all()
-    bias = frame.groupby(["rule", "weights", "alpha"]).bias.median()
-    assert [round(bias[rule].agg(end), 2) for rule in ("trapezoid", "two_path") for end in ("min", "max")] == [0.11, 0.24, 0.35, 0.71]
+    of_search = cosine.index.get_level_values("weights") == "searched"
+    says(f"closer than *two_path* in {closer[~uniform & of_search].sum()} of {sum(~uniform & of_search)} cases ({closer[~uniform].sum()} of {sum(~uniform)} with the warm-up's weights too)")
+    says("The bias, with its length: {:.2f} to {:.2f} for *trapezoid*, {:.2f} to {:.2f} for *two_path*".format(
+        *(medians.bias[rule].agg(end) for rule in ("trapezoid", "two_path") for end in ("min", "max"))))
     times = medians.variance["trapezoid"] / medians.variance["two_path"]
     assert (round(times.min(), 1), round(times.max(), 1)) == (2.2, 5.5)
     share = medians.variance["exact"] / medians.variance["two_path"]
@@ -211,10 +241,11 @@ def mini(monkeypatch):
     return MINI
 
 
-def test_a_search_repeats_itself_and_says_nothing(mini, capsys):
+def test_a_search_repeats_itself_and_says_nothing(mini, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)  # where progress is a bar
     (one, _, seconds), (again, *_), (other, *_) = (ground_truth.search(mini, "two_path", seed) for seed in (3, 3, 4))
     p, q, r = (x.history.probabilities.iloc[-1] for x in (one, again, other))
-    assert (p == q).all() and (p != r).any() and seconds > 0 and capsys.readouterr().out == ""
+    assert (p == q).all() and (p != r).any() and seconds > 0 and tuple(capsys.readouterr()) == ("", "")
 
 
 def test_reinforce_has_the_larger_learning_rate_of_the_paper(mini, monkeypatch):
@@ -223,6 +254,19 @@ def test_reinforce_has_the_larger_learning_rate_of_the_paper(mini, monkeypatch):
     for rule in ("trapezoid", "reinforce"):
         ground_truth.search(mini, rule, 0)
     assert seen["Reinforce"].alpha_lr == pytest.approx(seen["Trapezoid"].alpha_lr * 0.01 / 0.006)
+
+
+def test_a_learning_rate_that_is_given_is_taken_as_it_is(mini, monkeypatch):
+    seen, real = [], searches.Search
+    monkeypatch.setattr(searches, "Search", lambda net, data, rule, config, **k: seen.append(config) or real(net, data, rule, config, **k))
+    for method in ("reinforce", "two_path"):
+        ground_truth.search(mini, method, 3, alpha_lr=0.02)
+    assert [(config.alpha_lr, config.seed) for config in seen] == [(0.02, 3)] * 2
+
+
+def test_an_unknown_method_is_told_with_the_allowed_ones(mini):
+    with pytest.raises(ValueError, match="unknown method 'two_paths'; allowed: two_path, exact, .*, one_shot"):
+        ground_truth.search(mini, "two_paths", 0)
 
 
 @pytest.fixture(scope="module")
@@ -272,6 +316,16 @@ def test_a_search_is_judged_by_the_table(table):
     band = table[(table.macs / table.macs["12"] - 1).abs() <= 0.05]["mean"]
     assert 1 < len(band) < len(codes) and other["in_band"] == pytest.approx(band.max() - table["mean"]["12"])
     assert other["better"] == (band > table["mean"]["12"] + 2 * sd).mean() > 0 and not other["tied_in_band"]
+
+
+def test_searches_are_judged_by_the_table_of_their_own_setting(truth, found):
+    tried = search_settings.read(search_settings.PATH)[1]
+    for own, table, other in ((found, truth, tried), (tried, ground_truth.load("cifar10"), found)):
+        assert own.attrs["setting"]["search"] and len(ground_truth.judge(table, own[:2])) == 2
+        names = other.attrs["setting"]["name"], table.attrs["setting"]["name"]
+        with pytest.raises(ValueError, match="the searches are in setting {}, the table is about {}, with another name, chain, ".format(*names)) as caught:
+            ground_truth.judge(table, other)
+        assert "\n" not in str(caught.value)
 
 
 # -- figures -----------------------------------------------------------------------------------------------------------

@@ -4,8 +4,18 @@ from itertools import product
 
 import torch
 from torch import nn
+from torch.testing import assert_close
 
 import proxyless_lite as pl
+
+
+def exactly(a, b):
+    """To ten digits."""
+    assert_close(a, b, rtol=0, atol=1e-10)
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
 
 
 def linear(width):

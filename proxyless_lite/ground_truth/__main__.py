@@ -20,11 +20,12 @@ def parser():
         command = commands.add_parser(name, help=told, description=f"{told}.", allow_abbrev=False,
                                       formatter_class=argparse.ArgumentDefaultsHelpFormatter)
         command.add_argument("setting", choices=BY_NAME, help="which table")
-        command.add_argument("--table", help=f"its file; default: data/{FOLDER.name}/<setting>.csv of this repository")
+    for name in ("build", "verify", "rank"):
+        commands.choices[name].add_argument("--table", help=f"its file; default: data/{FOLDER.name}/<setting>.csv of this repository")
     for name in ("build", "search"):
         commands.choices[name].add_argument("--workers", type=int, default=2, help="processes of one thread each")
     commands.choices["rank"].add_argument("architectures", nargs="+", help="architecture files (JSON)")
-    commands.choices["search"].add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, help="how to search")
+    commands.choices["search"].add_argument("--methods", nargs="+", choices=METHODS, default=[*METHODS], help="how to search")
     commands.choices["search"].add_argument("--seeds", type=int, default=20, help="searches a method, with seeds from 0 up")
     commands.choices["estimators"].add_argument("--seeds", type=int, default=3, help="searches whose weights are taken")
     commands.choices["estimators"].add_argument("--batches", type=int, default=4, help="of 64 validation images each")
@@ -35,7 +36,7 @@ def parser():
 
 def main(arguments=None):
     args = parser().parse_args(arguments)
-    path = args.table or str(FOLDER / f"{args.setting}.csv")
+    path = vars(args).get("table") or str(FOLDER / f"{args.setting}.csv")
     if args.command == "build":
         build(BY_NAME[args.setting], path, args.workers)
     elif args.command == "search":

@@ -1,12 +1,12 @@
 """Train every network of a setting: processes that train, and one file that grows by a row a finished run."""
 
-import io
 import random
 import time
-from contextlib import closing, redirect_stderr, redirect_stdout
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
+from .. import runtime
 from ..training import train
 from .settings import network
 from .table import Writer
@@ -41,6 +41,6 @@ def trainer(setting):
 def train_one(setting, images, code, seed):
     """(code, seed, test accuracy, training loss of the last epoch, seconds of CPU) of one run."""
     began = time.process_time()
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # the progress of a run of seconds
+    with runtime.silently():  # the progress of a run of seconds
         report = train(network(setting.space, code), images, replace(setting.recipe, seed=seed), device="cpu")
     return code, seed, report.test_accuracy, report.history["train_loss"].iloc[-1], time.process_time() - began

@@ -9,7 +9,12 @@ BANDS = 5
 
 
 def bands(table, count=BANDS):
-    """Number of the cost band of every network, a Series: `count` bands with about as many networks each, by MACs."""
+    """Number of the cost band of every network, a Series: `count` bands with about as many networks each, by MACs.
+
+    Raises ValueError where all networks cost the same.
+    """
+    if table.macs.nunique() < 2:
+        raise ValueError(f"the table has networks of one cost only ({len(table)} of them): finish more runs, there are no cost bands yet")
     return pd.qcut(table.macs, count, labels=False, duplicates="drop")
 
 
@@ -33,7 +38,8 @@ def spreads(table, count=BANDS):
 def verify(table):
     """What the table must fulfil, a DataFrame: `criterion`, `value` so far, `wanted`, `met`.
 
-    An operation wins if the best network of a cost band has it. See `spreads` for the bands.
+    An operation wins if the best network of a cost band has it. See `spreads` for the bands. Raises ValueError for a table
+    without several costs, or without a network of several seeds.
     """
     setting = setting_of(table.attrs)
     all_networks, s, by_band = setting.networks(), seed_sd(table), spreads(table)

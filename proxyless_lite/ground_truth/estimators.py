@@ -16,8 +16,6 @@ from ..batches import mixed
 from .rivals import AllPaths
 from .searches import search
 
-NAMES = ("two_path", "trapezoid", "exact", "reinforce", "softmax")
-
 
 def all_paths(net, images, labels):
     """Run every network of a supernet on one batch: its paths (S, E), L (S,) and G (S, E, N)."""
@@ -32,32 +30,55 @@ def all_paths(net, images, labels):
 
 def true_gradient(p, paths, L):
     """∂J/∂α (E, N)."""
-    taken = F.one_hot(paths, p.shape[1]).to(p)                            # (S, E, N)
-    chance = (taken * p).sum(2).prod(1)                                   # (S,): P(s)
+    taken, chance = one_hot(p, paths)
     J = chance @ L
     return torch.einsum("s,sen->en", chance * (L - J), taken - p)
 
 
-def pairs(rule, p):
-    """For rules that compare two paths: P(active i, partner j) and the factor c_ij of (g_i − g_j)(e_i − e_j), both (E, N, N)."""
-    i, j = p[:, :, None], p[:, None, :]
-    different = 1 - torch.eye(p.shape[1], dtype=p.dtype)
-    if rule == "trapezoid":
-        return different * i * j / (1 - i), 0.5 * (1 - i) * different
-    either_order = i * j / (1 - i) + i * j / (1 - j)
-    return different * either_order * i / (i + j), i * j / (i + j) ** 2   # Eq. (4) on two: q_i q_j
+def one_hot(p, paths):
+    """The paths as δ (S, E, N), and P(s) (S,)."""
+    taken = F.one_hot(paths, p.shape[1]).to(p)
+    return taken, (taken * p).sum(2).prod(1)
+
+
+def two_path(p, paths, L, G):
+    i, j, drawn = p[:, :, None], p[:, None, :], in_order(p)
+    joint = (drawn + drawn.mT) * i / (i + j)                              # either order gives the pair; i is the active one of it
+    return pairs(joint, i * j / (i + j) ** 2, p, paths, G)                # Eq. (4) on two: q_i q_j
+
+
+def trapezoid(p, paths, L, G):
+    return pairs(in_order(p), 0.5 * (1 - p[:, :, None]), p, paths, G)
+
+
+def exact(p, paths, L, G):
+    return networks(torch.stack([rules.eq4(g, p) for g in G]), p, paths)
+
+
+def reinforce(p, paths, L, G):
+    taken, chance = one_hot(p, paths)
+    return networks((L - chance @ L)[:, None, None] * (taken - p), p, paths)
+
+
+# of each rule: mean and variance of its estimate, from p, paths, L and G
+MOMENTS = {"two_path": two_path, "trapezoid": trapezoid, "exact": exact, "reinforce": reinforce}
+NAMES = (*MOMENTS, "softmax")
 
 
 def moments(rule, p, paths, L, G):
     """Mean (E, N) of a rule's estimate and its variance, the sum over all entries, a float tensor."""
-    taken = F.one_hot(paths, p.shape[1]).to(p)                            # (S, E, N)
-    chance = (taken * p).sum(2).prod(1)                                   # (S,)
-    if rule in ("exact", "reinforce"):                                    # one value a network
-        score = taken - p
-        values = torch.stack([rules.eq4(g, p) for g in G]) if rule == "exact" else (L - chance @ L)[:, None, None] * score
-        mean = torch.einsum("s,sen->en", chance, values)
-        return mean, (chance * ((values - mean) ** 2).sum((1, 2))).sum()
-    joint, factor = pairs(rule, p)
+    return MOMENTS[rule](p, paths, L, G)
+
+
+def in_order(p):
+    """P(i is drawn, then j without replacement) = p_i p_j / (1 − p_i), (E, N, N), 0 where they are the same."""
+    i, j = p[:, :, None], p[:, None, :]
+    return (1 - torch.eye(p.shape[1]).to(p)) * i * j / (1 - i)
+
+
+def pairs(joint, factor, p, paths, G):
+    """Moments of a rule that draws path i active and its partner j by joint[e, i, j] and estimates factor[e, i, j] · (g_i − g_j)(e_i − e_j)."""
+    taken, _ = one_hot(p, paths)                                          # (S, E, N)
     active = (taken * joint.sum(2)).sum(2)                                # (S, E): P(this path is active)
     given = torch.einsum("sei,eij->sej", taken, joint)                    # (S, E, N): … and j its partner
     weight = active.prod(1)[:, None, None] * given / active[:, :, None]   # edges draw independently
@@ -66,11 +87,19 @@ def moments(rule, p, paths, L, G):
     return mean, (weight * 2 * step ** 2).sum() - (mean ** 2).sum()
 
 
+def networks(values, p, paths):
+    """Moments of a rule that draws a network by P(s) and estimates values[s], (S, E, N)."""
+    _, chance = one_hot(p, paths)
+    mean = torch.einsum("s,sen->en", chance, values)
+    return mean, (chance * ((values - mean) ** 2).sum((1, 2))).sum()
+
+
 def judge(net, alpha, images, labels, enumerated):
     """One row a rule, a list of dicts: `cosine` of its mean to the true gradient, `bias` and `variance` of one estimate, in units
     of the true gradient's norm and of its square. `alpha` (E, N); `enumerated` is what `all_paths` gave for this batch.
 
-    For reinforce one sample is one estimate, with the best constant baseline J. softmax is the gradient of DARTS, which is not random.
+    For reinforce one sample is one estimate, with the mean loss J as baseline, the limit of the moving one. softmax is the
+    gradient of DARTS, which is not random.
     """
     paths, L, G = enumerated
     p = alpha.softmax(1)
@@ -91,8 +120,13 @@ def measure(setting, path, seeds=3, batches=4, batch_size=64):
 
     Column `weights`: "warm-up", trained by uniform paths only, or "searched", of a whole search by two_path; `seed` of these
     and of the random α; `batch`, validation images. `alpha`: uniform, normal with standard deviation 0.5, 1 or 2, or learned.
+    Raises ValueError for more batches than there are validation images, OSError where `path` cannot be written.
     """
     images, rows = setting.load().to("cpu"), []
+    if not 0 < batches * batch_size <= len(images.valid):
+        raise ValueError(f"{batches} batches of {batch_size} images: {setting.name} has {len(images.valid)} validation images, "
+                         f"enough for 1 to {len(images.valid) // batch_size} batches")
+    runtime.check_target(path)
     judges = mixed(images.valid)
     progress = runtime.Progress(2 * seeds * batches, 0, f"{setting.name}: batches,")
     for seed in range(seeds):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pandas as pd
 import torch
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
 from .. import rules
 from ..batches import mixed
@@ -29,7 +30,8 @@ class AllPaths(rules.Rule):
             logits = net(images)
             loss = F.cross_entropy(logits, labels)
             gradients = torch.autograd.grad(loss, net.architecture_parameters())
-        return torch.stack(gradients), {"loss": loss.detach(), "accuracy": rules.accuracy(logits.detach(), labels)}
+        metrics = {"loss": loss.detach(), "accuracy": rules.accuracy(logits.detach(), labels)}
+        return rules.with_cost(pad_sequence(gradients, batch_first=True), metrics, objective, net.probability_matrix())
 
 
 class Darts(Search):
@@ -39,6 +41,11 @@ class Darts(Search):
         self.optimizer.param_groups[0]["lr"] = self.learning_rate(epoch)
         open_all(self.net)
         self.descend(*batch, self.net.weight_parameters())
+
+
+def darts(setting, net, images, config):
+    """search.Result of DARTS."""
+    return Darts(net, images, AllPaths(), config, device="cpu").run()
 
 
 def one_shot(setting, net, images, config):

@@ -1,7 +1,7 @@
 """Searches in the space of a setting, to be ranked against its table."""
 
 import time
-from contextlib import closing, redirect_stdout
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -23,27 +23,36 @@ CONFIG = {  # one α step a weight step, and the whole search for the price of a
     "digits": dict(epochs=12, warmup_epochs=4, alpha_every=1, alpha_lr=0.05),
     "cifar10": dict(epochs=4, warmup_epochs=4, alpha_every=1, alpha_lr=0.06, alpha_batch_size=256),  # chosen among trials, see data/results
 }
-METHODS = (*rules.BY_NAME, "softmax", "one_shot")  # the last two are rivals: DARTS, and uniform sampling
 REINFORCE = 0.01 / 0.006  # §4.1: the learning rate of α for REINFORCE, over that for the gradient rule
+
+
+def by_rule(rule, setting, net, images, config):
+    """search.Result of a search by a rule of pl.rules."""
+    return Search(net, images, rule(), config, device="cpu").run()
+
+
+METHODS = {name: partial(by_rule, rule) for name, rule in rules.BY_NAME.items()} | {"softmax": rivals.darts, "one_shot": rivals.one_shot}
+
+
+def config_of(setting, method):
+    """The SearchConfig of a method in a setting, without a seed."""
+    config = presets.SearchConfig(**CONFIG[setting.name])
+    return replace(config, alpha_lr=REINFORCE * config.alpha_lr) if method == "reinforce" else config
 
 
 def search(setting, method, seed, images=None, **changes):
     """(search.Result, SuperNet, seconds of CPU) of one search in a setting, by one of METHODS, on the CPU.
 
     `images` are the setting's, loaded if not given; `changes` override fields of its SearchConfig. It prints nothing.
+    Raises ValueError for an unknown method.
     """
-    images, config = images or setting.load(), presets.SearchConfig(**CONFIG[setting.name] | changes, seed=seed)
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}; allowed: {', '.join(METHODS)}")
+    images, config = images or setting.load(), replace(config_of(setting, method), **changes, seed=seed)
     torch.manual_seed(seed)
     net, began = SuperNet(setting.space), time.process_time()
-    with redirect_stdout(None):
-        if method == "one_shot":
-            result = rivals.one_shot(setting, net, images, config)
-        elif method == "softmax":
-            result = rivals.Darts(net, images, rivals.AllPaths(), config, device="cpu").run()
-        else:
-            by_reward = method == "reinforce"
-            config = replace(config, alpha_lr=config.alpha_lr * (REINFORCE if by_reward else 1))
-            result = Search(net, images, rules.BY_NAME[method](), config, device="cpu").run()
+    with runtime.silently():
+        result = METHODS[method](setting, net, images, config)
     return result, net, time.process_time() - began
 
 
@@ -91,8 +100,12 @@ def judge(table, searches):
     both against the best of all networks; `in_band`, `tied_in_band`: the same among networks within 5 % of its MACs, and
     `better`, the share of these that are better by more than 2 sd. `tau`: Kendall's, of shared and true accuracies;
     `by_shared`: regret of the network that the shared weights rate highest. Searches that ended at a network the table
-    lacks are left out.
+    lacks are left out. Raises ValueError for searches whose heading is about another setting than the table's.
     """
+    ours, theirs = table.attrs["setting"], searches.attrs.get("setting", table.attrs["setting"])
+    if other := [key for key in ours if ours[key] != theirs.get(key)]:  # theirs says besides how was searched
+        raise ValueError(f"the searches are in setting {theirs['name']}, the table is about {ours['name']}, with another {', '.join(other)}; "
+                         f"give the table of their setting")
     setting, sd, best = setting_of(table.attrs), seed_sd(table), table["mean"].max()
     codes, known, rows = sorted(setting.networks()), searches[searches.network.isin(table.index)], []
     for run in known.itertuples():

@@ -64,8 +64,13 @@ def setting_of(about):
 
 
 def seed_sd(table):
-    """Standard deviation of accuracy between seeds of one network, pooled over all networks with several."""
+    """Standard deviation of accuracy between seeds of one network, pooled over all networks with several.
+
+    Raises ValueError where none has several.
+    """
     several = table[table.runs > 1]
+    if several.empty:
+        raise ValueError("no network of the table has two runs yet, so how far seeds differ is not known; finish more runs")
     return float(((several.runs - 1) * several.sd ** 2).sum() / (several.runs - 1).sum()) ** 0.5
 
 

@@ -1,10 +1,10 @@
 """Device, precision, ranks, seeds, memory, checkpoints, signals, progress, workers: the only package that knows of the machine."""
 
 from .engine import PRECISIONS, Engine, LostRank, OutOfMemory, compile_once, engine, step_only
-from .files import (FORMAT, check_same, check_writable, digest, load_checkpoint, lock, previous_of, read_checkpoint,
-                    save_checkpoint, write_atomically)
+from .files import (FORMAT, check_same, check_target, check_writable, digest, load_checkpoint, lock, only_writer, previous_of,
+                    read_checkpoint, save_checkpoint, write_atomically)
 from .machine import (default_root, describe, device, free_memory, generator, is_out_of_memory, keep_freed_memory,
                       peak_memory, processor, saved_bytes, seed)
 from .pool import pool
-from .progress import Progress, Stopped, clock, sigterm_flag
+from .progress import Progress, Stopped, clock, silently, stop_flag
 from .rows import Rows, read_rows

@@ -110,16 +110,31 @@ def check_writable(folder):
         raise OSError(f"the folder {folder} cannot be written to ({error.strerror}); choose another") from None
 
 
-def lock(folder):
+def check_target(path):
+    """Raises OSError in one line unless a file can be written at `path`; its folder is made if it is not there."""
+    if Path(path).is_dir():
+        raise OSError(f"{path} is a folder; give the name of a file")
+    check_writable(Path(path).parent)
+
+
+def lock(folder, wait=False):
     """Keep other processes out of a folder until the file returned is closed or this process ends, in whatever way.
 
-    Raises OSError in one line where another process holds it. A file system that knows no locks has none.
+    Where another process holds it, `wait` for its end, or else OSError in one line. A file system that knows no locks has none.
     """
     file = open(folder / "lock", "w")
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # POSIX: not inherited by worker processes, which may live longer
+        fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))  # POSIX: not inherited by worker processes, which may live longer
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EAGAIN):
             file.close()
             raise OSError(f"another process is running in the folder {folder}; wait for its end or choose another folder") from None
     return file
+
+
+def only_writer(file):
+    """Keep other processes from writing to an open file until it is closed. Raises ValueError where one already does."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ValueError(f"{file.name} is being built by another process; wait for its end or choose another file") from None

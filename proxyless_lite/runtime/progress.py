@@ -1,9 +1,11 @@
 """How far a run is, and how it is asked to stop."""
 
+import io
 import signal
 import sys
+import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 from tqdm import tqdm
 
@@ -20,18 +22,28 @@ class Stopped(SystemExit):
 
 
 @contextmanager
-def sigterm_flag():
-    """Yields a function that tells whether SIGTERM has come since; without it the signal would end the process at once."""
-    received = []
+def stop_flag():
+    """Yields a function that gives the signal, SIGTERM or SIGINT (Ctrl-C), that has come since, or None.
+
+    Without it the signal would end the process at once, as a second Ctrl-C still does. Who has a handler for Ctrl-C of his
+    own keeps it.
+    """
+    received, before = [], {}
+
+    def note(number, _):
+        if number == signal.SIGINT and number in received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    if threading.current_thread() is threading.main_thread():  # no other may ask
+        before[signal.SIGTERM] = signal.signal(signal.SIGTERM, note)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            before[signal.SIGINT] = signal.signal(signal.SIGINT, note)
     try:
-        before = signal.signal(signal.SIGTERM, lambda *_: received.append(True))
-    except ValueError:  # only the main thread may ask
-        yield lambda: False
-        return
-    try:
-        yield lambda: bool(received)
+        yield lambda: received[0] if received else None
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Progress:
@@ -64,6 +76,13 @@ class Progress:
     def close(self):
         if self.bar is not None:
             self.bar.close()
+
+
+@contextmanager
+def silently():
+    """Within it nothing is printed, on a terminal neither: a bar goes to stderr."""
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        yield
 
 
 def clock(seconds):

@@ -1,6 +1,5 @@
 """A table that grows by a row a finished run: a heading (JSON after "# "), the columns, whole rows; killed, it goes on."""
 
-import fcntl
 import io
 import json
 import os
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .files import check_same
+from .files import check_same, only_writer
 from .pool import pool
 from .progress import Progress
 
@@ -25,10 +24,7 @@ class Rows:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         self.file = open(path, "a+b", buffering=0)
-        try:
-            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"{path} is being built by another process") from None
+        only_writer(self.file)
         if path.stat().st_size == 0:
             self.file.write(f"# {json.dumps(about)}\n{','.join(columns)}\n".encode())
         found, self.rows = read(path)
@@ -57,8 +53,8 @@ class Rows:
 def read_rows(path, columns, what, text=()):
     """(about, rows) of a table: its heading as a dict, with `machines` in the order of the rows; a DataFrame of `columns`.
 
-    The columns named in `text` hold strings. A last row cut short does not count. Raises ValueError naming the file where
-    it is no `what`.
+    The columns named in `text` hold strings; the heading is in `rows.attrs` too. A last row cut short does not count.
+    Raises ValueError naming the file where it is no `what`.
     """
     try:
         whole = "".join(line for line in Path(path).read_text().splitlines(keepends=True) if line.endswith("\n"))
@@ -70,4 +66,5 @@ def read_rows(path, columns, what, text=()):
         about["setting"], about["digest"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is no {what} ({error!r})"[:200]) from None
+    rows.attrs = about
     return about, rows

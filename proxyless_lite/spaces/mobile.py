@@ -15,8 +15,9 @@ def mobile(width=1.0, classes=1000, input_size=224, widths=None, candidates=ops.
     """21 edges over {MB3, MB6} × {3, 5, 7}, and Zero where a block may be left out: 6⁶ · 7¹⁵ networks.
 
     `width` multiplies all channels, rounded to multiples of 8; or `widths` gives them: stem, first block, every stage,
-    head. A multiplier changes no structure: a block may be left out at every width where it may be at width 1. `stages` gives another layout: (channels, blocks, stride of the first block) of each; the stem halves the
-    input before them. Input (batch, 3, input_size, input_size), output (batch, classes).
+    head. A multiplier changes no structure: a block may be left out at every width where it may be at width 1. `stages` gives
+    another layout: (channels, blocks, stride of the first block) of each; the stem halves the input before them.
+    Input (batch, 3, input_size, input_size), output (batch, classes).
     Raises ValueError for a number out of range.
     """
     stages = tuple(tuple(stage) for stage in stages)

@@ -84,15 +84,16 @@ class Space:
     is the supernet, filled with the chosen operations it is the compact network: there is no second definition.
     `name` and `settings` say which function of `proxyless_lite.spaces` made it; `rows` groups the edges for
     printing: (shape of the block, number of its edges). `fixed` lists the blocks outside the edges; where a space does
-    not name them, `fixed_blocks` takes all of them as one.
+    not name them, `fixed_blocks` takes all of them as one. `make` builds the candidates where they are not named operations.
     """
 
     name: str
-    settings: dict
+    settings: dict = field(hash=False)  # a dict has no hash; equal spaces have equal ones without it
     input_size: int
     network: Callable[[Callable[[Edge], nn.Module]], nn.Module] = field(repr=False, compare=False)
     rows: tuple = field(repr=False, compare=False)
     fixed: tuple = field(default=(), repr=False, compare=False)
+    make: Callable = field(default=ops.build, repr=False)
 
     def supernet(self):
         """The network with a MixedOp of all candidates on every edge."""

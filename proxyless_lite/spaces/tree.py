@@ -15,13 +15,13 @@ def tree(blocks=18, width=400, classes=10, input_size=32, candidates=ops.TREE):
     """`blocks` (B) a stage, `width` (F) output channels of the last block; the paper searches tree(18, 400).
 
     12 · B · 3 decisions. Input (batch, 3, input_size, input_size), output (batch, classes).
-    Raises ValueError for an input size that two halvings do not divide, or a width that cannot grow.
+    Raises ValueError for an input size that two halvings do not divide, or a width that the last block cannot have.
     """
     if input_size % 4 or input_size < 4:
         raise ValueError(f"tree space cannot take input size {input_size}: it is halved twice, give a multiple of 4")
-    if blocks < 1 or width < 72 or classes < 1:
+    if blocks < 1 or width < 72 or width % 8 or classes < 1:
         raise ValueError(f"tree(blocks={blocks}, width={width}, classes={classes}): blocks must be at least 1, "
-                         f"width at least 72, classes at least 1")
+                         f"width at least 72 and a multiple of 8, classes at least 1")
     candidates = named_once(candidates)
     layout = list(block_layout(blocks, width, input_size))
     return Space(
