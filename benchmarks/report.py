@@ -9,6 +9,7 @@ from contextlib import redirect_stdout
 import torch
 
 from proxyless_lite import runtime
+from proxyless_lite.cli import OneLineParser
 
 
 def at_most(goal, value):
@@ -24,13 +25,20 @@ def median(values):
 
 
 def command_line(text):
-    return argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    return OneLineParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def count(text):
+    """A number of at least 1 on a command line, for argparse."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: at least 1 is needed")
+    return int(text)
 
 
 def main(measure, text, rounds):
     """Run one part by itself: --rounds N, default `rounds`. `text` is its help."""
     cli = command_line(text)
-    cli.add_argument("--rounds", type=int, default=rounds, help=f"default: {rounds}")
+    cli.add_argument("--rounds", type=count, default=rounds, help=f"default: {rounds}")
     chosen = cli.parse_args().rounds
     show(lambda: {**measure(chosen), "rounds": chosen})
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 import proxyless_lite as pl
 from proxyless_lite.search import timed
-from report import command_line, median, show
+from report import command_line, count, median, show
 from steps import Bench
 
 SPACES = {  # name -> (space, images in a batch)
@@ -51,7 +51,7 @@ def compare(bench, rounds, label):
 
 if __name__ == "__main__":
     cli = command_line(__doc__)
-    cli.add_argument("--rounds", type=int, default=15, help="default: 15")
+    cli.add_argument("--rounds", type=count, default=15, help="default: 15")
     cli.add_argument("--space", nargs="+", choices=SPACES, default=list(SPACES), help="only these: " + ", ".join(SPACES))
     args = cli.parse_args()
     show(lambda: {**measure(args.rounds, args.space), "rounds": args.rounds})

@@ -1,6 +1,5 @@
-"""What resident and streamed data share: splits, the order of batches, and how fast batches come."""
+"""What resident and streamed data share: splits, and the order of batches."""
 
-import time
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -86,24 +85,12 @@ def mixed(split):
     return split[torch.randperm(len(split), generator=runtime.generator("cpu", 0))]
 
 
-def throughput(batches, n=20):
-    """Images a second that this rank gets of `batches`, over n of them after the first; nothing else is computed.
+def shares(count, size, rank=0, ranks=1, device="cpu"):
+    """Indices of this rank's share of `count` images, in batches of `size` over all ranks; the last may be smaller.
 
-    With worker processes, several n a worker are needed: each delivers its first batches at the same moment.
+    An image that would be left alone joins the batch before it: a batch norm in training has no statistics of one value.
     """
-    seen = 0
-    for i in range(n + 1):
-        images, _ = batches[i]
-        if i == 0:
-            wait(images.device)
-            began = time.perf_counter()
-        else:
-            seen += len(images)
-    wait(images.device)
-    return seen / (time.perf_counter() - began)
-
-
-def wait(device):
-    """Until the device has done all it was asked for."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    found = list(torch.arange(rank, count, ranks, device=device).split(max(1, size // ranks)))
+    if len(found) > 1 and len(found[-1]) == 1 < len(found[-2]):
+        found[-2:] = [torch.cat(found[-2:])]
+    return found

@@ -1,7 +1,10 @@
 """What the command lines share: every error is one line."""
 
 import argparse
+import signal
 import sys
+
+from . import runtime
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -13,14 +16,15 @@ class OneLineParser(argparse.ArgumentParser):
 
 def one_line(error):
     """What to say of an error at the end of a run; str of a KeyError would put its message in quotes."""
-    return f"error: {error.args[0] if isinstance(error, KeyError) else error}"
+    return f"error: {error.args[0] if isinstance(error, KeyError) else str(error) or type(error).__name__}"
 
 
 def run(main):
-    """main() of a command that goes on where it was stopped: its errors and Ctrl-C end in one line."""
+    """main() of a command: its errors, Ctrl-C and SIGTERM end in one line."""
     try:
         main()
-    except KeyboardInterrupt:
-        sys.exit("stopped; the same command goes on from here")
-    except (ValueError, KeyError, OSError) as error:
+    except (KeyboardInterrupt, runtime.Stopped) as stop:
+        print(str(stop) or "stopped; the same command goes on from here, or begins again", file=sys.stderr)
+        sys.exit(getattr(stop, "code", 128 + signal.SIGINT))
+    except (ValueError, KeyError, OSError, FloatingPointError, MemoryError, runtime.LostRank) as error:
         sys.exit(one_line(error))

@@ -1,6 +1,8 @@
 """Data sets: digits, CIFAR-10, ImageNet, any folder of images; as tensors on the device, or streamed from disk."""
 
 import os
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -44,13 +46,14 @@ def load(name, root=None, valid=None, limit=None, image_size=None, seed=0, downl
     fraction of the training images that learns α, drawn per class with `seed` (default 0.1, but of ImageNet at most
     50,000 images; digits 0.25). `limit` keeps at most so many training images, per class alike.
 
-    Images of a folder are resized to `image_size` pixels a side (default: the shorter side of the first). With `crop` the
-    network gets random-resized crops of that size, without augmentation the centre; `image_size` is then by default
-    crop / 0.875. `distort` also changes brightness and saturation at random.
+    Images are resized to `image_size` pixels a side (default: the shorter side of the first), however they are stored; only
+    the digits stay 8×8, whatever it is. With `crop` the network gets random-resized crops of that size, without augmentation
+    the centre; `image_size` is then by default crop / 0.875. `distort` also changes brightness and saturation at random.
 
     All images are decoded once and kept as tensors, unless `workers` is given: then so many processes (0: this one) read
-    them batch by batch, cropped always (default: to `image_size`). ImageNet is streamed even without: to 224 pixels, by 8
-    workers or one a processor; give its folder's path to keep it in memory.
+    them batch by batch, cropped always (without `crop`: to `image_size`, from images resized to image_size / 0.875). ImageNet
+    is streamed even without: to `image_size` or 224 pixels, by 8 workers or one a processor; give its folder's path to keep
+    it in memory.
 
     Raises ValueError in one line for an unknown name, a setting out of range, a folder without images, with one class or
     with images that cannot be read (streamed: once their batch is asked for; folders.unreadable(data.train) finds all);
@@ -63,7 +66,8 @@ def load(name, root=None, valid=None, limit=None, image_size=None, seed=0, downl
         train, test, classes = cifar10(root, download)
     elif name == "imagenet":
         train, test, classes = imagenet(root)
-        crop, workers = crop or 224, min(8, os.cpu_count() or 1) if workers is None else workers
+        crop = crop or (None if image_size else 224)
+        workers = min(8, os.cpu_count() or 1) if workers is None else workers
     elif Path(name).is_dir():
         train, test, classes = folders.find(Path(name))
     else:
@@ -81,8 +85,7 @@ def load(name, root=None, valid=None, limit=None, image_size=None, seed=0, downl
     if workers is not None:
         scale = CIFAR10 if name == "cifar10" else IMAGENET
         return Streamed(**style, **dict(zip(PARTS, parts)), **scale, resize=side, workers=workers)
-    if isinstance(train, Files):
-        parts = decoded(parts, side)
+    parts = decoded(parts, side) if isinstance(train, Files) else [part.resized(side) for part in parts]
     scale = CIFAR10 if name == "cifar10" else statistics(parts[0].images)
     return Data(**style, **dict(zip(PARTS, parts)), **scale, shift=side // 8, flip=Path(name).name != "digits")  # a mirrored 2 is no digit
 
@@ -92,15 +95,15 @@ def sizes(name, train, crop, image_size, workers):
     for setting, value, least in (("image_size", image_size, 1), ("crop", crop, 1), ("workers", workers, 0)):
         if value is not None and value < least:
             raise ValueError(f"{setting}={value!r} must be at least {least}")
-    if not isinstance(train, Files):
-        if workers is not None:
-            raise ValueError(f"{name} is not a folder of images and lies in memory anyhow; leave out workers={workers}")
-        side = train.images.shape[1]
+    if workers is not None and not isinstance(train, Files):
+        raise ValueError(f"{name} is not a folder of images and lies in memory anyhow; leave out workers={workers}")
+    if name == "digits":
+        side = train.shorter_side()
     elif workers is not None and crop is None:
-        crop = image_size or folders.shorter_side(train)
+        crop = image_size or train.shorter_side()
         side = round(crop / 0.875)
     else:
-        side = image_size or (round(crop / 0.875) if crop else folders.shorter_side(train))
+        side = image_size or (round(crop / 0.875) if crop else train.shorter_side())
     if crop and crop > side:
         raise ValueError(f"crop={crop} is larger than the images of {name}, {side}×{side}; give a smaller crop or a larger "
                          f"image_size")
@@ -124,7 +127,9 @@ def digits_as_images(folder):
             path = Path(folder) / part / str(label) / f"{i:04d}.png"
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(pixels).save(path)
+                partial = path.with_suffix(".partial")  # what is no image is not looked at, so a kill here leaves none cut short
+                Image.fromarray(pixels).save(partial, "png")
+                os.replace(partial, path)
     return Path(folder)
 
 
@@ -133,7 +138,7 @@ def cifar10(root, download=True):
     if (root / "cifar10").is_dir():
         return folders.find(root / "cifar10")
     try:
-        sets = [datasets.CIFAR10(str(root), train=train, download=download) for train in (True, False)]
+        sets = torchvisions(root, download)
     except (OSError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise FileNotFoundError(f"CIFAR-10 is not in {root.resolve()} and could not be downloaded ({reason}); put it there, "
@@ -142,12 +147,38 @@ def cifar10(root, download=True):
     return train, test, sets[0].classes
 
 
+def torchvisions(root, download):
+    """torchvision's CIFAR10, training and test. Raises RuntimeError or OSError where it is not there and not to be had."""
+    make = partial(datasets.CIFAR10, str(root))
+    try:
+        return make(train=True), make(train=False)
+    except RuntimeError:
+        if not download:
+            raise
+    root.mkdir(parents=True, exist_ok=True)
+    with runtime.lock(root, wait=True):  # of ranks that start together the first downloads it, the others then find it
+        return make(train=True, download=True), make(train=False)
+
+
 def imagenet(root):
     """ImageNet: the image folder root/imagenet with train/ and val/; the official archives there are unpacked to that.
 
     Classes are WordNet ids. Raises FileNotFoundError naming what to put where, ValueError after an interrupted unpacking.
     """
     folder = root / "imagenet"
+    if not all((folder / part).is_dir() for part in ("train", "val")) or loose(folder):
+        with runtime.lock(folder, wait=True) if folder.is_dir() else nullcontext():  # of ranks that start together one unpacks
+            unpack(folder)
+    return folders.find(folder)
+
+
+def loose(folder):
+    """What lies beside the class folders of train/ and val/ only while ImageNet is being unpacked."""
+    return [path for part in ("train", "val") for pattern in ("*.tar", "*.JPEG") for path in (folder / part).glob(pattern)]
+
+
+def unpack(folder):
+    """Unpack ImageNet's archives in `folder`, where train/ and val/ are not there yet. Raises as `imagenet`."""
     if not all((folder / part).is_dir() for part in ("train", "val")):
         try:
             for part in ("train", "val"):
@@ -156,8 +187,6 @@ def imagenet(root):
             reason = str(error).splitlines()[0]
             raise FileNotFoundError(f"ImageNet is not in {folder.resolve()}: put train/ and val/ there, with one folder a class, "
                                     f"or its archives {', '.join(ARCHIVES)} ({reason})") from None
-    loose = [path for part in ("train", "val") for pattern in ("*.tar", "*.JPEG") for path in (folder / part).glob(pattern)]
-    if loose:
-        raise ValueError(f"{loose[0]} lies beside the class folders: unpacking was cut short; delete {loose[0].parent} and "
+    if found := loose(folder):
+        raise ValueError(f"{found[0]} lies beside the class folders: unpacking was cut short; delete {found[0].parent} and "
                          f"load again")
-    return folders.find(folder)

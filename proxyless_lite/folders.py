@@ -36,6 +36,13 @@ class Files:
         """Where file i lies."""
         return self.root / os.fsdecode(self.paths[i])
 
+    def shorter_side(self):
+        """Pixels of the shorter side of the first image. Raises ValueError that counts and names if it cannot be read."""
+        try:
+            return min(read(self.path(0)).size)
+        except Unreadable:
+            raise ValueError(refusal(unreadable(self), len(self))) from None
+
 
 def find(root):
     """Files in train/ and in test/ (or val/) of `root`, each with one folder a class, and the classes' names.
@@ -112,7 +119,11 @@ def read(path):
 
 def decode(path, size):
     """One image as (size, size, 3) uint8: the shorter side resized, the centre kept. Raises Unreadable."""
-    image = read(path)
+    return fitted(read(path), size)
+
+
+def fitted(image, size):
+    """A PIL image as (size, size, 3) uint8: the shorter side resized, the centre kept."""
     if image.size != (size, size):
         scale = size / min(image.size)
         width, height = (max(size, round(s * scale)) for s in image.size)
@@ -152,11 +163,3 @@ def refusal(paths, total):
         return ""
     named = ", ".join(map(str, paths[:3])) + (", …" if len(paths) > 3 else "")
     return f"{len(paths):,} of {total:,} images cannot be read: {named}; mend or remove {'it' if len(paths) == 1 else 'them'}"
-
-
-def shorter_side(files):
-    """Pixels of the shorter side of the first image. Raises ValueError that counts and names if it cannot be read."""
-    try:
-        return min(read(files.path(0)).size)
-    except Unreadable:
-        raise ValueError(refusal(unreadable(files), len(files))) from None

@@ -1,6 +1,7 @@
-"""A long run of steps that loses nothing: meters, checkpoints, SIGTERM, a stop at the first loss that is not finite."""
+"""A long run of steps that loses nothing: meters, checkpoints, SIGTERM and Ctrl-C, a stop at the first loss that is not finite."""
 
 import math
+import signal
 import time
 from pathlib import Path
 
@@ -55,9 +56,10 @@ class Loop:
     def loop(self):
         """Run all steps that are not done yet.
 
-        Raises runtime.Stopped after SIGTERM, FloatingPointError for a loss that is not finite, runtime.OutOfMemory,
-        runtime.LostRank when another rank is gone, ValueError for a folder of another configuration, OSError for one that
-        cannot be written to or in which another process is running.
+        Raises runtime.Stopped after SIGTERM and KeyboardInterrupt after Ctrl-C, both once the step at hand is done and
+        saved; FloatingPointError for a loss that is not finite, runtime.OutOfMemory, runtime.LostRank when another rank is
+        gone, ValueError for a folder of another configuration, OSError for one that cannot be written to or in which another
+        process is running.
         """
         try:
             self.resume()
@@ -70,19 +72,19 @@ class Loop:
         """All steps from `done` on."""
         total, began = self.epochs * self.per_epoch, time.monotonic() - self.seconds
         progress = runtime.Progress(total, self.done, self.label) if self.engine.first else None
-        with runtime.sigterm_flag() as stopping:
+        with runtime.stop_flag() as stopping:
             while self.done < total:
                 epoch, index = divmod(self.done, self.per_epoch)
                 # What dropout and DropPath draw is a function of seed, rank and step: there is nothing to save.
                 torch.manual_seed(runtime.seed(self.config.seed, self.engine.rank, self.done))
                 self.or_say_what_fits(self.step, epoch, index)
                 last = index + 1 == self.per_epoch
-                stop = self.engine.any(stopping())
+                stop = self.engine.any(stopping() is not None)
                 if last or stop or index % CHECK_EVERY == 0:
                     self.check_finite(epoch)
                 self.seconds = time.monotonic() - began
                 if last:
-                    self.rows.append({"epoch": epoch, **self.end_epoch(epoch), "seconds": self.seconds,
+                    self.rows.append({"epoch": epoch, **self.or_say_what_fits(self.end_epoch, epoch), "seconds": self.seconds,
                                       "memory": runtime.peak_memory(self.engine.device)})
                     self.meters = {}
                 self.done += 1
@@ -90,12 +92,17 @@ class Loop:
                     self.check_weights(epoch)
                     self.save()
                 if stop and self.done < total:
-                    raise runtime.Stopped(f"{self.label} stopped by SIGTERM in epoch {epoch} after step {index}; "
-                                          f"{'run again to go on' if self.out else 'nothing was saved: no folder was given'}")
+                    raise self.stopped(stopping(), epoch, index)
                 if progress:
                     progress.step(epoch=epoch, loss=lambda: self.mean("train_loss") if self.meters else self.rows[-1]["train_loss"])
         if progress:
             progress.close()
+
+    def stopped(self, number, epoch, index):
+        """The exception that ends a run after signal `number`; None: another rank had one."""
+        kind, by = (KeyboardInterrupt, "Ctrl-C") if number == signal.SIGINT else (runtime.Stopped, "SIGTERM")
+        return kind(f"{self.label} stopped by {by} in epoch {epoch} after step {index}; "
+                    f"{'run again to go on' if self.out else 'nothing was saved: no folder was given'}")
 
     def descend(self, images, labels, active=None):
         """Forward and backward on one batch, part by part, and one step of the optimizer: on the active parameters, if given."""
@@ -110,9 +117,8 @@ class Loop:
     def or_say_what_fits(self, step, *arguments):
         """step(*arguments). Raises runtime.OutOfMemory saying what would fit where it does not."""
         try:
-            step(*arguments)
-            return
-        except (torch.OutOfMemoryError, RuntimeError) as error:
+            return step(*arguments)
+        except RuntimeError as error:
             if not runtime.is_out_of_memory(error):
                 raise
         # The failed step's tensors are gone only here, after its traceback.
@@ -124,12 +130,31 @@ class Loop:
         engine, share = self.engine, self.config.batch_size // self.engine.ranks
         if engine.device.type == "cuda":
             torch.cuda.empty_cache()
-        free, kept = runtime.free_memory(engine.device), self.kept_per_image()
-        fits = max(1, min(share - 1, int(0.8 * free / kept)))
-        parts = max(2, next(k for k in range(1, share + 1) if share % k == 0 and share // k <= fits))
+        free, kept = runtime.free_memory(engine.device), self.kept_or_inf()
+        fits = min(share // engine.accumulate - 1, int(0.8 * free / kept))
+        if fits < 1:
+            return f"out of memory on {engine.device}: not even two images fit; take a smaller network or recompute=True"
+        parts = next((k for k in range(engine.accumulate + 1, share + 1) if self.can_cut(k) and share // k <= fits), None)
         return (f"out of memory in a step of {share // engine.accumulate} images on {engine.device} ({free / 1e9:.1f} GB free, "
-                f"{kept / 1e6:.0f} MB an image); about {fits} would fit: give accumulate={parts} for the same batch in parts, "
-                f"or a smaller batch size")
+                f"{kept / 1e6:.0f} MB an image); about {fits} would fit: give "
+                f"{f'accumulate={parts} for the same batch in parts, or ' if parts else ''}a smaller batch size")
+
+    def can_cut(self, parts):
+        """Whether each rank could cut its share of every batch into so many parts."""
+        return self.config.batch_size % (self.engine.ranks * parts) == 0
+
+    def kept_or_inf(self):
+        """kept_per_image(); infinite where not even its two images fit."""
+        try:
+            return self.kept_per_image()
+        except RuntimeError as error:
+            if not runtime.is_out_of_memory(error):
+                raise
+            return math.inf
+
+    def evaluation_batch(self):
+        """Images judged at once, on all ranks together: as many as a part of a batch has, where batches are cut up to fit."""
+        return min(250, self.config.batch_size // self.engine.accumulate) if self.engine.accumulate > 1 else 250
 
     def kept_per_image(self):
         """Bytes a step needs for one more image: what autograd keeps of it, half as much again for gradients on their way."""
@@ -138,11 +163,11 @@ class Loop:
 
     def check_finite(self, epoch):
         """Raises FloatingPointError naming epoch and step if one of the latest losses is not finite, on any rank."""
-        bad = None
+        bad, latest = None, 2 * CHECK_EVERY * self.engine.accumulate  # each part of a batch has a loss
         for name, values in self.meters.items():
-            finite = torch.stack([value for _, value in values[-2 * CHECK_EVERY:]]).isfinite().tolist()
+            finite = torch.stack([value for _, value in values[-latest:]]).isfinite().tolist()
             if not all(finite):
-                bad = bad or (name, values[-2 * CHECK_EVERY:][finite.index(False)][0])
+                bad = bad or (name, values[-latest:][finite.index(False)][0])
         if self.engine.any(bad is not None):
             name, step = bad or ("a loss on another rank", self.done)
             kept = (f"the last checkpoint, {self.checkpoint}, is kept" if self.out and self.checkpoint.exists()
@@ -166,10 +191,10 @@ class Loop:
         raise TypeError(f"{type(self).__name__} has no state()")
 
     def save(self):
-        """Write a checkpoint, on the first rank; batch statistics and meters are averaged over the ranks before."""
+        """Average batch statistics over the ranks; then, given a folder, write a checkpoint on the first, with the means of meters."""
+        self.engine.mean_statistics(self.model)
         if self.out is None:
             return
-        self.engine.mean_statistics(self.model)
         meters = {name: {"steps": [step for step, _ in values], "values": self.engine.mean(torch.stack([value for _, value in values]))}
                   for name, values in self.meters.items()}
         if not self.engine.first:
@@ -180,7 +205,7 @@ class Loop:
 
     def resume(self):
         """Take up the newest good checkpoint in the folder, if there is one; the first rank reads for all."""
-        saved = self.engine.from_first(lambda: self.read()) if self.out is not None else None
+        saved = self.engine.from_first(self.read) if self.out is not None else None
         if saved is None:
             if self.engine.ranks > 1:
                 weights = runtime.digest(*(p.detach() for p in self.model.parameters()))

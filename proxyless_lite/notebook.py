@@ -3,7 +3,6 @@
     python -m proxyless_lite.notebook notebooks/03_cifar10_search.ipynb --out runs/x -p preset lesson
 """
 
-import argparse
 import ast
 import base64
 import importlib.metadata
@@ -11,6 +10,7 @@ import inspect
 import io
 import json
 import os
+import re
 import shutil
 import statistics
 import sys
@@ -27,7 +27,7 @@ from IPython.display import Markdown
 from papermill.exceptions import PapermillExecutionError
 from PIL import Image
 
-from . import plots, presets, runtime
+from . import cli, plots, presets, runtime
 
 DATA = Path(__file__).parents[1] / "data"  # the small tables that come with the course
 
@@ -76,10 +76,14 @@ def doctor():
     good = True
     for name, least in (("torch", "2.6"), ("torchvision", "0.21"), ("papermill", "2.6"), ("jupyterlab", "4.2")):
         try:
-            print(f"  ok    {name} {importlib.metadata.version(name)}")
+            found = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
+            found = "none"
+        if release(found) >= release(least):
+            print(f"  ok    {name} {found}")
+        else:
             good = False
-            print(f"  MISS  {name}: install {name}>={least}, or run make setup")
+            print(f"  MISS  {name}: {found} here; install {name}>={least}, or run make setup")
     print(f"  ok    {runtime.processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads used")
     gpu = torch.cuda.is_available()
     print(f"  {'ok   ' if gpu else 'note '} {torch.cuda.get_device_name() if gpu else 'no CUDA GPU: quick and lesson run on the CPU, paper needs one'}")
@@ -91,12 +95,17 @@ def doctor():
     return good
 
 
+def release(version):
+    """What counts in comparing versions: "2.6.1+cpu" -> [2, 6]."""
+    return [int(part) for part in re.findall(r"\d+", version)[:2]]
+
+
 def run(notebook, out, parameters):
     """Execute a notebook with papermill into folder `out`, printing its output as it comes. Returns the executed file."""
     out = Path(out).resolve()
-    out.mkdir(parents=True, exist_ok=True)
     if "out" in papermill.inspect_notebook(str(notebook)):
         parameters = {**parameters, "out": str(out)}
+    out.mkdir(parents=True, exist_ok=True)
     executed = out / Path(notebook).name
     papermill.execute_notebook(str(notebook), str(executed), parameters=parameters, kernel_name="python3",
                                log_output=True, progress_bar=False, stdout_file=sys.stdout, stderr_file=sys.stderr)
@@ -115,24 +124,38 @@ def summary(result):
         f"({result['dataset']}, preset {result['preset']}, seed {result['seed']})"])
 
 
-def main():
-    cli = argparse.ArgumentParser(prog="python -m proxyless_lite.notebook", description="Execute a notebook and report its result.")
-    cli.add_argument("notebook")
-    cli.add_argument("--out", required=True, help="run folder; run again with the same one to resume")
-    cli.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a parameter of the notebook")
-    args = cli.parse_args()
-    parameters = {name: int(value) if value.lstrip("-").isdigit() else value for name, value in args.p}
+def parser():
+    line = cli.OneLineParser(prog="python -m proxyless_lite.notebook", allow_abbrev=False,
+                             description="Execute a notebook and report its result.")
+    line.add_argument("notebook")
+    line.add_argument("--out", required=True, help="run folder; run again with the same one to resume")
+    line.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a parameter of the notebook")
+    return line
+
+
+def typed(text):
+    """A parameter as Python reads it: 3, 50.5, False, None, a list; anything else is a string."""
     try:
-        executed = run(args.notebook, args.out, parameters)
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def main(arguments=None):
+    args = parser().parse_args(arguments)
+    result = Path(args.out) / "result.json"
+    written = lambda: result.exists() and result.stat().st_mtime_ns  # noqa: E731
+    before = written()
+    try:
+        executed = run(args.notebook, args.out, {name: typed(value) for name, value in args.p})
     except PapermillExecutionError as error:
         sys.exit(f"error: {error.ename}: {error.evalue} (cell {error.exec_count} of {Path(args.out) / Path(args.notebook).name})")
-    result = Path(args.out) / "result.json"
     print()
-    if result.exists():
+    if written() != before:  # else it is of another run
         print(summary(json.loads(result.read_text())))
         print(f"result   {result}")
     print(f"notebook {executed}")
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

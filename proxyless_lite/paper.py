@@ -5,7 +5,7 @@
 
 import json
 import math
-import sys
+import shlex
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +13,7 @@ import torch
 
 from . import latency, spaces, zoo
 from .architecture import Architecture, count_macs
+from .cli import OneLineParser, run
 from .latency import read_timed
 from .runtime import write_atomically
 from .spaces.mobile import STAGES, make_divisible
@@ -227,12 +228,18 @@ def figure1(step_cost, alpha_every=5):
     return pd.DataFrame(found, columns=["row", "quantity", "unit", "paper", "ratio", "ours"])
 
 
-def main():
-    (path,) = sys.argv[1:]
-    about = {"command": f"python -m proxyless_lite.paper {path}", **latency.Table.pixel1().about}
-    found = predict_pixel1(latency.Table.pixel1()).to_csv(index=False, float_format="%.6g")
+def parser():
+    cli = OneLineParser(prog="python -m proxyless_lite.paper", description="Predict the Pixel 1 latencies anew from the released table.")
+    cli.add_argument("path", help="CSV to write")
+    return cli
+
+
+def main(arguments=None):
+    path, table = parser().parse_args(arguments).path, latency.Table.pixel1()
+    about = {"command": shlex.join(["python", "-m", "proxyless_lite.paper", path]), **table.about}
+    found = predict_pixel1(table).to_csv(index=False, float_format="%.6g")
     write_atomically(path, (f"# {json.dumps(about)}\n" + found).encode())
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

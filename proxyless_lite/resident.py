@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from PIL import Image
 
 from . import augment, folders, runtime
-from .batches import Order, Splits
+from .batches import Order, Splits, shares
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,17 @@ class Split:
     def to(self, device):
         """The same on `device`."""
         return Split(self.images.to(device), self.labels.to(device))
+
+    def shorter_side(self):
+        """Pixels of the shorter side of an image."""
+        return min(self.images.shape[1:3])
+
+    def resized(self, side):
+        """The same with images side × side, as `decoded` would make them from files."""
+        if self.images.shape[1:3] == (side, side):
+            return self
+        images = [folders.fitted(Image.fromarray(pixels), side) for pixels in self.images.numpy()]
+        return Split(torch.from_numpy(np.stack(images)), self.labels)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +80,7 @@ class Data(Splits):
 
     def once(self, split, size, rank=0, ranks=1):
         """Yields (images, labels) of this rank's share of a split, without augmentation; `size` images over all ranks."""
-        for indices in torch.arange(rank, len(split), ranks, device=self.device).split(max(1, size // ranks)):
+        for indices in shares(len(split), size, rank, ranks, self.device):
             yield self.batch(split, indices)
 
     def batch(self, split, indices, generator=None, part=slice(None)):

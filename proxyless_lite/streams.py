@@ -14,7 +14,7 @@ from torchvision.transforms import v2
 
 from . import folders, runtime
 from .augment import AREA, BRIGHTNESS, RATIO, SATURATION
-from .batches import Order, Splits
+from .batches import Order, Splits, shares
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class Streamed(Splits):
 
     def once(self, split, size, rank=0, ranks=1):
         """Yields (images, labels) of this rank's share of a split, without augmentation; `size` images over all ranks."""
-        tasks = [(indices, 0) for indices in torch.arange(rank, len(split), ranks).split(max(1, size // ranks))]
+        tasks = [(indices, 0) for indices in shares(len(split), size, rank, ranks)]
         for batch in self.loader(Reader(split, self.transform(False), self.crop), tasks, min(self.workers, len(tasks))):
             yield self.received(batch)
 
@@ -70,7 +70,7 @@ class Streamed(Splits):
     def loader(self, reader, tasks, workers, **settings):
         """A DataLoader that does `tasks` in order. Its generator is its own: the global one belongs to dropout."""
         return DataLoader(reader, sampler=tasks, batch_size=None, num_workers=workers, pin_memory=self.device.type == "cuda",
-                          worker_init_fn=outlive_sigterm, generator=torch.Generator(), **settings)
+                          worker_init_fn=outlive_signals, generator=torch.Generator(), **settings)
 
     def received(self, batch):
         """(images, labels) on the device, of what a Reader gives."""
@@ -126,8 +126,7 @@ class Reader(torch.utils.data.Dataset):
         pixels, broken = torch.empty(len(indices), self.crop, self.crop, 3, dtype=torch.uint8), []
         with torch.random.fork_rng(devices=[]):  # transforms draw from the global generator
             for k, path in enumerate(map(self.files.path, indices.tolist())):
-                seed = runtime.generator("cpu", *self.key, 1, first + k).initial_seed()
-                torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPU's as well
+                torch.default_generator.manual_seed(runtime.seed(*self.key, 1, first + k))  # torch.manual_seed would seed the GPU's as well
                 try:
                     pixels[k] = torch.from_numpy(np.array(self.transform(folders.read(path))))
                 except folders.Unreadable:
@@ -135,11 +134,12 @@ class Reader(torch.utils.data.Dataset):
         return pixels, self.files.labels[indices], folders.refusal(broken, len(indices))
 
 
-def outlive_sigterm(worker):
-    """In a worker: end for a SIGTERM of the process it works for, not for others'.
+def outlive_signals(worker):
+    """In a worker: end for a SIGTERM of the process it works for, not for others', and never for Ctrl-C.
 
-    A job manager sends the signal to all processes at once, but the step at hand still needs its batch.
+    A job manager or a terminal sends the signal to all processes at once, but the step at hand still needs its batch.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # not on macOS
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         threading.Thread(target=end_with_parent, daemon=True).start()

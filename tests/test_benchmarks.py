@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import runpy
 import subprocess
 import sys
 import time
@@ -107,6 +108,15 @@ def test_the_search_and_its_training_do_as_many_steps(small, monkeypatch):
     monkeypatch.setattr(pl.search.Loop, "go_on", lambda loop: (go_on(loop), done.append(loop.done)))
     found = search_cost.one(components.images(24), 1, seed=0)
     assert done == [5, 5] and found["ratio"] > 0 and 0.3 < found["MACs"] < 3
+
+
+@pytest.mark.parametrize("part", ["components", "memory", "step_cost", "search_cost", "latency_model"])
+@pytest.mark.parametrize("rounds, told", [("0", "--rounds: 0: at least 1 is needed"), ("x", "--rounds: invalid count value: 'x'")])
+def test_no_rounds_are_refused_in_one_line(part, rounds, told, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [f"{part}.py", "--rounds", rounds])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(BENCHMARKS / f"{part}.py"), run_name="__main__")
+    assert end.value.code == 2 and capsys.readouterr().err == f"error: argument {told}; see --help\n"
 
 
 def test_help_says_what_is_measured():

@@ -24,6 +24,32 @@ def said(capsys, check, *answers):
     return capsys.readouterr().out
 
 
+class Awkward:
+    """Neither a number nor printable."""
+
+    def __float__(self):
+        raise RuntimeError
+
+    __repr__ = __float__
+
+
+@pytest.mark.parametrize("answer, told", [(7**648, "not yet"), (-10**5000, "not yet"), ([10**5000], "this is a list"), (Awkward(), "this is a Awkward"),
+                                          ("abc", "this is a str")], ids=["large", "huge", "list", "awkward", "text"])
+def test_whatever_is_answered_is_told_in_one_line(capsys, answer, told):
+    line = said(capsys, checks.entropy, answer)
+    assert line.startswith("entropy: ") and told in line and line.count("\n") == 1
+
+
+def test_an_answer_with_too_few_digits_is_nearly_right(capsys):
+    nats = -sum(p * math.log(p) for p in (0.4, *[0.1] * 6))
+    for factor, told in ((1.0005, "right"), (1.01, "nearly; give more digits"), (0.981, "nearly"), (1.03, "not yet")):
+        assert told in said(capsys, checks.entropy, factor * nats)
+    assert "gets its share" in said(capsys, checks.smoothed_target, 0.9, None)             # a typical mistake goes before
+    networks = 7**6 * 8**15
+    assert "networks: nearly" in said(capsys, checks.larger_space, float(f"{networks:.2e}"), None)
+    assert "α: not yet" in said(capsys, checks.larger_space, None, 163)                    # a count has no further digits
+
+
 # -- 00 start here -----------------------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,9 @@
 """Data sets, splits, augmentation on the device, and what is refused."""
 
 import pickle
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -299,6 +302,44 @@ def test_cifar10_is_read_from_torchvisions_files(tmp_path, monkeypatch):
     data = pl.data.load("cifar10", root=tmp_path, download=False)
     assert len(data.full_train) == 200 and len(data.test) == 40 and data.shape == (3, 32, 32)
     assert data.mean == (125.3, 123.0, 113.9)
+
+
+def test_cifar10_is_resized_alike_however_it_is_stored(tmp_path, monkeypatch):
+    images = torch.randint(256, (40, 32, 32, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    split = pl.data.Split(images, torch.arange(40) % 2)
+    for part in ("train", "test"):
+        for i, (pixels, label) in enumerate(zip(images.numpy(), split.labels.tolist())):
+            path = tmp_path / "cifar10" / part / str(label) / f"{i:02}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    settings = (dict(), dict(image_size=32), dict(image_size=8), dict(crop=16), dict(crop=28), dict(image_size=24, crop=20))
+    load = lambda given: pl.data.load("cifar10", root=tmp_path, valid=0.5, **given)  # noqa: E731
+    stored = [load(given) for given in settings]
+    monkeypatch.setattr(pl.data, "cifar10", lambda root, download: (split[order], split[order], ["0", "1"]))
+    order = torch.cat([torch.arange(0, 40, 2), torch.arange(1, 40, 2)])                  # as folders come
+    for files, given in zip(stored, settings):
+        tensors = load(given)
+        assert str(files) == str(tensors) and files.digest == tensors.digest and (files.mean, files.shift) == (tensors.mean, tensors.shift)
+
+
+def test_digits_stay_as_they_are():
+    plain, asked = pl.data.load("digits"), pl.data.load("digits", image_size=32)
+    assert asked.shape == (3, 8, 8) and asked.digest == plain.digest
+
+
+def test_ranks_download_cifar10_one_after_another(tmp_path, monkeypatch):
+    other = f"import fcntl; fcntl.lockf(open({str(tmp_path / 'root/lock')!r}, 'w'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    tried = []
+
+    def downloading(root, train, download=False):
+        tried.append(download)
+        if not download and len(tried) == 1:
+            raise RuntimeError("Dataset not found")
+        assert b"BlockingIOError" in subprocess.run([sys.executable, "-c", other], capture_output=True).stderr
+        return SimpleNamespace(data=np.zeros((40, 32, 32, 3), np.uint8), targets=[0, 1] * 20, classes=["a", "b"])
+    monkeypatch.setattr(pl.data.datasets, "CIFAR10", downloading)
+    assert pl.data.load("cifar10", root=tmp_path / "root", valid=0.5).shape == (3, 32, 32) and tried == [False, True, False]
+    subprocess.run([sys.executable, "-c", other], check=True)                            # and then it is free
 
 
 @needs_cifar

@@ -27,6 +27,12 @@ def test_hours_are_images_over_images_per_second():
     assert row["GPU-hours"] == row["hours"]
 
 
+def test_of_imagenet_50_000_images_learn_alpha():
+    large = presets.replace(SMALL, images=1_000_000, search=presets.replace(SMALL.search, alpha_delay=99))
+    row = forecast.forecast({"large": large}, pl.runtime.engine("cpu"), batch=2, steps=1, say=lambda *_, **__: None).loc["large"]
+    assert row["hours"] * 3600 == pytest.approx(950_000 * (large.search.epochs + large.search.warmup_epochs) / row["images/s"], rel=1e-6)
+
+
 def test_memory_grows_with_the_batch_and_shrinks_with_parts():
     def gigabytes(batch, accumulate=1):
         experiment = presets.replace(SMALL, search=presets.replace(SMALL.search, batch_size=batch))
@@ -122,7 +128,7 @@ def test_forecast_on_the_command_line_names_every_preset(monkeypatch, capsys):
     assert "quick" in said and "lesson" in said and "GPU-hours" in said and "the paper names 200" in said
 
 
-def test_digits_as_images_are_the_digits(tmp_path):
+def test_digits_as_images_are_the_digits(tmp_path, monkeypatch):
     folder = pl.data.digits_as_images(tmp_path / "digits")
     images, digits = pl.data.load(folder, valid=0.25), pl.data.load("digits")
     assert len(images.test) == len(digits.test) == 360 and images.classes == digits.classes
@@ -130,7 +136,19 @@ def test_digits_as_images_are_the_digits(tmp_path):
     ours, theirs = (sorted(map(bytes, d.test.images.flatten(1).numpy())) for d in (images, digits))
     assert ours == theirs  # PNG loses nothing
     first = (folder / "test/0").glob("*.png").__next__().stat().st_mtime_ns
+    save, missing = pl.data.Image.Image.save, next(folder.glob("train/3/*.png"))
+    missing.unlink()
+
+    def killed(image, where, *rest):
+        save(image, where, *rest)
+        raise KeyboardInterrupt
+    monkeypatch.setattr(pl.data.Image.Image, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        pl.data.digits_as_images(folder)
+    assert not missing.exists()  # rather than cut short for ever
+    monkeypatch.undo()
     pl.data.digits_as_images(tmp_path / "digits")
+    assert missing.exists() and len(pl.data.load(folder).full_train) == 1437
     assert (folder / "test/0").glob("*.png").__next__().stat().st_mtime_ns == first  # written once
 
 

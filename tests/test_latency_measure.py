@@ -3,6 +3,7 @@
 import itertools
 import json
 import runpy
+import subprocess
 import sys
 
 import numpy as np
@@ -114,7 +115,7 @@ def test_more_rounds_go_on_from_where_it_ended(tmp_path):
 
 
 @pytest.mark.parametrize("content, told", [
-    ("", "its heading is another"), ("once\nupon\na time\n", "its heading is another"),
+    ("\n", "its heading is another"), ("once\nupon\na time\n", "its heading is another"),
     (None, "device is 'fake' there and 'other' here"),
     ("# {}\nround,item,ms,reference_ms\n0,1,2\n", "holds no visits"),
     ("# {}\nround,item,ms,reference_ms\n0,1,x,2\n", "holds no visits"),
@@ -132,6 +133,28 @@ def test_a_file_of_something_else_is_refused_and_kept(content, told, tmp_path):
     with pytest.raises(ValueError, match=told) as caught:
         rounds.run_rounds(counting(2)[0], 2, lambda: 0.01, 1, 0.0, {**ABOUT, "device": "other"}, tmp_path / "t.csv")
     assert str(path) in str(caught.value) and "\n" not in str(caught.value) and path.read_text() == kept
+
+
+def test_two_processes_do_not_measure_into_one_file(tmp_path):
+    rounds.run_rounds(counting(2)[0], 2, lambda: 0.01, 1, 0.0, ABOUT, tmp_path / "t.csv")
+    kept = (tmp_path / "t.visits.csv").read_text()
+    code = f"import fcntl; file = open({str(tmp_path / 't.visits.csv')!r}, 'a'); fcntl.flock(file, fcntl.LOCK_EX); print(); input()"
+    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    other.stdout.readline()
+    with pytest.raises(ValueError, match="t.visits.csv is being built by another process; wait for its end or choose another file"):
+        rounds.run_rounds(counting(2)[0], 2, lambda: 0.01, 2, 0.0, ABOUT, tmp_path / "t.csv")
+    assert (tmp_path / "t.visits.csv").read_text() == kept
+    other.communicate(b"\n", timeout=10)
+    assert len(rounds.run_rounds(counting(2)[0], 2, lambda: 0.01, 2, 0.0, ABOUT, tmp_path / "t.csv")) == 4
+
+
+def test_a_file_that_was_refused_is_free_again(tmp_path):
+    for device in ("fake", "other", "fake"):
+        try:
+            rounds.run_rounds(counting(2)[0], 2, lambda: 0.01, 1, 0.0, {**ABOUT, "device": device}, tmp_path / "t.csv")
+        except ValueError as error:
+            refused = error  # and with it the frames that it came through
+    assert "device is 'fake' there" in str(refused)
 
 
 # -- how long ---------------------------------------------------------------------------------------------------------
@@ -333,6 +356,23 @@ def test_an_unknown_or_absent_device_is_refused():
             clocks.clock_of("cpu", threads)
 
 
+def test_measuring_has_the_clocks_threads_and_leaves_those_of_the_process(monkeypatch):
+    before, seen = torch.get_num_threads(), []
+    visit = rounds.visit
+    monkeypatch.setattr(rounds, "visit", lambda *runs: seen.append(torch.get_num_threads()) or visit(*runs))
+    try:
+        torch.set_num_threads(3)
+        space, settings = tiny(edges=1), dict(rounds=1, threads=2)
+        abouts = [measure(space, **settings).about, networks(space, 1, **settings).about, pl.latency.compare([space.fixed_blocks()[0]], **settings).attrs]
+        with pytest.raises(ValueError, match="batch=0"):
+            measure(space, batch=0)
+        assert {*seen} == {2} and torch.get_num_threads() == 3
+        if not torch.cuda.is_available():
+            assert {about["machine"]["device"] for about in abouts} == {"CPU, 2 threads"}
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU here")
 def test_a_gpu_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match="'cuda' asked for, but PyTorch sees no CUDA GPU"):
@@ -455,15 +495,25 @@ def test_time_given_networks(tmp_path, monkeypatch, capsys):
     (["networks", "--count", 0, "--out", "n.csv"], "0 networks asked for"),
     (["predict", "--data", "absent.csv", "a.json"], "absent.csv"),
     (["predict", "--data", "table.csv", "absent.json"], "absent.json"),
+    (["predict", "--data", "table.csv", "own.json"], "cannot predict: this architecture comes from a module of your own"),
+    (["time", "proxyless_gqu"], "unknown network 'proxyless_gqu'; allowed: an architecture file, or proxyless_gpu, proxyless_cpu"),
+    (["time", "--out", "folder", "proxyless_gpu"], "folder is a folder; give the name of a file"),
+    (["measure", "--out", "folder"], "folder is a folder"),
+    (["networks", "--count", 2, "--out", "folder"], "folder is a folder"),
+    (["measure", "--out", "table.csv/t.csv"], "the folder table.csv cannot be written to"),
 ])
 def test_errors_are_one_line(arguments, told, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     space = tiny(candidates=pl.ops.MBCONV)
     blocks = [*space.fixed_blocks(), *map(space.edges()[0].block, pl.ops.MBCONV)]
     Table({b: pl.latency.Entry(1. + i) for i, b in enumerate(blocks)}).save("table.csv")
-    small = [] if arguments[0] == "predict" or "--space" in arguments else SMALL
+    pl.Architecture(None, ("MB3 3x3",)).save("own.json")
+    (tmp_path / "folder").mkdir()
+    small = [] if arguments[0] in ("predict", "time") or "--space" in arguments else SMALL
+    monkeypatch.setattr(rounds, "visit", None)  # all is refused before anything is timed
     code = cli(arguments[0], *small, *arguments[1:], monkeypatch=monkeypatch)
     assert isinstance(code, str) and code.startswith("error: ") and told in code and "\n" not in code, code
+    assert not list(tmp_path.rglob("*.partial")) + list(tmp_path.rglob("*.visits.csv"))
 
 
 @pytest.mark.parametrize("arguments", [["measure"], ["guess"], [], ["measure", "--out", "t.csv", "--space", "moon"],

@@ -1,6 +1,10 @@
 """What notebooks call: refused parameters, the doctor, source on the page."""
 
 import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -23,7 +27,15 @@ def test_doctor_says_what_is_missing(monkeypatch, capsys):
         return version(name)
     monkeypatch.setattr(notebook.importlib.metadata, "version", without)
     assert not notebook.doctor()
-    assert "MISS  papermill" in capsys.readouterr().out
+    assert "MISS  papermill: none here; install papermill>=2.6, or run make setup" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("found, good", [("2.6.0+cpu", True), ("2.10", True), ("3.0.1rc2", True), ("2.5.9", False), ("1.13", False), ("2", False)])
+def test_doctor_compares_versions(monkeypatch, capsys, found, good):
+    version = notebook.importlib.metadata.version
+    monkeypatch.setattr(notebook.importlib.metadata, "version", lambda name: found if name == "torch" else version(name))
+    assert notebook.doctor() == good
+    assert (f"ok    torch {found}" if good else f"MISS  torch: {found} here; install torch>=2.6, or run make setup") in capsys.readouterr().out
 
 
 def test_source_on_the_page_is_python_as_it_stands():
@@ -31,3 +43,53 @@ def test_source_on_the_page_is_python_as_it_stands():
     method, whole = (part.removesuffix("```\n").removesuffix("```") for part in shown.split("```python\n")[1:])
     assert ast.parse(method).body[0].name == "step" and ast.parse(whole).body[0].name == "TwoPath"
     assert "\n    self.weight_step(" in method and "\n    def estimate(" in whole
+
+
+# -- python -m proxyless_lite.notebook ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def executed(monkeypatch, tmp_path):
+    """main() with these arguments, whose notebook writes result.json if told to. Returns the parameters that it got."""
+    def run(*arguments, writes=None):
+        got = {}
+
+        def instead(path, out, parameters):
+            got.update(parameters)
+            if writes:
+                (tmp_path / "result.json").write_text(json.dumps(writes))
+            return tmp_path / "x.ipynb"
+        monkeypatch.setattr(notebook, "run", instead)
+        notebook.main(["x.ipynb", "--out", str(tmp_path), *arguments])
+        return got
+    return run
+
+
+def test_parameters_have_the_types_they_look_like(executed):
+    given = dict(remeasure="False", target="50.5", seed="-3", dataset="digits", out="runs/x", costs="None", day="2026-11", sizes="[1, 2]", odd="1 +")
+    words = [word for name, value in given.items() for word in ("-p", name, value)]
+    assert executed(*words) == dict(remeasure=False, target=50.5, seed=-3, dataset="digits", out="runs/x", costs=None, day="2026-11", sizes=[1, 2], odd="1 +")
+
+
+def test_a_result_of_another_run_is_not_shown(executed, tmp_path, capsys):
+    result = dict(params=1, macs=2, network="one block", test_accuracy=0.5, random_accuracies=[0.4, 0.6], search_seconds=1, train_seconds=1,
+                  dataset="digits", preset="quick", seed=0)
+    executed(writes=result)
+    assert "test accuracy   50.00 %" in capsys.readouterr().out
+    executed()
+    assert "accuracy" not in capsys.readouterr().out and (tmp_path / "result.json").exists()
+    executed(writes=result)
+    assert "test accuracy   50.00 %" in capsys.readouterr().out
+
+
+def test_a_notebook_that_is_not_there_is_told_in_one_line(tmp_path):
+    done = subprocess.run([sys.executable, "-m", "proxyless_lite.notebook", str(tmp_path / "x.ipynb"), "--out", str(tmp_path / "out")],
+                          capture_output=True, text=True, timeout=120, cwd=Path(notebook.__file__).parents[1])
+    assert done.returncode == 1 and done.stderr == f"error: [Errno 2] No such file or directory: '{tmp_path / 'x.ipynb'}'\n", done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_wrong_arguments_are_one_line(capsys):
+    with pytest.raises(SystemExit) as end:
+        notebook.main(["x.ipynb"])
+    assert end.value.code == 2 and capsys.readouterr().err == "error: the following arguments are required: --out; see --help\n"

@@ -1,8 +1,10 @@
 """The paper's numbers, ours beside them, and the figures: against the paper's own claims, torchvision, and the released table."""
 
+import json
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -322,3 +324,21 @@ def test_the_notebook_tells_what_the_data_say(compared):
     assert "58.2 %" in readme and "58.1 ± 0.8 %" in readme and "58.2 %" in text and "58.1 ± 0.8 %" in text
     assert re.search(rf"some {round(len(compared), -1)} numbers", text)
     assert notebook.DATA == paper.DATA
+
+
+def test_the_command_line_predicts_once_and_takes_a_path(tmp_path, monkeypatch, capsys):
+    tables = []
+    few = SimpleNamespace(about={"device": "Pixel 1"})
+    monkeypatch.setattr(pl.latency.Table, "pixel1", lambda: tables.append(few) or few)
+    monkeypatch.setattr(paper, "predict_pixel1", lambda table: pd.DataFrame({"network": ["one"], "ms": [1.5]}))
+    monkeypatch.chdir(tmp_path)
+    paper.main([str(tmp_path / "a file.csv")])
+    about, *rows = (tmp_path / "a file.csv").read_text().splitlines()
+    assert len(tables) == 1 and rows == ["network,ms", "one,1.5"]
+    assert json.loads(about[2:]) == {"command": f"python -m proxyless_lite.paper '{tmp_path}/a file.csv'", "device": "Pixel 1"}
+    for arguments, code, told in (["--help"], 0, "usage: python -m proxyless_lite.paper"), ([], 2, "error: the following arguments are required: path"):
+        with pytest.raises(SystemExit) as end:
+            paper.main(arguments)
+        said = capsys.readouterr()
+        assert end.value.code == code and (said.out + said.err).startswith(told)
+    assert [path.name for path in tmp_path.iterdir()] == ["a file.csv"] and len(tables) == 1

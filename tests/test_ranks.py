@@ -1,6 +1,7 @@
 """Several ranks: the same search as one rank, and what happens when one of them dies or goes astray."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -9,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
+import proxyless_lite as pl
 import rank_runs
-from proxyless_lite import runtime
+from proxyless_lite import loop, runtime
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 SCRIPT = str(Path(rank_runs.__file__))
@@ -144,6 +146,57 @@ def test_out_of_memory_says_what_would_fit(monkeypatch):
     monkeypatch.setattr(found, "step", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory.")))
     with pytest.raises(runtime.OutOfMemory, match=r"out of memory in a step of 32 images on cpu .* about 8 would fit: give accumulate=4"):
         found.run()
+
+
+@pytest.mark.parametrize("accumulate, sizes, images, told", [
+    (2, (32, 32), 40, "16 images .* about 15 would fit: give accumulate=4"),        # more than now
+    (1, (48, 36), 8, "48 images .* about 6 would fit: give accumulate=12"),         # 8 would not divide 36
+    (1, (8, 9), 5, "8 images .* about 4 would fit: give a smaller batch size$"),    # no number divides both
+    (16, (16, 16), 40, "not even two images fit; take a smaller network or recompute=True"),
+    (1, (32, 32), 1, "not even two images fit")])
+def test_what_is_proposed_helps_and_is_allowed(monkeypatch, accumulate, sizes, images, told):
+    settings = dict(zip(("batch_size", "alpha_batch_size"), sizes))
+    found = rank_runs.search(None, "two_path", runtime.engine("cpu", accumulate=accumulate), **settings)
+    kept = found.kept_per_image()
+    monkeypatch.setattr(runtime, "free_memory", lambda device: images * kept)
+    assert re.search(told, found.what_fits())
+    if proposed := re.search(r"accumulate=(\d+)", found.what_fits()):
+        rank_runs.search(None, "two_path", runtime.engine("cpu", accumulate=int(proposed[1])), **settings)
+
+
+def out_of_memory(*_):
+    raise torch.OutOfMemoryError("CUDA out of memory.")
+
+
+def test_not_even_two_images_fit(monkeypatch):
+    found = rank_runs.search(None, "two_path", runtime.engine("cpu"))
+    found.step = found.kept_per_image = out_of_memory
+    with pytest.raises(runtime.OutOfMemory, match="^out of memory on cpu: not even two images fit; take a smaller network or recompute=True$"):
+        found.run()
+
+
+def test_evaluation_takes_no_more_images_than_a_part_of_a_batch_and_says_what_would_fit(monkeypatch):
+    sizes, correct = [], loop.correct
+    monkeypatch.setattr(loop, "correct", lambda *given: sizes.append(given[3]) or correct(*given))
+    for parts in (1, 4):
+        engine = runtime.engine("cpu", accumulate=parts)
+        network = rank_runs.search(None, "two_path", engine).run().architecture
+        data = rank_runs.search(None).data
+        pl.train(network, data, pl.presets.TrainConfig(epochs=1, batch_size=32, cutout=0), device=engine)
+    assert sizes == [250, 250, 8, 8]
+    monkeypatch.setattr(loop, "correct", out_of_memory)
+    for run in (rank_runs.search(None, "two_path", runtime.engine("cpu")).run,
+                lambda: pl.train(network, data, pl.presets.TrainConfig(epochs=1, batch_size=32, cutout=0), device="cpu")):
+        with pytest.raises(runtime.OutOfMemory, match="out of memory in a step of 32 images on cpu .* accumulate=2"):
+            run()
+
+
+def test_statistics_are_averaged_over_ranks_also_without_a_folder(monkeypatch):
+    averaged = []
+    monkeypatch.setattr(runtime.Engine, "mean_statistics", lambda engine, module: averaged.append(module))
+    found = rank_runs.search(None, "two_path", runtime.engine("cpu"))
+    found.run()
+    assert averaged == [found.net]
 
 
 def test_a_real_lack_of_memory_is_noticed():

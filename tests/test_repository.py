@@ -44,6 +44,18 @@ def test_every_dependency_has_a_lower_bound_and_is_used():
     assert unused == []
 
 
+def test_everything_that_is_imported_is_declared():
+    project = pyproject()
+    module = {"pillow": "PIL", "scikit-learn": "sklearn", "pyyaml": "yaml", "ipython": "IPython"}
+    names = map(requirement_name, project["dependencies"] + sum(project["optional-dependencies"].values(), []))
+    files = [p for folder in ("proxyless_lite", "tools", "benchmarks", "tests") for p in (ROOT / folder).rglob("*.py")]
+    known = {module.get(name, name) for name in names} | sys.stdlib_module_names | {p.stem for p in files} | {"proxyless_lite"}
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text())):
+            found = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+            assert {name.split(".")[0] for name in found} <= known, f"{path.name} imports {found}"
+
+
 def imports_of(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.level:

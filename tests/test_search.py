@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from torch import nn
 
 import proxyless_lite as pl
-from proxyless_lite.search.__main__ import main
+from proxyless_lite.search.__main__ import main, parser
 import small_runs as runs
 
 
@@ -71,18 +72,50 @@ def test_killed_at_twenty_random_moments_ends_with_the_same_bits(processes, tmp_
         assert_same(finish(processes, tmp_path / f"killed{i}"), whole)
 
 
-def test_sigterm_writes_a_checkpoint_within_a_step_and_the_run_goes_on(tmp_path):
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as Python handles it, also where the tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("number, kind, told", [(signal.SIGTERM, pl.runtime.Stopped, "SIGTERM.*run again"),
+                                                (signal.SIGINT, KeyboardInterrupt, "Ctrl-C in epoch 1 after step 2; run again")])
+def test_a_signal_writes_a_checkpoint_within_a_step_and_the_run_goes_on(tmp_path, interruptible, number, kind, told):
     whole, stopped = runs.small_search(tmp_path / "a"), runs.small_search(tmp_path / "b")
     result = whole.run()
     step = stopped.step
-    stopped.step = lambda epoch, index: (step(epoch, index), os.kill(os.getpid(), signal.SIGTERM) if stopped.done == 6 else None)
-    with pytest.raises(pl.runtime.Stopped, match="SIGTERM.*run again") as caught:
+    stopped.step = lambda epoch, index: (step(epoch, index), os.kill(os.getpid(), number) if stopped.done == 6 else None)
+    with pytest.raises(kind, match=told) as caught:
         stopped.run()
-    assert caught.value.code == 143
+    assert getattr(caught.value, "code", 143) == 143 and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     resumed = runs.small_search(tmp_path / "b")
     assert pl.runtime.load_checkpoint(tmp_path / "b/checkpoint.pt")["done"] == 7  # in the middle of an epoch of four steps
     result_resumed = resumed.run()
     assert_same(runs.everything(resumed, result_resumed), runs.everything(whole, result))
+
+
+def test_a_second_ctrl_c_acts_at_once(tmp_path, interruptible):
+    search = runs.small_search(tmp_path)
+    step = search.step
+    search.step = lambda *where: (step(*where), [os.kill(os.getpid(), signal.SIGINT) for _ in range(2 * (search.done == 6))])
+    with pytest.raises(KeyboardInterrupt, match="^$"):
+        search.run()
+    assert search.done == 6 and pl.runtime.load_checkpoint(tmp_path / "checkpoint.pt")["done"] == 4
+
+
+def test_who_handles_ctrl_c_himself_goes_on_doing_so(interruptible):
+    own = []
+    signal.signal(signal.SIGINT, lambda *_: own.append(True))
+    search = runs.small_search(None, epochs=1)
+    step = search.step
+    search.step = lambda *where: (step(*where), os.kill(os.getpid(), signal.SIGINT))
+    assert len(search.run().history) == 2 and len(own) == 8
+    flags = []
+    with ThreadPoolExecutor() as pool:
+        pool.submit(lambda: flags.append(runs.small_search(None, epochs=1, warmup_epochs=0).run())).result()  # where no signal can be asked for
+    assert len(flags) == 1
 
 
 def test_a_damaged_checkpoint_is_named_and_the_previous_one_used(tmp_path, capsys):
@@ -230,6 +263,17 @@ def test_loss_that_is_not_finite_stops_with_epoch_step_and_the_kept_checkpoint(t
     assert pl.runtime.load_checkpoint(tmp_path / "checkpoint.pt")["done"] == 8
 
 
+@pytest.mark.parametrize("parts", [1, 4])
+def test_no_loss_since_the_last_look_is_overlooked(parts):
+    search = runs.small_search(None, engine=pl.runtime.engine("cpu", accumulate=parts))
+    every = pl.loop.CHECK_EVERY
+    for search.done in range(every):
+        for part in range(parts):
+            search.record(train_loss=torch.tensor(math.nan if search.done == part == 0 else 1.0))
+    with pytest.raises(FloatingPointError, match="train_loss is not finite at epoch 0, step 0"):
+        search.check_finite(0)
+
+
 def test_history_has_what_was_promised(tmp_path):
     search = runs.small_search(tmp_path, epochs=3)
     history = search.run().history
@@ -247,6 +291,8 @@ def test_cadence_and_delay():
     assert search.forecast()["alpha_steps"] == 6
     search.run()
     assert search.alpha_steps == 6  # 4 steps an epoch; warm-up and one more epoch rest, then every second step
+    never = runs.small_search(None, epochs=2, alpha_delay=5).forecast(steps=1)
+    assert never["alpha_steps"] == 0 and never["hours"] > 0
 
 
 @pytest.mark.parametrize("ahead, seconds", [(False, (6, 4)), (True, (4, 3))])
@@ -360,10 +406,48 @@ def test_command_line_with_a_cost(tmp_path):
     assert {"expected_cost", "derived_cost"} <= set((tmp_path / "run/history.csv").read_text().split("\n")[0].split(","))
     other = command(*small, "--costs", "macs", "--weight", "2e-6")
     assert other.returncode == 1 and "another configuration: objective" in other.stderr
-    for wrong, message in ((["--weight", "1"], "need --costs"), (["--costs", "macs"], "needs --weight"),
+    for wrong, message in ((["--weight", "1"], "--weight needs --costs"), (["--form", "linear"], "--form needs --costs"),
+                           (["--target", "1"], "--target needs --costs"), (["--costs", "macs"], "needs --weight"),
+                           (["--costs", "macs", "--rule", "reinforce", "--target", "1e6", "--weight", "1"], "--weight and --form belong to a loss"),
+                           (["--space", "mobile", "--rule", "reinforce", "--form", "linear"], "--weight and --form belong to a loss"),
+                           (["--width", "72.9"], "--width 72.9: the tree space counts channels; give a whole number"),
+                           (["--image-size", "32"], "--image-size does nothing here: the digits stay 8×8"),
                            (["--costs", "absent.csv", "--weight", "1"], "absent.csv"),
                            (["--costs", "macs", "--rule", "reinforce"], "Reward(target=None)"),
                            (["--costs", "macs", "--weight", "1", "--form", "add#linear"], "LatencyPenalty(target=None)")):
         with pytest.raises((ValueError, OSError)) as refused:
             main(["--out", str(tmp_path / "x"), *wrong])
         assert message in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_ctrl_c_on_the_command_line_loses_one_step_and_says_one_line(tmp_path):
+    running = subprocess.Popen([sys.executable, "-m", "proxyless_lite.search", "--epochs", "500", "--device", "cpu", "--out", str(tmp_path)],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+    while not (tmp_path / "lock").exists() and running.poll() is None:
+        time.sleep(0.1)
+    time.sleep(0.5)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 130 and said.startswith("search stopped by Ctrl-C in epoch 0 after step") and said.count("\n") == 1, said
+    assert pl.runtime.load_checkpoint(tmp_path / "checkpoint.pt")["done"] > 0
+
+
+@pytest.mark.parametrize("error, code, told", [
+    (FloatingPointError("a loss is not finite"), "error: a loss is not finite", ""), (MemoryError(), "error: MemoryError", ""),
+    (pl.runtime.OutOfMemory("about 8 would fit"), "error: about 8 would fit", ""), (pl.runtime.LostRank("rank 1 is gone"), "error: rank 1 is gone", ""),
+    (KeyError("no entry for x"), "error: no entry for x", ""), (pl.runtime.Stopped("search stopped"), 143, "search stopped\n"),
+    (KeyboardInterrupt("search stopped by Ctrl-C"), 130, "search stopped by Ctrl-C\n"), (KeyboardInterrupt(), 130, "stopped; the same command")], ids=repr)
+def test_every_command_ends_in_one_line(error, code, told, capsys):
+    def main():
+        raise error
+    with pytest.raises(SystemExit) as end:
+        pl.cli.run(main)
+    said = capsys.readouterr().err
+    assert end.value.code == code and said.startswith(told) and said.count("\n") == bool(told)
+
+
+def test_help_shows_the_values_of_every_preset():
+    told = " ".join(parser().format_help().split())
+    assert "--epochs EPOCHS tree 16, 8, 200; mobile 6, 12, 120" in told and "--blocks BLOCKS tree 1, 1, 18 " in told
+    assert "--width WIDTH tree 72, 72, 400; mobile 0.25, 0.5, 1.0" in told and "--images IMAGES tree 2000, 10000, None;" in told

@@ -137,6 +137,14 @@ def test_badges_refuse_an_address_that_is_not_on_github(clone):
     assert "badge" not in (clone / "README.md").read_text()
 
 
+@pytest.mark.parametrize("name", ["foo", "a/b/c", "https://github.com/o/n", "/n", "o/"])
+def test_badges_refuse_what_is_no_owner_and_name(clone, name):
+    before = [path.read_text() for path in (clone / "README.md", clone / "notebooks" / "02_page.ipynb")]
+    with pytest.raises(ValueError, match=f"--repository '{name}' is no owner/name"):
+        written(clone, "--repository", name)
+    assert [path.read_text() for path in (clone / "README.md", clone / "notebooks" / "02_page.ipynb")] == before
+
+
 @pytest.mark.parametrize("address", ["https://github.com/o/n", "https://github.com/o/n.git", "git@github.com:o/n.git", "ssh://git@github.com/o/n.git/"])
 def test_repository_of_an_address(address):
     assert tool("badges").repository_of(address) == "o/n"
@@ -168,3 +176,22 @@ def test_animation_of_nothing_is_refused(tmp_path):
 
 def test_the_committed_animation_is_small():
     assert os.path.getsize(ROOT / "figures" / "alpha.gif") <= 300_000
+
+
+# -- command lines -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name, arguments, told", [
+    ("animation", [], "error: the following arguments are required: path; see --help\n"),
+    ("slides", ["out"], "error: the following arguments are required: notebooks; see --help\n"),
+    ("slides", ["out", "absent.ipynb"], "error: [Errno 2] No such file or directory: 'absent.ipynb'\n"),
+    ("badges", ["--repository", "foo"], "error: --repository 'foo' is no owner/name, for example someone/proxyless_lite\n")])
+def test_wrong_arguments_are_one_line(tmp_path, name, arguments, told):
+    run = subprocess.run([sys.executable, ROOT / "tools" / f"{name}.py", *arguments], capture_output=True, text=True, cwd=tmp_path)
+    assert run.returncode and run.stderr == told and not list(tmp_path.glob("*.*"))
+
+
+@pytest.mark.parametrize("name", ["animation", "slides", "badges", "notebook_seconds"])
+def test_help_does_nothing_else(tmp_path, name):
+    run = subprocess.run([sys.executable, ROOT / "tools" / f"{name}.py", "--help"], capture_output=True, text=True, cwd=tmp_path)
+    assert run.returncode == 0 and run.stdout.startswith("usage: ") and not list(tmp_path.iterdir())

@@ -3,7 +3,6 @@
     python tools/animation.py figures/alpha.gif
 """
 
-import sys
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
@@ -11,9 +10,13 @@ import torch
 
 import proxyless_lite as pl
 from proxyless_lite import plots
+from proxyless_lite.cli import OneLineParser, run
 
 
-def main(path):
+def main():
+    cli = OneLineParser(description="The α of a search as a moving picture.")
+    cli.add_argument("path", help="GIF to write")
+    path = cli.parse_args().path
     experiment = pl.presets.experiment("quick")
     data = pl.data.load("digits")
     torch.manual_seed(0)
@@ -24,4 +27,4 @@ def main(path):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run(main)

@@ -6,13 +6,13 @@
 Run again, it replaces what it wrote before. The repository must be public on GitHub.
 """
 
-import argparse
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
+
+from proxyless_lite.cli import OneLineParser, run
 
 SETUP = """\
 # Google Colab: fetch the course and what it needs. Anywhere else the next five lines do nothing.
@@ -63,11 +63,13 @@ def git(root, *words):
 
 
 def main(arguments=None, root=Path(__file__).parents[1]):
-    cli = argparse.ArgumentParser(prog="python tools/badges.py", description="Write Colab and Binder badges.")
+    cli = OneLineParser(prog="python tools/badges.py", description="Write Colab and Binder badges.", allow_abbrev=False)
     cli.add_argument("--repository", default="", help="owner/name on GitHub; default: the remote origin of this clone")
     cli.add_argument("--branch", default="main")
     args = cli.parse_args(arguments)
     repository = args.repository or repository_of(git(root, "remote", "get-url", "origin"))
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        raise ValueError(f"--repository {repository!r} is no owner/name, for example someone/proxyless_lite")
     readme = root / "README.md"
     readme.write_text(under_title(readme.read_text(), badges(repository, args.branch, "00_start_here.ipynb")))
     for path in sorted((root / "notebooks").glob("*.ipynb")):
@@ -76,7 +78,4 @@ def main(arguments=None, root=Path(__file__).parents[1]):
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    run(main)

@@ -5,11 +5,12 @@ npm install --prefix runs/slides reveal.js@4 jquery@3 requirejs@2 mathjax@2
 """
 
 import re
-import sys
 from pathlib import Path
 
 import nbformat
 from nbconvert import SlidesExporter
+
+from proxyless_lite.cli import OneLineParser, run
 
 LOCAL = {"reveal_url_prefix": "reveal.js", "jquery_url": "jquery/dist/jquery.min.js", "require_js_url": "requirejs/require.js",
          "mathjax_url": "mathjax/MathJax.js?config=TeX-AMS_CHTML-full,Safe"}
@@ -34,14 +35,22 @@ def slides(notebook):
     return nbformat.from_dict({**notebook, "cells": [cell for cell in cells if cell["source"].strip()]})
 
 
-if __name__ == "__main__":
-    out = Path(sys.argv[1])
+def main():
+    cli = OneLineParser(description="Slides of notebooks for reveal.js.")
+    cli.add_argument("out", type=Path, help="folder to write to")
+    cli.add_argument("notebooks", type=Path, nargs="+")
+    args = cli.parse_args()
+    out = args.out
     out.mkdir(parents=True, exist_ok=True)
     libraries = {name: f"node_modules/{path}" for name, path in LOCAL.items()} if (out / "node_modules").is_dir() else {}
     exporter = SlidesExporter(reveal_scroll=True, reveal_width="1280", reveal_height="800", reveal_number="c/t",
                               exclude_input_prompt=True, exclude_output_prompt=True, **libraries)
-    for path in map(Path, sys.argv[2:]):
+    for path in args.notebooks:
         page = out / f"{path.stem}.slides.html"
         html, _ = exporter.from_notebook_node(slides(nbformat.read(path, 4)))
         page.write_text(html.replace("</head>", LOOK, 1))
         print(page)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,11 +1,10 @@
 """Command line: python -m proxyless_lite.export --run runs/x/found --architecture runs/x/architecture.json --out exported"""
 
-import sys
 from pathlib import Path
 
 from .. import runtime
 from ..architecture import Architecture
-from ..cli import OneLineParser, one_line
+from ..cli import OneLineParser, run
 from . import FILES, export, load_weights
 
 
@@ -63,7 +62,4 @@ def weights_of_run(run, architecture, file):
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, KeyError, OSError) as error:
-        sys.exit(one_line(error))
+    run(main)

@@ -1,11 +1,23 @@
 """Ways to run a module and say how long it took: PyTorch on a CPU, on a GPU, and onnxruntime."""
 
 import time
+from contextlib import contextmanager
 
 import torch
 
 from .. import runtime
 from ..export import onnx_session, to_onnx
+
+
+@contextmanager
+def timing(device, threads=1):
+    """Yields clock_of(device, threads). PyTorch computes on the clock's threads meanwhile, and then on those it had before."""
+    clock, before = clock_of(device, threads), torch.get_num_threads()
+    torch.set_num_threads(clock.threads or before)  # a GPU's clock has none
+    try:
+        yield clock
+    finally:
+        torch.set_num_threads(before)
 
 
 def clock_of(device, threads=1):
@@ -18,13 +30,12 @@ def clock_of(device, threads=1):
 
 
 class Cpu:
-    """A forward pass in PyTorch, in inference mode, channels_last, with a fixed number of threads."""
+    """A forward pass in PyTorch, in inference mode, channels_last; see `timing` for its threads."""
 
     name, batch = "cpu", 1
 
     def __init__(self, threads=1):
         self.threads = at_least_one(threads)
-        torch.set_num_threads(threads)
 
     def ready(self, module):
         return module.eval().to(memory_format=torch.channels_last)

@@ -6,7 +6,7 @@ import time
 from .. import runtime, spaces
 from ..architecture import Architecture
 from ..spaces import Block
-from .clocks import clock_of
+from .clocks import timing
 from .rounds import run_rounds, summarize
 from .table import Entry, Table
 from .timings import Timings
@@ -18,16 +18,16 @@ def measure(space, device="cpu", threads=1, batch=None, precision=0.01, rounds=4
     `device` is "cpu", "cuda" or "onnxruntime"; `batch` is 1 on a CPU and 8 on a GPU by default, as in the paper.
     A block is visited until the standard error of its median is below `precision`, at most `rounds` times. With a file
     `out` the table is written there, and an interrupted measurement goes on. Raises ValueError for a device this
-    machine lacks, or a file that holds another measurement.
+    machine lacks, or a file that holds another measurement or is being written; OSError where none can be written.
     """
-    clock = clock_of(device, threads)
-    batch = checked(clock, batch, rounds)
     candidates = [edge.block(name) for edge in space.edges() for name in edge.candidates if name != "Zero"]
     blocks = list(dict.fromkeys([*space.fixed_blocks(), *candidates]))
-    runs = [prepare(clock, block, batch) for block in blocks]
-    beside = prepare(clock, reference(space), batch)
-    about = {"blocks": len(blocks), **describe(space, clock, batch, seed, rounds)}
-    visits = run_rounds(lambda i: runs[i], len(blocks), beside, rounds, precision, about, out, f"{len(blocks)} blocks on {clock.name}")
+    with timing(device, threads) as clock:
+        batch = checked(clock, batch, rounds, out)
+        runs = [prepare(clock, block, batch) for block in blocks]
+        beside = prepare(clock, reference(space), batch)
+        about = {"blocks": len(blocks), **describe(space, clock, batch, seed, rounds)}
+        visits = run_rounds(lambda i: runs[i], len(blocks), beside, rounds, precision, about, out, f"{len(blocks)} blocks on {clock.name}")
     entries = {b: Entry(row.ms, row.sd, row.visits) for b, row in zip(blocks, summarize(visits).itertuples())}
     table = Table(entries, {**about, "reference_ms": visits.reference_ms.median()})
     if out is not None:
@@ -38,16 +38,16 @@ def measure(space, device="cpu", threads=1, batch=None, precision=0.01, rounds=4
 def networks(space, count, device="cpu", threads=1, batch=None, rounds=8, out=None, seed=0):
     """Time `count` random networks of a space. Returns Timings. The same seed gives the same networks.
 
-    With a file `out` they are written there, and an interrupted measurement goes on.
+    With a file `out` they are written there, and an interrupted measurement goes on. Options and errors as for `measure`.
     """
-    clock = clock_of(device, threads)
-    batch = checked(clock, batch, rounds)
     drawn = random_networks(space, count, seed)
-    shape = (batch, 3, space.input_size, space.input_size)
-    pool, beside = Pool(space, clock), prepare(clock, reference(space), batch)
-    about = {"networks": count, **describe(space, clock, batch, seed, rounds)}
-    visits = run_rounds(lambda i: clock.prepare(pool.network(drawn[i].choices), shape), count, beside, rounds, 0.0, about, out,
-                        f"{count} networks on {clock.name}")
+    with timing(device, threads) as clock:
+        batch = checked(clock, batch, rounds, out)
+        shape = (batch, 3, space.input_size, space.input_size)
+        pool, beside = Pool(space, clock), prepare(clock, reference(space), batch)
+        about = {"networks": count, **describe(space, clock, batch, seed, rounds)}
+        visits = run_rounds(lambda i: clock.prepare(pool.network(drawn[i].choices), shape), count, beside, rounds, 0.0, about, out,
+                            f"{count} networks on {clock.name}")
     timings = Timings(drawn, visits, about)
     if out is not None:
         timings.save(out)
@@ -60,13 +60,14 @@ def compare(items, device="cpu", threads=1, batch=None, precision=0.01, rounds=4
     Returns a DataFrame, one row an item in the order given: median `ms`, `sd` between visits, number of `visits`; its
     `attrs` say on what they were measured. Options and errors as for `measure`; nothing is written.
     """
-    clock = clock_of(device, threads)
-    batch = checked(clock, batch, rounds)
     space = next((item.space for item in items if isinstance(item, Architecture)), None) or spaces.mobile()
-    runs, beside = [prepare(clock, item, batch) for item in items], prepare(clock, reference(space), batch)
-    visits = run_rounds(lambda i: runs[i], len(runs), beside, rounds, precision, {"seed": seed}, label=f"{len(runs)} items on {clock.name}")
-    found = summarize(visits)
-    found.attrs = conditions(clock, batch, seed, rounds)
+    with timing(device, threads) as clock:
+        batch = checked(clock, batch, rounds)
+        runs, beside = [prepare(clock, item, batch) for item in items], prepare(clock, reference(space), batch)
+        visits = run_rounds(lambda i: runs[i], len(runs), beside, rounds, precision, {"seed": seed},
+                            label=f"{len(runs)} items on {clock.name}")
+        found = summarize(visits)
+        found.attrs = conditions(clock, batch, seed, rounds)
     return found
 
 
@@ -80,10 +81,13 @@ def prepare(clock, item, batch):
     return clock.prepare(module, (batch, *shape))
 
 
-def checked(clock, batch, rounds):
+def checked(clock, batch, rounds, out=None):
+    """`batch`, by default the clock's. Raises ValueError for one or for rounds below 1, OSError where no file `out` can be written."""
     batch = clock.batch if batch is None else batch
     if min(batch, rounds) < 1:
         raise ValueError(f"batch={batch}, rounds={rounds}: both must be at least 1")
+    if out is not None:
+        runtime.check_target(out)
     return batch
 
 

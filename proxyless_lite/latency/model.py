@@ -124,8 +124,8 @@ class Model:
 
 
 def blocks_of(item):
-    """The blocks of an Architecture, Zero left out, or a Block alone."""
-    blocks = [item] if isinstance(item, Block) else item.space.blocks(item.choices)
+    """The blocks of an Architecture, Zero left out, or a Block alone. Raises ValueError for an Architecture without a space."""
+    blocks = [item] if isinstance(item, Block) else item._space("predict").blocks(item.choices)
     return [block for block in blocks if block.operation != "Zero"]
 
 

@@ -9,6 +9,7 @@ import math
 import os
 import random
 import statistics
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -27,17 +28,11 @@ def run_rounds(get, count, beside, rounds, precision, about, out=None, label="me
     `get(i)` gives item i as a function that runs it once and returns seconds; `beside` is the reference, likewise.
     An item is left out of further rounds once the standard error of its median ratio is below `precision`, unless that
     is 0. With a file `out` each visit is written beside it at once, and those already there are not repeated.
-    Raises ValueError if the file holds another measurement (`about`).
+    Raises ValueError if the file holds another measurement (`about`), or another process is measuring into it.
     """
-    rows, path = [], None if out is None else visits_path(out)
-    if path is not None and path.exists():
-        rows = resume(path, about)
-    elif path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(heading(about))
-    done = {(r, i) for r, i, _, _ in rows}
-    progress = runtime.Progress(rounds * count, len(done), label)
-    with open(path or os.devnull, "a") as file:
+    with visits_file(out, about) as (file, rows):
+        done = {(r, i) for r, i, _, _ in rows}
+        progress = runtime.Progress(rounds * count, len(done), label)
         for r in range(rounds):
             certain = certain_items(rows, precision)
             order = random.Random(about["seed"] * 1_000_003 + r).sample(range(count), count)
@@ -49,7 +44,7 @@ def run_rounds(get, count, beside, rounds, precision, about, out=None, label="me
                     file.write(line(rows[-1]))
                     file.flush()
                 progress.step()
-    progress.close()
+        progress.close()
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -104,11 +99,26 @@ def line(row):
     return f"{r},{i},{ms:.5g},{beside:.5g}\n"
 
 
-def resume(path, about):
-    """The visits in the file of an interrupted measurement; a last line cut short is taken out of the file."""
+@contextmanager
+def visits_file(out, about):
+    """Yields the file to append visits to, and those that it holds already; without `out` one that keeps nothing."""
+    path = Path(os.devnull) if out is None else visits_path(out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a") as file:
+        if out is not None:
+            runtime.only_writer(file)
+        if path.stat().st_size > 0:
+            yield file, resume(path, file, about)
+        else:
+            file.write(heading(about))
+            yield file, []
+
+
+def resume(path, file, about):
+    """The visits in the file of an interrupted measurement; a last line cut short is taken out of it."""
     saved, rows = read_visits(path)
     runtime.check_same(path, what_must_agree(saved, about), what_must_agree(about, about))
-    runtime.write_atomically(path, (heading(saved) + "".join(map(line, rows))).encode())
+    file.truncate(path.read_bytes().rfind(b"\n") + 1)
     print(f"going on after {len(rows)} visits in {path}", flush=True)
     return rows
 

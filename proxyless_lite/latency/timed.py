@@ -1,12 +1,13 @@
 """Networks by name, timed against each other, as a file: one row a network, and in the first line what was measured on what."""
 
 import json
+from pathlib import Path
 
 import pandas as pd
 
 from .. import zoo
 from ..architecture import Architecture
-from ..runtime import write_atomically
+from ..runtime import check_target, write_atomically
 from .measure import compare
 
 
@@ -14,8 +15,11 @@ def time_networks(names, command, out=None, **how):
     """Time networks, files or of the zoo, against each other; `how` are the options of `compare`.
 
     Returns a DataFrame network, ms, sd, visits. With `out` it is written there as `read_timed` reads it; `command` is
-    noted as what made it. Raises what `compare` and Architecture.load raise.
+    noted as what made it. Raises what `compare` and Architecture.load raise, ValueError for an unknown network, OSError
+    where no file `out` can be written.
     """
+    if out:
+        check_target(out)
     found = compare([network_of(name) for name in names], **how)
     found.insert(0, "network", names)
     if out:
@@ -37,4 +41,6 @@ def network_of(name):
         return zoo.RELEASED[name]()
     if name in zoo.BASELINES:
         return zoo.baseline(name), (3, 224, 224)
+    if not Path(name).exists():
+        raise ValueError(f"unknown network {name!r}; allowed: an architecture file, or {', '.join([*zoo.RELEASED, *zoo.BASELINES])}")
     return Architecture.load(name)

@@ -37,8 +37,8 @@ def memory_by_candidates(counts, series, unit="saved for backward (MB)"):
 
 
 @described
-def estimators(true, means, standard_errors=None):
-    """Bars of ∂J/∂α_k: the true gradient beside the mean of each estimator."""
+def estimators(true, means, names, standard_errors=None):
+    """Bars of ∂J/∂α_k, one group a path: the true gradient beside the mean of each estimator. `names` are the paths'."""
     figure, ax = new_figure(figsize=(6, 2.8))
     kinds = {"true ∂J/∂α": true, **means}
     width, hatches = 0.8 / len(kinds), ("", "//", "..", "xx", "\\\\")
@@ -47,7 +47,7 @@ def estimators(true, means, standard_errors=None):
         ax.bar(np.arange(len(true)) + (i - len(kinds) / 2 + 0.5) * width, values, width, yerr=error, label=label,
                color=colour if i == 0 else "white", edgecolor=colour, hatch=hatches[i])
     ax.axhline(0, color=BLACK, linewidth=0.8)
-    ax.set_xticks(range(len(true)), [f"path {k}" for k in range(len(true))])
+    ax.set_xticks(range(len(true)), names)
     ax.set(ylabel="gradient")
     ax.legend(ncols=2)
     return figure

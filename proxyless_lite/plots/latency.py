@@ -40,8 +40,8 @@ def predicted_against_measured(measured, predicted, noise=None, unit="ms"):
 def learning_curve(counts, rmse, noise, unit="ms"):
     """Test RMSE against the number of networks fitted on: mean and each fit, over the noise floor."""
     figure, ax = new_figure(figsize=(5.2, 3))
-    for n, values in zip(counts, rmse):
-        ax.plot([n] * len(values), values, "o", color="white", markeredgecolor="0.5", markersize=4)
+    single = [(n, value) for n, values in zip(counts, rmse) for value in values]
+    ax.plot(*zip(*single), "o", color="white", markeredgecolor="0.5", markersize=4, label="each fit")
     ax.plot(counts, [np.mean(values) for values in rmse], "D-", color=BLUE, label="test RMSE, mean of the fits")
     ax.axhline(noise, color=BLACK, linestyle="--", label="noise floor of the measurement")
     ax.set_xscale("log")

@@ -12,7 +12,7 @@ TREE = {"DW 3x3": (BLUE, "3"), "DW 5x5": (ORANGE, "5"), "DW 7x7": (RED, "7"), "D
 
 @described
 def network(architecture, title=""):
-    """Figure 6, one network of MBConv blocks: height is the expansion, colour and hatch the kernel; as in `networks`."""
+    """Figure 6, one network of MBConv blocks: height is the expansion, colour and hatch the kernel."""
     return networks({title: architecture})
 
 

@@ -27,7 +27,9 @@ def search_history(history):
 
 @described
 def training_history(histories):
-    """Training loss and accuracy over epochs: `histories` maps a label to the history of a training."""
+    """Training loss and accuracy over epochs, one line a training.
+
+    `histories` maps a label to the history of a training."""
     figure, axes = new_figure(1, 2, figsize=(8.8, 2.8))
     looks = zip((BLUE, ORANGE, GREEN, RED, PURPLE, BLACK), "os^Dv*", ("-", "--", ":", "-.", "-", "--"))
     for (label, history), (colour, marker, line) in zip(histories.items(), looks):
@@ -57,7 +59,7 @@ def probabilities(p, names, title=""):
 
 @described
 def cost_history(history, target, unit="ms", scale=1.0):
-    """Expected cost E under p and cost of the most probable network over epochs, times `scale`, beside the target."""
+    """Expected cost E under p and cost of the most probable network over epochs, beside the target."""
     figure, ax = new_figure(figsize=(5.6, 2.8))
     for column, colour, marker in (("expected_cost", BLUE, "o"), ("derived_cost", ORANGE, "s")):
         ax.plot(history.epoch, scale * history[column], color=colour, marker=marker, markersize=4, label=column.replace("_", " "))
@@ -86,7 +88,7 @@ def against_random(found, random_accuracies, unit="test accuracy (%)"):
 
 @described
 def images(data, count=10):
-    """The first validation images of `count` classes in turn, as the network gets them, with their class below."""
+    """Validation images of several classes, as the network gets them, with their class below."""
     labels = [k % len(data.classes) for k in range(count)]
     first = [(data.valid.labels == label).nonzero()[0, 0].item() for label in labels]
     batch, _ = next(data.once(data.valid[first], count))                          # (count, C, H, W), normalised
@@ -102,7 +104,9 @@ def images(data, count=10):
 
 @described
 def accuracy_against_cost(groups, label="latency (ms)", joined=False):
-    """Accuracy (%) against a cost, one marker a group: a dict label -> (costs, accuracies); `joined` by lines."""
+    """Accuracy (%) against a cost, one marker a group.
+
+    `groups` maps a label to (costs, accuracies), `joined` by lines."""
     figure, ax = new_figure(figsize=(5.6, 3.4))
     for (name, (costs, accuracies)), colour, marker in zip(groups.items(), (BLUE, "0.45", ORANGE, GREEN, PURPLE), "Do^sv"):
         ax.plot(costs, 100 * np.asarray(accuracies), marker + "-" * joined, color=colour, markersize=6, linewidth=1, label=name,
@@ -128,7 +132,7 @@ def latency_against_weight(table, live=None, unit="ms"):
         if live is not None:
             ax.plot([weights.index(w) for w in live.weight], live[column], marker, color=BLACK, markersize=5, label=f"{label}, this run")
     ax.set_xticks(range(len(weights)), [f"{w:g}" for w in weights])
-    ax.set(xlabel=f"weight λ₂ of the penalty (nats/{unit})", ylabel=f"latency ({unit})", ylim=(0, None))
+    ax.set(xlabel=f"weight λ₂ of the penalty (nats/{unit}, not to scale)", ylabel=f"latency ({unit})", ylim=(0, None))
     ax.legend()
     return figure
 
@@ -181,12 +185,14 @@ def mark(ax, network, marker, colour, label):
     if network is None:
         return ax.plot([], [], " ", label=f"{label}: none")
     ax.plot(network.latency, network.cross_entropy, marker, color=colour, markersize=13, markerfacecolor="none", markeredgewidth=2,
-            label=f"{label}: {network.latency:.2f} ms, {network.accuracy:.1%}")
+            label=f"{label}: {network.latency:.2f} ms, accuracy {network.accuracy:.1%}")
 
 
 @described
 def loss_forms(forms, costs, target, unit="ms"):
-    """What each form of the penalty makes of the expected latency: `forms` maps a label to losses over `costs`."""
+    """What each form of the penalty makes of the expected latency.
+
+    `forms` maps a label to losses over `costs`."""
     figure, ax = new_figure(figsize=(5.6, 3))
     for (label, losses), colour, line in zip(forms.items(), (BLUE, ORANGE, GREEN, PURPLE), ("-", "--", ":", "-.")):
         ax.plot(costs, losses, line, color=colour, label=label, linewidth=2)

@@ -40,7 +40,7 @@ class Search(Loop):
 
     def __init__(self, net, data, rule=None, config=None, out=None, device=None, objective=None):
         self.config = config = config or presets.search("quick")
-        engine = runtime.engine(device)
+        self.engine = engine = runtime.engine(device)
         engine.check_batch(config.batch_size)
         net.use(engine)
         self.net, self.data, self.rule = net, data.to(engine.device), rule or rules.TwoPath()
@@ -60,9 +60,7 @@ class Search(Loop):
             raise ValueError(f"the network gives {outputs} for an image, but {data.name} has {len(data.classes)} classes; "
                              f"give the space classes={len(data.classes)}")
         share = dict(rank=engine.rank, ranks=engine.ranks)
-        together = engine.ranks * engine.accumulate
-        at_most = max(1, len(data.valid) // together) * together
-        self.alpha_size = min(config.alpha_batch_size, at_most)  # a small set gives a smaller batch
+        self.alpha_size = self.alpha_batch(engine.accumulate)
         engine.check_batch(self.alpha_size)
         self.weight_batches = self.data.batches(self.data.train, config.batch_size, config.seed, WEIGHT, augment=True, **share)
         self.alpha_batches = self.data.batches(self.data.valid, self.alpha_size, config.seed, ALPHA, augment=False, **share)
@@ -80,6 +78,14 @@ class Search(Loop):
     @property
     def model(self):
         return self.net
+
+    def alpha_batch(self, parts):
+        """Images of a batch that α learns from, cut into `parts` on each rank: of a small set a smaller one."""
+        together = self.engine.ranks * parts
+        return min(self.config.alpha_batch_size, max(1, len(self.data.valid) // together) * together)
+
+    def can_cut(self, parts):
+        return super().can_cut(parts) and self.alpha_batch(parts) % (self.engine.ranks * parts) == 0
 
     def run(self):
         """Search to the end, from where the folder left off. Returns a Result. Seeds PyTorch's global generator."""
@@ -126,7 +132,7 @@ class Search(Loop):
         """Validation accuracy of the network that `derive` would give now, with the supernet's weights and batch statistics."""
         self.net.activate(self.net.best_paths())
         with self.net.frozen():
-            return evaluate(self.net, self.data, mixed(self.data.valid), engine=self.engine)
+            return evaluate(self.net, self.data, mixed(self.data.valid), self.evaluation_batch(), self.engine)
 
     def history(self):
         """One row an epoch: losses and accuracies (means over its steps), mean entropy in nats, p (E, N), seconds and
@@ -148,7 +154,7 @@ class Search(Loop):
                                 for source in (trial.weight_batches, trial.alpha_batches))
         together = max if self.data.ahead else operator.add
         weight_steps = self.epochs * self.per_epoch
-        alpha_steps = (self.config.epochs - self.config.alpha_delay) * self.per_epoch // self.config.alpha_every
+        alpha_steps = max(0, self.config.epochs - self.config.alpha_delay) * self.per_epoch // self.config.alpha_every
         hours = (together(weight, load) * weight_steps + together(alpha, alpha_load) * alpha_steps) / 3600
         return {"weight_step_seconds": weight, "alpha_step_seconds": alpha, "weight_steps": weight_steps, "alpha_steps": alpha_steps,
                 "images_per_second": self.config.batch_size / weight, "alpha_images_per_second": self.alpha_size / alpha,

@@ -1,14 +1,13 @@
 """Command line: python -m proxyless_lite.search --preset quick --data digits --out runs/x"""
 
 import argparse
-import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
 import torch
 
 from .. import data, latency, objective, presets, rules, runtime
-from ..cli import OneLineParser, one_line
+from ..cli import OneLineParser, run
 from ..supernet import SuperNet
 from . import Search, forecast
 
@@ -26,10 +25,11 @@ def parser():
     cost = cli.add_argument_group("listen to a cost as well (§3.3)")
     cost.add_argument("--costs", help="a latency table (what proxyless_lite.latency measure wrote), or macs, or params")
     cost.add_argument("--weight", type=float, help="of the cost in the loss; needed by --space tree with --costs and rules that use gradients")
-    cost.add_argument("--target", type=float, help="the cost to aim at; needed by --form add#linear, abs#linear, mul#log and by reinforce")
+    cost.add_argument("--target", type=float, help="the cost to aim at; by default that of the preset for mobile; for tree none, "
+                                                   "but needed by --form add#linear, abs#linear, mul#log and by reinforce")
     cost.add_argument("--form", choices=objective.LatencyPenalty.FORMS, help="of the loss; by default that of the preset, for tree linear, Eq. 7")
     images = cli.add_argument_group("images")
-    images.add_argument("--image-size", type=int, help="resize the images of a folder; default: that of the preset, for tree the size of the first")
+    images.add_argument("--image-size", type=int, help="resize the images; default: that of the preset, for tree the size of the first")
     images.add_argument("--crop", type=int, help="random-resized crops of this size, as for ImageNet")
     images.add_argument("--workers", type=int, help="read images by so many processes instead of keeping all in memory")
     machine = cli.add_argument_group("machine")
@@ -41,12 +41,17 @@ def parser():
     machine.add_argument("--compile", action="store_true", help="compile every candidate; the first steps take minutes")
     machine.add_argument("--sync-batch-norm", action="store_true", help="batch norm over the images of all ranks")
     cli.add_argument("--forecast", action="store_true", help="only say how long every preset would take here, and how much memory")
-    settings = cli.add_argument_group("override a setting of the preset")
-    for name, kind in (("blocks", int), ("width", float), ("images", int)):
-        settings.add_argument(f"--{name}", type=kind, default=argparse.SUPPRESS, help=" ")
-    for field in fields(presets.SearchConfig):
-        settings.add_argument(f"--{field.name.replace('_', '-')}", type=field.type, default=argparse.SUPPRESS, help=" ")
+    settings = cli.add_argument_group("override a setting of the preset", f"Behind each its values in {', '.join(presets.PRESETS)}.")
+    for name, kind in (("blocks", int), ("width", float), ("images", int), *((f.name, f.type) for f in fields(presets.SearchConfig))):
+        settings.add_argument(f"--{name.replace('_', '-')}", type=kind, default=argparse.SUPPRESS, help=of_presets(name))
     return cli
+
+
+def of_presets(name):
+    """The values of a setting in all presets, for example "tree 16, 8, 200; mobile 6, 12, 120"."""
+    values = {space: [str(getattr(one, name, getattr(one.search, name, ""))) for one in made.values()]
+              for space, made in forecast.ALL.items()}
+    return "; ".join(f"{space} {', '.join(each)}" for space, each in values.items() if any(each))
 
 
 def main(arguments=None):
@@ -74,6 +79,8 @@ def search(args, engine):
     named = args["data"]
     if named == "digits" and args["space"] == "mobile":  # as notebook 06 does
         named = engine.from_first(lambda: data.digits_as_images(Path(args["out"]) / "digits"))
+    elif named == "digits" and args["image_size"]:
+        raise ValueError("--image-size does nothing here: the digits stay 8×8; leave it out, or search --space mobile")
     sets = data.load(named, limit=experiment.images, image_size=args["image_size"] or getattr(experiment, "image_size", None),
                      crop=args["crop"], workers=args["workers"], seed=config.seed)
     torch.manual_seed(config.seed)
@@ -110,6 +117,8 @@ def experiment_of(args):
     if args["space"] == "mobile" and "blocks" in given:
         raise ValueError("--blocks belongs to --space tree; the mobile space has 21 blocks")
     if args["space"] == "tree" and "width" in given:
+        if not given["width"].is_integer():
+            raise ValueError(f"--width {given['width']}: the tree space counts channels; give a whole number")
         given["width"] = int(given["width"])
     return replace(experiment, **given)
 
@@ -117,10 +126,13 @@ def experiment_of(args):
 def aim_of(args, experiment, space):
     """The objective that the command line asks for: for the tree None without --costs, for mobile that of its preset."""
     mobile = isinstance(experiment, presets.MobileExperiment)
+    given = [f"--{name}" for name in ("weight", "form", "target") if args[name] is not None]
     if args["costs"] is None and not mobile:
-        if args["weight"] is not None or args["target"] is not None:
-            raise ValueError("--weight and --target need --costs: a latency table, macs or params")
+        if given:
+            raise ValueError(f"{given[0]} needs --costs: a latency table, macs or params")
         return None
+    if args["rule"] == "reinforce" and {*given} - {"--target"}:
+        raise ValueError("--weight and --form belong to a loss, and reinforce has a reward instead; leave them out")
     source = args["costs"] or "macs"
     source = source if source in ("macs", "params") else latency.Table.load(source)
     if mobile:
@@ -139,10 +151,4 @@ def aim_of(args, experiment, space):
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, KeyError, OSError, FloatingPointError, MemoryError, runtime.LostRank) as error:
-        sys.exit(one_line(error))
-    except runtime.Stopped as stop:
-        print(stop, file=sys.stderr)
-        raise
+    run(main)

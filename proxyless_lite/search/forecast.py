@@ -39,9 +39,9 @@ def of_preset(experiment, engine, batch, steps):
     timed = search.forecast(steps)
     weight, alpha = timed["images_per_second"], timed["alpha_images_per_second"]
     full = experiment.search
-    searched = images * 0.9                                # the rest learns α
+    searched = images - min(0.1 * images, 50_000)          # the rest learns α, of ImageNet 50,000: as data.load splits
     epochs = full.warmup_epochs + full.epochs
-    updates = (full.epochs - full.alpha_delay) * searched / full.batch_size / full.alpha_every
+    updates = max(0, full.epochs - full.alpha_delay) * searched / full.batch_size / full.alpha_every
     hours = (epochs * searched / weight + updates * full.alpha_batch_size / alpha) / 3600
     return {"images/s": weight, "α images/s": alpha, "GB": memory(search, full.batch_size // engine.ranks) / 1e9, "hours": hours,
             "training hours": experiment.train.epochs * images / weight / 3600, "GPU-hours": hours * engine.ranks}
