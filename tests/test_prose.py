@@ -7,12 +7,13 @@ from functools import cache
 
 import excerpts
 import hygiene
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from scipy.stats import kendalltau
-from test_readme import COURSE, DATA, NOTEBOOKS, course, printed_in_the_paper, says, text
+from test_readme import COURSE, DATA, NOTEBOOKS, course, printed, printed_in_the_paper, says, text
 from test_specialisation import onnxruntime_table, onnxruntime_visits, sums
 from torchvision import models
 
@@ -184,6 +185,16 @@ def test_where_the_phones_network_is_large():
     assert {choice[2] for edge, choice in kept if edge.name.endswith(".0") and edge.input_size // edge.stride <= 14} == {"6"}
 
 
+# -- 03 ----------------------------------------------------------------------------------------------------------------
+
+
+def test_networks_of_any_cost_in_notebook_03():
+    rows = re.findall(r"^\d +(found|any cost \d) +\d+ +(\d+) +([\d.]+) *$", printed("03"), flags=re.M)
+    (_, macs, best), *others = [(name, int(macs), float(top1)) for name, macs, top1 in rows]
+    assert len(others) == 3 and all(1.8 < other / macs < 2 for _, other, _ in others), "nearly twice the MACs"
+    assert all(top1 <= best for *_, top1 in others), "no better"
+
+
 # -- 07 ----------------------------------------------------------------------------------------------------------------
 
 
@@ -192,8 +203,21 @@ def test_widths_of_notebook_07():
     costs = [pl.Architecture(pl.spaces.mobile(width, 10, 64), pl.zoo.proxyless_mobile().choices).macs() for width in (small, large)]
     says("07", f"{large / small:.1f} times the width takes only {costs[1] / costs[0]:.0f} times the MACs, not {(large / small)**2:.0f}")
     says("07", f"its stage of 192 becomes {pl.zoo.proxyless_mobile_14().space.edges()[-2].out_channels}, not {pl.spaces.mobile(1.4).edges()[-2].out_channels}")
+    first = [pl.zoo.proxyless_mobile().space.edges()[0].out_channels, pl.zoo.proxyless_mobile_14().space.edges()[0].out_channels]
+    says("07", f"its first stage of {first[0]} becomes {first[1]}, not {models._utils._make_divisible(1.4 * first[0], 8)}")
     with torch.device("meta"):
         assert {models.mobilenet_v2(width_mult=w).last_channel for w in (0.15, 0.4, 1.0)} == {1280}
+
+
+def test_the_gaps_of_notebook_07_are_more_than_noise_and_no_merit_of_the_search():
+    top1 = {(name, width): float(top1) for name, width, top1 in re.findall(r"^\d +(found|MobileNetV2) +([\d.]+) +\d+ +\d+ +([\d.]+)", printed("07"), flags=re.M)}
+    gaps = [top1["found", width] - top1["MobileNetV2", width] for name, width in top1 if name == "found"]
+    assert len(gaps) == 3 and (round(min(gaps)), round(max(gaps))) == (5, 7)
+    page = nbformat.read(NOTEBOOKS["07"].parent / "solutions" / NOTEBOOKS["07"].name, 4)
+    told = "".join(o.get("text", "") for c in page.cells if c.cell_type == "code" for o in c.outputs)
+    each, random = re.search(r"^found .*each ([\d.]+), ([\d.]+), ([\d.]+)$", told, flags=re.M).groups(), re.search(r"^random ([\d.]+ ± [\d.]+ %)", told, flags=re.M)[1]
+    says("07", "has {}, {} and {} % (solution of exercise 4)".format(*each), f"a random network of its cost has {random}")
+    assert float(each[0]) == round(top1["found", "0.15"], 1) and min(gaps) > 2 * np.std([float(x) for x in each], ddof=1)
 
 
 # -- 08 ----------------------------------------------------------------------------------------------------------------
