@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+import cifar10_tree_rows
 import latency_model
 import proxyless_lite as pl
 import search_settings
@@ -317,6 +318,27 @@ def test_searches_on_cifar10_in_words():
     uniform = tried.get_group(("one_shot", "epochs=28 warmup_epochs=0"))
     says("docs/measurements.md", f"has a median regret of {100 * uniform.regret.median():.2f} points for {uniform.cost.median():.1f} trainings (n = {len(uniform)})",
          f"`two_path` {100 * tried.get_group(('two_path', 'nothing')).regret.median():.2f} over four seeds")
+
+
+def test_the_searches_in_the_tree_space():
+    about, rows = cifar10_tree_rows.read(DATA / "results" / "cifar10_tree.csv")
+    found = cifar10_tree_rows.pairs(rows)
+    table = cifar10_tree_rows.comparison(found, about["setting"]["target_ms"])
+    assert found.groupby("seed").size().eq(4).all() and len(rows) == 4 * 4 * found.seed.nunique()
+    for line in table.itertuples():
+        cells = " | ".join((line.found, line.random, line.n, line.difference, line.p, line.entropy))
+        says("docs/measurements.md", f"| `{line.rule}` | {line.cost} | {cells} |" if line.cost else f"| all | | {cells} |")
+    says("README.md", f"networks found {line.found} %, random ones of their cost {line.random} % (n = {line.n})", f"| {rows.seconds.sum() / 2 / 60 / found.seed.nunique():.0f} min a seed |")
+    above = (found.found > found.randoms.map(max)).groupby([found.rule, found.cost]).all()
+    assert above[above].index.tolist() == [("two_path", "none")]
+    aimed = found[found.cost == "ms"].price / about["setting"]["target_ms"]
+    assert [round(100 * (own.random_price / own.price).mean() - 100) for _, own in found[found.cost == "ms"].groupby("rule")] == [4, 4]
+    here, paper_scale = cifar10_tree_rows.scale_here(about), cifar10_tree_rows.scale_of(pl.presets.experiment("paper"), 45_000, 5_000)
+    ratio = {what: paper_scale[f"images in {what}"] / here[f"images in {what}"] for what in ("weight steps of a search", "a training")}
+    search, training = cifar10_tree_rows.hours_of_table_1(about, rows)
+    says("docs/measurements.md", f"with {found.seed.nunique()} seeds so far", f"take {100 * aimed.min():.0f} to {100 * aimed.max():.0f} % of the target",
+         f"{ratio['weight steps of a search']:.0f} times as many images in a search and {ratio['a training']:.0f} times as many in a training",
+         f"{cifar10_tree_rows.RELEASED['macs'] / rows[rows.role == 'found'].macs.mean():.0f} times the MACs", f"about {search:,.0f} hours of search and {training:,.0f} of training")
 
 
 def test_the_benchmark_in_words():
