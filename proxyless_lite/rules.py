@@ -115,8 +115,8 @@ class TwoPath(Rule):
     """
 
     def estimate(self, net, images, labels, generator=None, objective=None):
-        p = net.probability_matrix()
-        pair = draw(net.alpha_matrix(), 2, generator)                     # (E, 2)
+        alpha = net.alpha_matrix()
+        p, pair = alpha.softmax(1), draw(alpha, 2, generator)             # (E, N), (E, 2)
         q = torch.zeros_like(p, device="cpu").scatter_(1, pair, p.cpu().gather(1, pair).clamp_min(1e-20))
         q /= q.sum(1, keepdim=True)                                       # p reset to the two paths
         active = torch.multinomial(q, 1, generator=generator)             # (E, 1)
@@ -141,8 +141,8 @@ class Exact(Rule):
     """App. D: Eq. (4) over all candidates, each recomputed in backward. Time grows with N, memory does not."""
 
     def estimate(self, net, images, labels, generator=None, objective=None):
-        p = net.probability_matrix()
-        active = draw(net.alpha_matrix(), 1, generator)[:, 0].tolist()
+        alpha = net.alpha_matrix()
+        p, active = alpha.softmax(1), draw(alpha, 1, generator)[:, 0].tolist()
         others = [[j for j in range(len(op.names)) if j != i] for i, op in zip(active, net.mixed_ops.values())]
         gate_gradient, metrics = probe(net, images, labels, active, others)
         p = p.to(gate_gradient)
@@ -157,8 +157,8 @@ class Trapezoid(Rule):
     """
 
     def estimate(self, net, images, labels, generator=None, objective=None):
-        p = net.probability_matrix()
-        pair = draw(net.alpha_matrix(), 2, generator)                     # (E, 2): active, partner
+        alpha = net.alpha_matrix()
+        p, pair = alpha.softmax(1), draw(alpha, 2, generator)             # (E, N), (E, 2): active, partner
         gate_gradient, metrics = probe(net, images, labels, pair[:, 0].tolist(), pair[:, 1:].tolist())
         p = p.to(gate_gradient)
         return with_cost(self.gradient(gate_gradient, p, pair.to(p.device)), metrics, objective, p)

@@ -84,14 +84,14 @@ def test_moments_are_those_over_all_draws_of_the_rule_itself(net, enumerated, ru
     assert chances.sum().item() == pytest.approx(1)
     expected = torch.einsum("k,ken->en", chances, values)
     variance = (chances * ((values - expected) ** 2).sum((1, 2))).sum()
-    mean, found = estimators.moments(rule, p, *enumerated)
+    mean, found = estimators.MOMENTS[rule](p, *enumerated)
     assert_close(mean, expected, rtol=0, atol=1e-12)
     assert_close(found, variance, rtol=1e-9, atol=0)
 
 
 def test_reinforce_has_no_bias_and_the_variance_of_its_score(net, enumerated):
     p, (paths, L, G) = net.probability_matrix(), enumerated
-    mean, variance = estimators.moments("reinforce", p, *enumerated)
+    mean, variance = estimators.reinforce(p, *enumerated)
     assert_close(mean, estimators.true_gradient(p, paths, L), rtol=0, atol=1e-12)
     chance = torch.stack([p[e, i] for e, i in enumerate(paths.T)]).prod(0)
     values = torch.stack([pl.rules.Reinforce.gradient(p, path[None], (loss - chance @ L)[None]) for path, loss in zip(paths, L)])
@@ -101,7 +101,7 @@ def test_reinforce_has_no_bias_and_the_variance_of_its_score(net, enumerated):
 def test_a_row_says_how_far_the_mean_is_off_in_units_of_the_true_gradient(net, enumerated):
     rows = {row["rule"]: row for row in estimators.judge(net, net.alpha_matrix(), *toy.batch(), enumerated)}
     true = estimators.true_gradient(net.probability_matrix(), *enumerated[:2])
-    mean, _ = estimators.moments("exact", net.probability_matrix(), *enumerated)
+    mean, _ = estimators.exact(net.probability_matrix(), *enumerated)
     assert tuple(rows) == estimators.NAMES and rows["reinforce"]["bias"] < 1e-12 and rows["softmax"]["variance"] == 0
     assert rows["exact"]["bias"] == pytest.approx(((mean - true).norm() / true.norm()).item())
     assert rows["exact"]["cosine"] == pytest.approx(((mean * true).sum() / mean.norm() / true.norm()).item())

@@ -299,6 +299,7 @@ def test_latencies_of_notebook_09_are_off_by_what_it_says():
     off = (100 * (rows.ours / rows.value - 1)).groupby(rows.source)
     assert (round(off.min()["Table 2"]), round(off.max()["Table 2"])) == (5, 15) and (round(off.min()["Figure 4"]), round(off.max()["Figure 4"])) == (2, 21)
     told = assigned("09", "told")
+    assert pd.read_csv(DATA / "results" / "summary.csv", index_col="source")["in words"].to_dict() == told, "run make figures"
     assert "5 to 15 % too slow" in told["Table 2"] and "2 to 21 %" in told["Figure 4"] and "1.84×" in told["Figure 4"] and "1.7× at equal accuracy" in told["Figure 4"] and "0.26 ms of 18.9 ms" in told["Figure 5"]
     says("09", "82.9 ms where its authors measured 76, and the paper 79", "takes 1.83 times as long as Proxyless (mobile) in the paper and 1.84 times as predicted")
     ms, top1 = (pd.read_csv(DATA / path, comment="#", index_col="network")[column] for path, column in (("results/pixel1.csv", "ms"), ("paper/released.csv", "top1")))

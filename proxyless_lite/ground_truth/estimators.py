@@ -60,14 +60,9 @@ def reinforce(p, paths, L, G):
     return networks((L - chance @ L)[:, None, None] * (taken - p), p, paths)
 
 
-# of each rule: mean and variance of its estimate, from p, paths, L and G
+# of each rule, from p, paths, L and G: the mean (E, N) of its estimate, and the variance, summed over all entries, a scalar tensor
 MOMENTS = {"two_path": two_path, "trapezoid": trapezoid, "exact": exact, "reinforce": reinforce}
 NAMES = (*MOMENTS, "softmax")
-
-
-def moments(rule, p, paths, L, G):
-    """Mean (E, N) of a rule's estimate and its variance, the sum over all entries, a float tensor."""
-    return MOMENTS[rule](p, paths, L, G)
 
 
 def in_order(p):
@@ -109,7 +104,7 @@ def judge(net, alpha, images, labels, enumerated):
             net.set_alpha(alpha)
             mean, variance = AllPaths().estimate(net, images, labels)[0], torch.zeros(())
         else:
-            mean, variance = moments(rule, p, paths, L, G)
+            mean, variance = MOMENTS[rule](p, paths, L, G)
         rows.append({"rule": rule, "cosine": F.cosine_similarity(mean.flatten(), true.flatten(), dim=0).item(),
                      "bias": ((mean - true).norm() / true.norm()).item(), "variance": (variance / true.norm() ** 2).item()})
     return rows

@@ -38,7 +38,9 @@ def memory_by_candidates(counts, series, unit="saved for backward (MB)"):
 
 @described
 def estimators(true, means, names, standard_errors=None):
-    """Bars of ∂J/∂α_k, one group a path: the true gradient beside the mean of each estimator. `names` are the paths'."""
+    """Bars of ∂J/∂α_k, one group a path: the true gradient beside the mean of each estimator.
+
+    `names` are those of the paths; `means` and `standard_errors` map an estimator's to a value a path."""
     figure, ax = new_figure(figsize=(6, 2.8))
     kinds = {"true ∂J/∂α": true, **means}
     width, hatches = 0.8 / len(kinds), ("", "//", "..", "xx", "\\\\")

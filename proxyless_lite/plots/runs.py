@@ -59,7 +59,9 @@ def probabilities(p, names, title=""):
 
 @described
 def cost_history(history, target, unit="ms", scale=1.0):
-    """Expected cost E under p and cost of the most probable network over epochs, beside the target."""
+    """Expected cost E under p and cost of the most probable network over epochs, beside the target.
+
+    `scale` multiplies the costs, to show them in `unit`."""
     figure, ax = new_figure(figsize=(5.6, 2.8))
     for column, colour, marker in (("expected_cost", BLUE, "o"), ("derived_cost", ORANGE, "s")):
         ax.plot(history.epoch, scale * history[column], color=colour, marker=marker, markersize=4, label=column.replace("_", " "))
@@ -88,7 +90,9 @@ def against_random(found, random_accuracies, unit="test accuracy (%)"):
 
 @described
 def images(data, count=10):
-    """Validation images of several classes, as the network gets them, with their class below."""
+    """Validation images of several classes, as the network gets them, with their class below.
+
+    `count` images, the first of each class in turn."""
     labels = [k % len(data.classes) for k in range(count)]
     first = [(data.valid.labels == label).nonzero()[0, 0].item() for label in labels]
     batch, _ = next(data.once(data.valid[first], count))                          # (count, C, H, W), normalised
