@@ -27,7 +27,6 @@ import torch
 from cifar10_tree_rows import COLUMNS, read, summary
 from proxyless_lite import Search, SuperNet, baselines, data, latency, objective, presets, rules, runtime, train
 from proxyless_lite.cli import OneLineParser, run
-from proxyless_lite.ground_truth.searches import REINFORCE
 from proxyless_lite.ground_truth.settings import code, network
 
 ROOT = Path(__file__).parents[1]
@@ -109,7 +108,7 @@ class Bench:
         config = replace(self.experiment.search, seed=seed)
         how, aim = rules.TwoPath(), objective.LatencyPenalty(self.ms, self.setting.weight, self.target, "abs#linear", "all")
         if rule == "reinforce":
-            config = replace(config, alpha_lr=REINFORCE * config.alpha_lr)
+            config = presets.for_reinforce(config)
             how, aim = rules.Reinforce(self.setting.samples), objective.Reward(self.ms, self.target)
         aim = aim if cost == "ms" else None
         torch.manual_seed(seed)

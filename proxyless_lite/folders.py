@@ -95,10 +95,13 @@ def balanced(labels, count, seed):
 
 
 def at_most(labels, limit, seed):
-    """Indices of `limit` images with equal shares of every class; of all of them where (nearly) no more are there."""
-    if limit > len(labels) - len(set(labels.tolist())):
+    """Indices of `limit` images with equal shares of every class; of all of them where no more are there.
+
+    Where the rest would lack a class, as few more are left out as give it one of each.
+    """
+    if limit >= len(labels):
         return np.arange(len(labels))
-    return balanced(labels, limit, seed)[0]
+    return balanced(labels, min(limit, len(labels) - len(set(labels.tolist()))), seed)[0]
 
 
 # -- from a file to pixels ---------------------------------------------------------------------------------------------

@@ -21,7 +21,11 @@ class Costs:
         self.matrix = self._moved = pad_sequence([torch.tensor(row, dtype=torch.float64) for row in rows], batch_first=True)
 
     def expected(self, net):
-        """E[cost] of a SuperNet: fixed + Σ_edges Σ_j p_j F(o_j) (Eq. 5–6), a scalar tensor, differentiable in α."""
+        """E[cost] of a SuperNet: fixed + Σ_edges Σ_j p_j F(o_j) (Eq. 5–6), a scalar tensor, differentiable in α.
+
+        Raises ValueError for a network of another space.
+        """
+        self.check(net.space)
         rows = self.like(net.alpha_matrix())
         return self.fixed + sum((op.probabilities() * row[:len(op.names)]).sum() for op, row in zip(net.mixed_ops.values(), rows))
 
@@ -35,11 +39,15 @@ class Costs:
             self._moved = self.matrix.to(tensor)
         return self._moved
 
+    def check(self, space):
+        """Raises ValueError unless these are the costs of that space."""
+        if space != self.space:
+            raise ValueError(f"the costs are for {self.space}, not for a network of {space or 'a module of your own'}")
+
     def of(self, network):
         """Cost of one network: an Architecture, or the index of its path on every edge; a float."""
         if isinstance(network, Architecture):
-            if network.space != self.space:
-                raise ValueError(f"the costs are for {self.space}, not for a network of {network.space}")
+            self.check(network.space)
             self.space.check(network.choices)
             network = [edge.candidates.index(name) for edge, name in zip(self.space.edges(), network.choices)]
         sizes = [len(edge.candidates) for edge in self.space.edges()]
@@ -107,9 +115,9 @@ def costs(net, source):
         return Costs(space, whole - sum(row[0] for row in rows), rows, "MACs" if source == "macs" else source)
     if not hasattr(source, "__getitem__") or isinstance(source, str):
         raise ValueError(f"costs from {source!r} are not known; allowed: a latency.Table, a latency.Model, 'macs', 'params'")
-    measured_at = source.input_size() if hasattr(source, "input_size") else None
-    if measured_at not in (None, space.input_size):
-        raise ValueError(f"the latency table is for input size {measured_at}, but {space} has {space.input_size}; measure that one")
+    measured_at = source.input_sizes() if hasattr(source, "input_sizes") else []
+    if measured_at and space.input_size not in measured_at:
+        raise ValueError(f"the latency table is for input size {', '.join(map(str, measured_at))}, but {space} has {space.input_size}; measure that one")
     fixed = sum(source[block] for block in space.fixed_blocks())
     return Costs(space, fixed, [[source[edge.block(name)] for name in edge.candidates] for edge in edges], "ms")
 

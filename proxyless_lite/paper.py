@@ -78,8 +78,8 @@ def counts(name):
 def released():
     """Accuracies of released weights, as those who released them publish them; not evaluated here."""
     table = pd.read_csv(DATA / "paper" / "released.csv")
-    parts = [frame([(row.network, column, value)], "released", row.source)
-             for row in table.itertuples() for column, value in (("Top-1", row.top1), ("Top-5", row.top5)) if value == value]
+    columns = lambda row: (("Top-1", row.top1), ("Top-5", row.top5), ("Test error", round(100 - row.top1, 3)))
+    parts = [frame([(row.network, column, value)], "released", row.source) for row in table.itertuples() for column, value in columns(row) if value == value]
     return pd.concat(parts)
 
 

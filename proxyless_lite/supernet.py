@@ -178,11 +178,13 @@ class SuperNet(nn.Module):
         """The Architecture of the most probable path of every edge (§3.2.1: prune all others).
 
         With `aim`, an objective with a target: of all networks whose cost is within `tolerance` of the target, the most
-        probable one (see objective.Costs.most_probable). Raises ValueError where none is found that costs that.
+        probable one (see objective.Costs.most_probable). Raises ValueError where none is found that costs that, and for costs of another space.
         """
         paths = self.best_paths()
         if aim is not None and aim.target is not None:
-            paths = aim.costs.most_probable(self.probability_matrix(), aim.target, tolerance)
+            aim.costs.check(self.space)
+            p = self.alpha_matrix().double().softmax(1)                    # in float32 a path given up has probability 0, and log p = −∞
+            paths = aim.costs.most_probable(p, aim.target, tolerance)
         return Architecture(self.space, tuple(op.names[i] for op, i in zip(self.mixed_ops.values(), paths)))
 
     def best_paths(self):

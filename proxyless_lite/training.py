@@ -27,7 +27,8 @@ class Report:
 def train(architecture, data, config=None, out=None, device=None, label="train"):
     """Train `architecture` from scratch on train and validation images; test it once.
 
-    A module may be given instead; it is trained in place, from the weights it has.
+    A module may be given instead; it is trained in place, from the weights it has. Its Dropout and StochasticDepth layers get
+    the rates of the config too.
 
     `config` is a presets.TrainConfig (default: "quick"); `out` a folder that makes the run resumable; `label`
     names the run in its progress. Returns a Report.
@@ -36,7 +37,7 @@ def train(architecture, data, config=None, out=None, device=None, label="train")
     config = config or presets.train("quick")
     torch.manual_seed(config.seed)
     model = architecture if isinstance(architecture, nn.Module) else architecture.build()
-    network = type(model).__name__ if model is architecture else architecture.signature
+    network = f"{type(model).__name__} {runtime.digest(repr(model))}" if model is architecture else architecture.signature
     return Training(model, data, config, out, device, network, label).run()
 
 

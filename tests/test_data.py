@@ -44,6 +44,11 @@ def test_digits_are_the_real_ones_and_split_per_class():
         assert counts.max() - counts.min() <= 8 and len(counts) == 10
 
 
+@pytest.mark.parametrize("limit, kept", [(1436, 1427), (1428, 1427), (1427, 1427), (1437, 1437), (5000, 1437)])
+def test_a_limit_is_never_exceeded(limit, kept):
+    assert len(pl.data.load("digits", limit=limit).full_train) == kept <= limit
+
+
 def test_validation_split_depends_on_the_seed_only():
     a, b, c = (pl.data.load("digits", seed=s) for s in (0, 0, 1))
     assert torch.equal(a.valid.images, b.valid.images) and not torch.equal(a.valid.labels, c.valid.labels)

@@ -41,7 +41,7 @@ def network(name):
 # -- the released table -----------------------------------------------------------------------------------------------
 
 def test_the_released_table_has_72_blocks_and_says_what_it_is(pixel1):
-    assert len(pixel1) == len(list(pixel1)) == 72 and pixel1.input_size() == 224
+    assert len(pixel1) == len(list(pixel1)) == 72 and pixel1.input_sizes() == [224]
     assert {k: pixel1.about[k] for k in ("device", "threads", "batch")} == {"device": "Pixel 1", "threads": 1, "batch": 1}
     stem = Block("conv 3x3", 3, 32, 224, stride=2)
     assert pixel1.entries[stem] == Entry(4.083755600814664, math.sqrt(0.2502372872758427), 982)
@@ -104,12 +104,29 @@ def test_a_missing_entry_is_named():
 
 def test_zero_costs_nothing_and_needs_no_entry():
     zero = Block("Zero", 16, 16, 8, residual=True)
-    assert Table({A: Entry(1.)})[zero] == 0 and zero in Table({})
+    for name in (zero, str(zero)):
+        assert Table({A: Entry(1.)})[name] == 0 and name in Table({})
 
 
-def test_the_input_size_is_that_of_the_stem():
-    assert Table({A: Entry(1.), C: Entry(1.)}).input_size() == 32
-    assert Table({A: Entry(1.)}).input_size() is None
+def test_the_input_sizes_are_those_of_the_stems():
+    assert Table({A: Entry(1.), C: Entry(1.)}).input_sizes() == [32]
+    assert Table({A: Entry(1.), Block("conv 3x3", 3, 8, 24): Entry(1.), C: Entry(1.)}).input_sizes() == [24, 32]
+    assert Table({A: Entry(1.)}).input_sizes() == []
+
+
+def test_a_name_that_two_blocks_have_is_refused():
+    twin = Block("MB3 3x3", 16, 16, 8)
+    assert str(twin) == str(B) and Table({B: Entry(2.)})[str(B)] == 2
+    both = Table({B: Entry(2.), twin: Entry(1.)})
+    assert (both[B], both[twin]) == (2, 1)
+    with pytest.raises(KeyError, match="has 'MB3 3x3 16→16 s1 8x8' with and without residual; ask with a Block"):
+        both[str(B)]
+
+
+def test_a_table_is_not_written_under_a_name_that_is_read_as_yaml(tmp_path):
+    with pytest.raises(ValueError, match="t.yaml: tables are written as CSV; give a name that ends in .csv"):
+        Table({A: Entry(1.)}).save(tmp_path / "t.yaml")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("ms", [-0.1, math.nan, math.inf])

@@ -219,6 +219,34 @@ def test_a_network_is_derived_by_argmax_and_for_an_aim_at_its_cost():
     assert net.derive() == net.derive(LatencyPenalty(price, 0.1)) == argmax  # Eq. 7 has no target
 
 
+def test_paths_that_α_has_given_up_can_still_be_derived_for_a_target():
+    net = pl.SuperNet(chain())
+    net.set_alpha(torch.tensor([[0.0, 0.0, 600.0, 0.0]] * 3))
+    assert (net.probability_matrix().sum(0) == torch.tensor([0.0, 0, 3, 0])).all()  # in float32
+    price = costs(net, "macs")
+    target = price.of([3, 2, 2])
+    assert net.derive(LatencyPenalty(price, 0.1, target, "abs#linear"), tolerance=0).choices.count("Zero") == 2
+
+
+def test_costs_of_another_space_are_refused_by_all_that_take_a_network():
+    net, other = pl.SuperNet(chain()), costs(chain(width=8), "macs")
+    aim = LatencyPenalty(other, 0.1, 0.5 * other.extremes()[1], "abs#linear")
+    for ask in (lambda: other.expected(net), lambda: net.derive(aim), lambda: aim.verdict(net), lambda: other.of(net.derive())):
+        with pytest.raises(ValueError, match=r"the costs are for chain\(.*width=8.*\), not for a network of chain\(.*width=4"):
+            ask()
+    with pytest.raises(ValueError, match="not for a network of a module of your own"):
+        other.expected(pl.SuperNet(toy.network()))
+
+
+def test_a_table_of_two_input_sizes_gives_costs_of_both():
+    small, large = chain(), chain(input_size=8)
+    both = table(small).merge(table(large, seed=1))
+    assert_close(costs(small, both).matrix, costs(small, table(small)).matrix)
+    assert_close(costs(large, both).matrix, costs(large, table(large, seed=1)).matrix)
+    with pytest.raises(ValueError, match=r"for input size 4, 8, but chain\(.*\) has 16"):
+        costs(chain(input_size=16), both)
+
+
 def test_costs_that_cannot_be_found_are_refused():
     space, ms = chain(), table(chain())
     with pytest.raises(ValueError, match=r"for input size 4, but chain\(.*\) has 8; measure that one"):

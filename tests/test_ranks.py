@@ -105,6 +105,13 @@ def test_parts_of_a_batch_add_up():
     assert largest_difference(whole.net.state_dict(), parts.net.state_dict()) < 1e-5
 
 
+def test_a_rule_by_itself_cuts_batches_into_equal_parts_only():
+    net = pl.SuperNet(pl.spaces.tree(1, 72, input_size=8))
+    net.use(runtime.engine("cpu", accumulate=3))
+    with pytest.raises(ValueError, match="a batch of 4 images cannot be cut into 3 equal parts"):
+        pl.rules.TwoPath().estimate(net, torch.zeros(4, 3, 8, 8), torch.zeros(4, dtype=torch.long))
+
+
 def test_a_batch_that_cannot_be_cut_is_refused():
     with pytest.raises(ValueError, match="a batch of 32 images cannot be divided among 1 ranks × 5 parts; give a multiple of 5"):
         rank_runs.search(None, engine=runtime.engine("cpu", accumulate=5))

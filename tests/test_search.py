@@ -11,12 +11,14 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 import proxyless_lite as pl
+from proxyless_lite.search import __main__ as command_line
 from proxyless_lite.search.__main__ import main, parser
 import small_runs as runs
 
@@ -198,6 +200,36 @@ def test_another_network_of_ones_own_is_not_resumed(tmp_path):
     search("a", "b").run()
     with pytest.raises(ValueError, match="another configuration: edges is"):
         search("b", "a").run()
+
+
+def test_other_operations_under_the_same_names_are_not_resumed(tmp_path):
+    def search(operation):
+        net = pl.SuperNet(nn.Sequential(pl.MixedOp({"a": nn.Identity(), "b": operation}), nn.Flatten(), nn.Linear(192, 10)))
+        return pl.Search(net, pl.data.load("digits"), config=pl.presets.SearchConfig(epochs=1), out=tmp_path, device="cpu")
+    done = search(nn.ReLU()).run()
+    assert search(nn.ReLU()).run().seconds == done.seconds
+    with pytest.raises(ValueError, match="another configuration: edges is"):
+        search(nn.Tanh()).run()
+
+
+def test_a_network_in_eval_mode_is_searched_with_batch_statistics():
+    net = pl.SuperNet(pl.spaces.tree(1, 72, input_size=8)).eval()
+    found = pl.Search(net, pl.data.load("digits"), config=pl.presets.search("quick"), device="cpu")
+    found.weight_step(0, found.weight_batches[0])
+    assert net.training and max(int(m.num_batches_tracked) for m in net.modules() if isinstance(m, nn.BatchNorm2d)) == 1
+
+
+@pytest.mark.parametrize("space, given, expected", [
+    ("tree", [], (0.01, 5)), ("mobile", [], (0.001, 16)), ("tree", ["--alpha-lr", "0.5"], (0.5, 5)), ("mobile", ["--alpha-every", "7"], (0.001, 7))])
+def test_reinforce_has_the_papers_settings_of_its_space(space, given, expected, monkeypatch):
+    """§4.1: 0.01 where the gradient rule has 0.006; §4.2: 0.001 for both, as released 300 updates an epoch of 4,809 steps."""
+    seen = {}
+    monkeypatch.setattr(command_line, "Search", lambda net, data, rule, config, *_: seen.update(config=config) or 1 / 0)
+    monkeypatch.setattr(command_line, "SuperNet", lambda space: None)
+    monkeypatch.setattr(command_line.data, "load", lambda *_, **__: SimpleNamespace(classes="ab", shape=(3, 32, 32)))
+    with pytest.raises(ZeroDivisionError):
+        main(["--space", space, "--preset", "paper", "--rule", "reinforce", "--costs", "macs", "--target", "4e8", "--data", "any", "--out", "x", *given])
+    assert (seen["config"].alpha_lr, seen["config"].alpha_every) == pytest.approx(expected) and 4809 // 16 == 300
 
 
 def test_spoilt_weights_are_never_saved(tmp_path):

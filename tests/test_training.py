@@ -41,6 +41,15 @@ def test_interrupted_training_ends_with_the_same_bits(architecture, tmp_path):
     assert resumed.history.train_loss.tolist() == whole.history.train_loss.tolist()
 
 
+def test_another_module_of_the_same_class_is_not_resumed(tmp_path):
+    data = pl.data.load("digits")
+    train = lambda activation: pl.train(torch.nn.Sequential(activation, torch.nn.Flatten(), torch.nn.Linear(192, 10)), data, pl.presets.TrainConfig(**FEW), tmp_path, "cpu")
+    done = train(torch.nn.ReLU())
+    assert train(torch.nn.ReLU()).seconds == done.seconds
+    with pytest.raises(ValueError, match="another configuration: network is"):
+        train(torch.nn.Tanh())
+
+
 def test_droppath_is_scheduled_and_off_in_evaluation(architecture):
     data = pl.data.load("digits")
     training = Training(architecture.build(), data, pl.presets.TrainConfig(**FEW), None, "cpu", "x", "train")

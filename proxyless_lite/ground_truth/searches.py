@@ -23,7 +23,6 @@ CONFIG = {  # one α step a weight step, and the whole search for the price of a
     "digits": dict(epochs=12, warmup_epochs=4, alpha_every=1, alpha_lr=0.05),
     "cifar10": dict(epochs=4, warmup_epochs=4, alpha_every=1, alpha_lr=0.06, alpha_batch_size=256),  # chosen among trials, see data/results
 }
-REINFORCE = 0.01 / 0.006  # §4.1: the learning rate of α for REINFORCE, over that for the gradient rule
 
 
 def by_rule(rule, setting, net, images, config):
@@ -37,7 +36,7 @@ METHODS = {name: partial(by_rule, rule) for name, rule in rules.BY_NAME.items()}
 def config_of(setting, method):
     """The SearchConfig of a method in a setting, without a seed."""
     config = presets.SearchConfig(**CONFIG[setting.name])
-    return replace(config, alpha_lr=REINFORCE * config.alpha_lr) if method == "reinforce" else config
+    return presets.for_reinforce(config) if method == "reinforce" else config
 
 
 def search(setting, method, seed, images=None, **changes):

@@ -14,6 +14,7 @@ from ..runtime import write_atomically
 from ..spaces import Block
 from . import released
 
+YAML = ".yaml", ".yml"
 SHAPE = [f.name for f in fields(Block) if f.name != "make"]  # operation, in_channels, …: what names a row
 
 
@@ -41,26 +42,26 @@ class Table:
 
     def __getitem__(self, block):
         """Milliseconds of a Block, or of one named as it prints: "MB6 7x7 80→96 s1 14x14"."""
+        if str(block).startswith("Zero "):
+            return 0.0
         if isinstance(block, str):
             block = self._named(block)
-        if block.operation == "Zero":
-            return 0.0
         if block not in self.entries:
             raise KeyError(f"the latency table has no entry for {block}{' with' if block.residual else ' without'} residual; "
                            f"measure it, merge a table that has it, or fit a latency.Model to predict it")
         return self.entries[block].ms
 
     def _named(self, name):
-        found = next((block for block in self.entries if str(block) == name), None)
-        if found is None:
+        found = [block for block in self.entries if str(block) == name]
+        if len(found) > 1:
+            raise KeyError(f"the latency table has {name!r} with and without residual; ask with a Block, which says which")
+        if not found:
             raise KeyError(f"the latency table has no entry {name!r}; it has {len(self)}, for example "
                            f"{str(next(iter(self.entries), 'none'))!r}")
-        return found
+        return found[0]
 
     def __contains__(self, block):
-        if isinstance(block, str):
-            return any(str(known) == block for known in self.entries)
-        return block in self.entries or block.operation == "Zero"
+        return str(block).startswith("Zero ") or block in (map(str, self.entries) if isinstance(block, str) else self.entries)
 
     def __len__(self):
         return len(self.entries)
@@ -68,9 +69,9 @@ class Table:
     def __iter__(self):
         return iter(self.entries)
 
-    def input_size(self):
-        """Input size in pixels of the networks whose blocks these are: that of the stem, which takes 3 channels; None without one."""
-        return next((block.input_size for block in self.entries if block.in_channels == 3), None)
+    def input_sizes(self):
+        """Input sizes in pixels of the networks whose blocks these are, a list: those of the stems, which take 3 channels."""
+        return sorted({block.input_size for block in self.entries if block.in_channels == 3})
 
     def merge(self, other):
         """Both tables in one. Where both were measured beside the same reference network (that of their space), the
@@ -96,7 +97,9 @@ class Table:
         return pd.DataFrame(rows, columns=[*SHAPE, "ms", "sd", "count"])
 
     def save(self, path):
-        """Write CSV with `about` as JSON in its first line, after "# "."""
+        """Write CSV with `about` as JSON in its first line, after "# ". Raises ValueError for a name that `load` would take for YAML."""
+        if Path(path).suffix in YAML:
+            raise ValueError(f"{path}: tables are written as CSV; give a name that ends in .csv")
         text = f"# {json.dumps(self.about, ensure_ascii=False)}\n{self.to_frame().to_csv(index=False, float_format='%.6g')}"
         write_atomically(path, text.encode())
 
@@ -107,7 +110,7 @@ class Table:
         Raises ValueError naming the file and what is wrong in it.
         """
         path = Path(path)
-        read = read_yaml if path.suffix in (".yaml", ".yml") else read_csv
+        read = read_yaml if path.suffix in YAML else read_csv
         try:
             return read(path.read_text())
         except (ValueError, KeyError, TypeError, OverflowError, IsADirectoryError, yaml.YAMLError) as error:

@@ -4,6 +4,7 @@ import copy
 import operator
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import pandas as pd
 import torch
@@ -42,7 +43,9 @@ class Search(Loop):
         self.config = config = config or presets.search("quick")
         self.engine = engine = runtime.engine(device)
         engine.check_batch(config.batch_size)
+        edges = [(op.names, [repr(candidate) for candidate in op.candidates]) for op in net.mixed_ops.values()]  # before anything is compiled
         net.use(engine)
+        net.train()  # with batch statistics, whoever had it in eval mode before
         self.net, self.data, self.rule = net, data.to(engine.device), rule or rules.TwoPath()
         self.rule.check(objective)
         self.objective = objective
@@ -72,7 +75,7 @@ class Search(Loop):
         self.probabilities = []  # p after each epoch, (E, N)
         super().__init__("search", config.warmup_epochs + config.epochs, self.weight_batches.per_pass, out, engine,
                          {**asdict(config), "rule": repr(self.rule), "objective": objective and repr(objective), "space": str(net.space), "data": str(data),
-                          "images": data.digest, "edges": runtime.digest([op.names for op in net.mixed_ops.values()]),
+                          "images": data.digest, "edges": runtime.digest(edges),
                           "weights": runtime.digest([(k, tuple(v.shape)) for k, v in net.state_dict().items()])})
 
     @property
@@ -191,9 +194,10 @@ class Search(Loop):
 
 
 def timed(device, run):
-    """Seconds that `run()` takes on the device."""
+    """Seconds that `run()` takes on the device, and nothing that was queued there before."""
+    finish = partial(torch.cuda.synchronize, device) if device.type == "cuda" else lambda: None
+    finish()
     began = time.perf_counter()
     run()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    finish()
     return time.perf_counter() - began

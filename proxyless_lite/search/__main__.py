@@ -73,9 +73,8 @@ def search(args, engine):
     if args["out"] is None:
         raise ValueError("no run folder given; add --out runs/x")
     experiment = experiment_of(args)
-    config = replace(experiment.search, **{f.name: args[f.name] for f in fields(presets.SearchConfig) if f.name in args})
-    if args["rule"] == "reinforce" and "alpha_lr" not in args:
-        config = replace(config, alpha_lr=0.01 / 0.006 * config.alpha_lr)  # §4.1: 0.01 where the gradient rule has 0.006
+    config = presets.for_reinforce(experiment.search, args["space"]) if args["rule"] == "reinforce" else experiment.search
+    config = replace(config, **{f.name: args[f.name] for f in fields(presets.SearchConfig) if f.name in args})
     named = args["data"]
     if named == "digits" and args["space"] == "mobile":  # as notebook 06 does
         named = engine.from_first(lambda: data.digits_as_images(Path(args["out"]) / "digits"))
