@@ -201,15 +201,15 @@ def test_widths_of_notebook_07():
         assert {models.mobilenet_v2(width_mult=w).last_channel for w in (0.15, 0.4, 1.0)} == {1280}
 
 
-def test_the_gaps_of_notebook_07_are_more_than_noise_and_no_merit_of_the_search():
+def test_the_gaps_of_notebook_07_are_no_merit_of_the_search():
     top1 = {(name, width): float(top1) for name, width, top1 in re.findall(r"^\d +(found|MobileNetV2) +([\d.]+) +\d+ +\d+ +([\d.]+)", printed("07"), flags=re.M)}
     gaps = [top1["found", width] - top1["MobileNetV2", width] for name, width in top1 if name == "found"]
     assert len(gaps) == 3 and (round(min(gaps)), round(max(gaps))) == (5, 7)
     page = nbformat.read(NOTEBOOKS["07"].parent / "solutions" / NOTEBOOKS["07"].name, 4)
     told = "".join(o.get("text", "") for c in page.cells if c.cell_type == "code" for o in c.outputs)
-    each, random = re.search(r"^found .*each ([\d.]+), ([\d.]+), ([\d.]+)$", told, flags=re.M).groups(), re.search(r"^random ([\d.]+ ± [\d.]+ %)", told, flags=re.M)[1]
-    says("07", "has {}, {} and {} % (solution of exercise 4)".format(*each), f"a random network of its cost has {random}")
-    assert float(each[0]) == round(top1["found", "0.15"], 1) and min(gaps) > 2 * np.std([float(x) for x in each], ddof=1)
+    seeds = {name: [float(x) for x in re.search(rf"^{name} .*each ([\d.]+), ([\d.]+), ([\d.]+)$", told, flags=re.M).groups()] for name in ("found", "random")}
+    says("07", "has {}, {} and {} % (solution of exercise 4)".format(*seeds["found"]), f"a random network of its cost has {re.search(r'^random ([0-9.]+ ± [0-9.]+ %)', told, flags=re.M)[1]}")
+    assert seeds["found"][0] == round(top1["found", "0.15"], 1) and round(max(seeds["random"]) - min(seeds["random"]), 1) >= round(max(gaps), 1), "a seed can move one as far"
 
 
 # -- 08 ----------------------------------------------------------------------------------------------------------------
