@@ -263,6 +263,19 @@ def test_the_animation_is_of_the_quick_preset():
         assert movie.n_frames in (epochs, epochs + 1), "run make animation"  # the last one may be stored twice, as it rests
 
 
+def test_the_lesson_on_cifar10():
+    """Its networks are of one cost, and what README and the header of notebook 03 say of the time."""
+    path = DATA / "results" / "cifar10_lesson.csv"
+    about, rows = json.loads(path.read_text().split("\n")[0][2:]), pd.read_csv(path, comment="#", dtype={"choices": str}, index_col="network")
+    space = pl.presets.experiment("lesson").space()
+    for row in rows.itertuples():
+        network = pl.Architecture(space, tuple(edge.candidates[int(i)] for edge, i in zip(space.edges(), row.choices)))
+        assert (network.macs(), network.params()) == (row.macs, row.params) and abs(row.macs / rows.macs["found"] - 1) <= 0.05
+    assert rows.choices.nunique() == len(rows) and (rows.seconds.sum() + about["search_seconds"]) / 60 < about["minutes"]
+    says("README.md", f"| `{about['command']}` | {about['minutes']} min |")
+    assert f"| {about['minutes']} min on two cores |" in text("03")
+
+
 def test_short_searches_on_images_of_imagenet():
     """The runs of notebook 06, preset lesson: what README, docs and the notebook's header say of them."""
     runs = pd.read_csv(DATA / "results" / "mobile_lesson.csv", comment="#").groupby("run")
