@@ -21,7 +21,6 @@ from PIL import Image
 import cifar10_tree_rows
 import latency_model
 import proxyless_lite as pl
-import search_settings
 from proxyless_lite import ground_truth, notebook, paper
 from proxyless_lite.search.forecast import PAPER_GPU_HOURS
 
@@ -330,10 +329,6 @@ def test_searches_on_cifar10_in_words():
     for rule in ("two_path", "trapezoid", "exact"):
         assert 100 * medians.in_band[rule] <= noise and medians.better[rule] <= 0.01 and medians.cost[rule] <= len(runs) / 50
     assert (100 * medians.regret > noise).all()
-    tried = ground_truth.judge(truth, search_settings.read(search_settings.PATH)[1]).groupby(["method", "changed"])
-    uniform = tried.get_group(("one_shot", "epochs=28 warmup_epochs=0"))
-    says("docs/measurements.md", f"has a median regret of {100 * uniform.regret.median():.2f} points for {uniform.cost.median():.1f} trainings (n = {len(uniform)})",
-         f"`two_path` {100 * tried.get_group(('two_path', 'nothing')).regret.median():.2f} over four seeds")
 
 
 def test_the_searches_in_the_tree_space():

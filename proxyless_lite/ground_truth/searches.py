@@ -115,7 +115,7 @@ def judge(table, searches):
                      "regret": best - own["mean"], "tied": best - own["mean"] <= 2 * sd, "in_band": band.max() - own["mean"],
                      "tied_in_band": band.max() - own["mean"] <= 2 * sd, "better": (band > own["mean"] + 2 * sd).mean(),
                      "tau": kendalltau(shared, table["mean"]).statistic, "by_shared": best - table["mean"][shared.idxmax()]})
-    return known.drop(columns=["seconds", "shared"]).join(pd.DataFrame(rows, known.index))
+    return known.drop(columns=["seconds", "shared"]).assign(**pd.DataFrame(rows, known.index))
 
 
 def summary(judged, by="method"):
