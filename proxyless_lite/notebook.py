@@ -89,7 +89,8 @@ def doctor():
     print(f"  {'ok   ' if gpu else 'note '} {torch.cuda.get_device_name() if gpu else 'no CUDA GPU: quick and lesson run on the CPU, paper needs one'}")
     root = runtime.default_root()
     found = [name for name in ("cifar10", "cifar-10-batches-py") if (root / name).is_dir()]
-    print(f"  {'ok   ' if found else 'note '} CIFAR-10 {'in' if found else 'not yet in'} {root} (quick does not need it)")
+    shown = root.relative_to(DATA.parent) if root.is_relative_to(DATA.parent) else root
+    print(f"  {'ok   ' if found else 'note '} CIFAR-10 {'in' if found else 'not yet in'} {shown} (quick does not need it)")
     free = shutil.disk_usage(Path.cwd()).free / 1e9
     print(f"  {'ok   ' if free > 2 else 'note '} {free:.0f} GB of disk free")
     return good

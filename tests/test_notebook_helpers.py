@@ -38,6 +38,13 @@ def test_doctor_compares_versions(monkeypatch, capsys, found, good):
     assert (f"ok    torch {found}" if good else f"MISS  torch: {found} here; install torch>=2.6, or run make setup") in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("inside, told", [(True, "not yet in data/x (quick"), (False, "not yet in {} (quick")])
+def test_doctor_names_a_folder_of_the_checkout_without_the_machines_part(monkeypatch, capsys, tmp_path, inside, told):
+    monkeypatch.setenv("PROXYLESS_DATA", str(notebook.DATA / "x" if inside else tmp_path))
+    notebook.doctor()
+    assert told.format(tmp_path) in capsys.readouterr().out
+
+
 def test_source_on_the_page_is_python_as_it_stands():
     shown = notebook.source(pl.Search.step, pl.rules.TwoPath).data
     method, whole = (part.removesuffix("```\n").removesuffix("```") for part in shown.split("```python\n")[1:])
