@@ -556,7 +556,7 @@ def test_a_search_without_objective_has_no_costs():
 
 def test_objectives_of_another_space_are_refused():
     ours, other = costs(searched(), "macs"), costs(searched(width=8), "macs")
-    with pytest.raises(ValueError, match=r"costs are for chain\(.*width=8.*\), but the network searched is chain\(.*width=4"):
+    with pytest.raises(ValueError, match=r"costs are for chain\(.*width=8.*\), not for a network of chain\(.*width=4"):
         search(LatencyPenalty(other, 0.1))
     with pytest.raises(ValueError, match="costs are for chain.*width=8"):
         search((LatencyPenalty(ours, 0.1), Reward(other, 1e4)), Combined())

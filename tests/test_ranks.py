@@ -108,7 +108,7 @@ def test_parts_of_a_batch_add_up():
 def test_a_rule_by_itself_cuts_batches_into_equal_parts_only():
     net = pl.SuperNet(pl.spaces.tree(1, 72, input_size=8))
     net.use(runtime.engine("cpu", accumulate=3))
-    with pytest.raises(ValueError, match="a batch of 4 images cannot be cut into 3 equal parts"):
+    with pytest.raises(ValueError, match="a batch of 4 images cannot be divided among 1 ranks × 3 parts; give a multiple of 3"):
         pl.rules.TwoPath().estimate(net, torch.zeros(4, 3, 8, 8), torch.zeros(4, dtype=torch.long))
 
 

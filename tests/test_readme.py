@@ -268,7 +268,7 @@ def test_the_lesson_on_cifar10():
     about, rows = json.loads(path.read_text().split("\n")[0][2:]), pd.read_csv(path, comment="#", dtype={"choices": str}, index_col="network")
     space = pl.presets.experiment("lesson").space()
     for row in rows.itertuples():
-        network = pl.Architecture(space, tuple(edge.candidates[int(i)] for edge, i in zip(space.edges(), row.choices)))
+        network = ground_truth.network(space, row.choices)
         assert (network.macs(), network.params()) == (row.macs, row.params) and abs(row.macs / rows.macs["found"] - 1) <= 0.05
     assert rows.choices.nunique() == len(rows) and (rows.seconds.sum() + about["search_seconds"]) / 60 < about["minutes"]
     says("README.md", f"| `{about['command']}` | {about['minutes']} min |")
@@ -342,12 +342,13 @@ def test_the_searches_in_the_tree_space():
     best = found[(found.rule == "two_path") & (found.cost == "none")]
     test = cifar10_tree_rows.difference(best)
     own, every = cifar10_tree_rows.line(best, "", "", math.nan), f"all four {line.found} and {line.random} % (n = {line.n})"
-    says("README.md", f"by the gradient rule {own['found']} %, random networks of its cost {own['random']} % (n = {own['n']}); {every}",
-         f"by {100 * test['mean']:.2f} points with three seeds (p {test['p']:.3f})", f"| {rows.seconds.sum() / 2 / 60 / found.seed.nunique():.0f} min a seed |")
+    says("README.md", f"by the gradient rule without latency {own['found']} %, random networks of its cost {own['random']} % (n = {own['n']}); {every}",
+         f"by {100 * test['mean']:.2f} points with three seeds (p {test['p']:.3f}, not corrected for four tests)", f"| {rows.seconds.sum() / 2 / 60 / found.seed.nunique():.0f} min a seed |")
     above = (found.found > found.randoms.map(max)).groupby([found.rule, found.cost]).all()
     low = found.groupby(["rule", "cost"])[["found", "random"]].apply(lambda pairs: cifar10_tree_rows.difference(pairs)["low"])
     assert above[above].index.tolist() == low[low > 0].index.tolist() == [("two_path", "none")]
     says("docs/measurements.md", f"the only one that excludes 0: {100 * test['mean']:.2f} points, p {test['p']:.3f}")
+    says("09", f"by {100 * test['mean']:.1f} points with three seeds")
     assert round(1 - (1 - test["p"]) ** 4, 1) == 0.1, "among four such tests in one case of ten"
     aimed = found[found.cost == "ms"].price / about["setting"]["target_ms"]
     assert [round(100 * (own.random_price / own.price).mean() - 100) for _, own in found[found.cost == "ms"].groupby("rule")] == [4, 4]

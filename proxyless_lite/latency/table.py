@@ -42,7 +42,7 @@ class Table:
 
     def __getitem__(self, block):
         """Milliseconds of a Block, or of one named as it prints: "MB6 7x7 80→96 s1 14x14"."""
-        if str(block).startswith("Zero "):
+        if is_zero(block):
             return 0.0
         if isinstance(block, str):
             block = self._named(block)
@@ -61,7 +61,7 @@ class Table:
         return found[0]
 
     def __contains__(self, block):
-        return str(block).startswith("Zero ") or block in (map(str, self.entries) if isinstance(block, str) else self.entries)
+        return is_zero(block) or block in (map(str, self.entries) if isinstance(block, str) else self.entries)
 
     def __len__(self):
         return len(self.entries)
@@ -124,6 +124,11 @@ class Table:
 
     def __repr__(self):
         return f"Table of {len(self)} blocks ({', '.join(f'{k} {self.about[k]}' for k in ('device', 'threads', 'batch', 'date') if k in self.about)})"
+
+
+def is_zero(block):
+    """Whether a Block, or one named as it prints, is Zero."""
+    return getattr(block, "operation", block).split(" ")[0] == "Zero"
 
 
 def read_yaml(text):

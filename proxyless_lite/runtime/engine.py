@@ -60,9 +60,8 @@ class Engine:
             return model(images).float()
 
     def parts(self, *tensors):
-        """The parts of a batch: tuples of equal slices of all `tensors`. Raises ValueError for a batch that cannot be cut so."""
-        if len(tensors[0]) % self.accumulate:
-            raise ValueError(f"a batch of {len(tensors[0])} images cannot be cut into {self.accumulate} equal parts; give a multiple of that")
+        """The parts of a batch: tuples of equal slices of all `tensors`. Raises ValueError like `check_batch`."""
+        self.check_batch(self.ranks * len(tensors[0]))
         return zip(*(tensor.chunk(self.accumulate) for tensor in tensors))
 
     def check_batch(self, size):

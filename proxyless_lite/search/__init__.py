@@ -43,7 +43,7 @@ class Search(Loop):
         self.config = config = config or presets.search("quick")
         self.engine = engine = runtime.engine(device)
         engine.check_batch(config.batch_size)
-        edges = [(op.names, [repr(candidate) for candidate in op.candidates]) for op in net.mixed_ops.values()]  # before anything is compiled
+        edges = [(op.names, [repr(candidate) for candidate in op.candidates]) for op in net.mixed_ops.values()]  # before `use` may change classes, on several ranks
         net.use(engine)
         net.train()  # with batch statistics, whoever had it in eval mode before
         self.net, self.data, self.rule = net, data.to(engine.device), rule or rules.TwoPath()
@@ -51,8 +51,7 @@ class Search(Loop):
         self.objective = objective
         parts = [part for part in (objective if isinstance(objective, tuple) else [objective]) if part]
         for part in parts:
-            if part.costs.space != net.space:
-                raise ValueError(f"the objective's costs are for {part.costs.space}, but the network searched is {net.space or 'a module of your own'}")
+            part.costs.check(net.space)
         self.aim = parts[0] if parts else None
         self.costs = self.aim and self.aim.costs
         if net.space and data.shape[1:] != (net.space.input_size,) * 2:
