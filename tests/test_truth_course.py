@@ -3,6 +3,7 @@
 import json
 import sys
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from itertools import product
 
@@ -17,7 +18,7 @@ from proxyless_lite import ground_truth, notebook, plots
 from proxyless_lite.ground_truth import __main__ as cli
 from proxyless_lite.ground_truth import rivals, searches
 from proxyless_lite.ground_truth.criteria import spreads
-from proxyless_lite.ground_truth.table import Writer
+from proxyless_lite.ground_truth.table import Writer, setting_of
 
 STORED = notebook.DATA / "results" / "searches_digits.csv"
 
@@ -112,6 +113,25 @@ def test_what_the_text_says_of_cifar10():
     for band in spreads(truth).itertuples():
         assert (f"| {band.from_macs:,} – {band.to_macs:,} | {band.networks} | {100 * band.spread:.1f} | {band.spread / sd:.1f} | "
                 f"`{band.best_network}`, {100 * band.best:.2f} % |") in readme
+
+
+def test_the_next_table_on_cifar10_meets_every_criterion():
+    path, readme = ground_truth.FOLDER / "cifar10_next.csv", (notebook.DATA / "ground_truth" / "README.md").read_text()
+    truth, (_, rows), (_, third) = ground_truth.load(path), ground_truth.read(path), ground_truth.read(ground_truth.FOLDER / "cifar10.csv")
+    sd, criteria, setting = ground_truth.seed_sd(truth), ground_truth.verify(truth), setting_of(truth.attrs)
+    assert criteria.met.all() and (truth.runs == 3).all() and set(truth.index) == set(setting.networks())
+    assert setting == replace(ground_truth.BY_NAME["cifar10"], chain=setting.chain), "only the candidates are others"
+    own = readme[readme.index("## A fourth space"):]
+    assert all(f"| {row.criterion} | {row.value} | {row.wanted} | yes |" in own for row in criteria.itertuples()) and f"sd between seeds {100 * sd:.2f} points" in own
+    for band in spreads(truth).itertuples():
+        assert (f"| {band.from_macs:,} – {band.to_macs:,} | {band.networks} | {100 * band.spread:.1f} | {band.spread / sd:.1f} | "
+                f"`{band.best_network}`, {100 * band.best:.2f} % |") in own
+    tied = sum(ground_truth.rank(truth, ground_truth.network(setting.space, code))["tied"] for code in truth.index)
+    assert f"{(truth['mean'] >= truth['mean'].max() - 2 * sd).sum()} of the {len(truth)} networks are within two sd of the best of all, and {tied} within two sd" in own
+    same = rows.merge(third, on=["network", "seed"], suffixes=("", "_third")).query("not network.str.contains('[13]')")
+    assert len(same) == 15 and (same.accuracy == same.accuracy_third).all() and (same.loss == same.loss_third).all()
+    conv, mb7 = (truth.macs[code] - truth.macs["0000"] for code in ("2000", "3000"))
+    assert f"MB7 1x1 has {mb7 / conv:.1f} times the MACs of conv 3x3" in own
 
 
 def test_what_the_text_says_of_the_searches_on_cifar10():
