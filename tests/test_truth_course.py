@@ -20,6 +20,7 @@ from proxyless_lite.ground_truth import rivals, searches
 from proxyless_lite.ground_truth.criteria import spreads
 from proxyless_lite.ground_truth.table import Writer, setting_of
 
+README = ground_truth.FOLDER / "README.md"
 STORED = notebook.DATA / "results" / "searches_digits.csv"
 
 
@@ -68,7 +69,7 @@ def test_what_the_text_says_of_the_table(truth, runs):
     assert (tied(sd), tied(ground_truth.seed_sd(half))) == (95, 60)
     ranks = [ground_truth.rank(truth, ground_truth.network(ground_truth.BY_NAME["digits"].space, code)) for code in truth.index]
     assert np.mean([r["tied"] for r in ranks]) > 0.8
-    readme = (notebook.DATA / "ground_truth" / "README.md").read_text()
+    readme = README.read_text()
     values = criteria.value.drop("operations in the best network of a cost band")
     assert all(f"| {name} | {value} |" in readme for name, value in values.items())
 
@@ -108,30 +109,37 @@ def test_what_the_text_says_of_cifar10():
     bands = [truth["mean"][(truth.macs / macs - 1).abs() <= 0.05] for macs in truth.macs]
     apart = max(band.max() - band.min() for band in bands)
     assert round(100 * apart) == 6 and round(apart / sd) == 11
-    readme = (notebook.DATA / "ground_truth" / "README.md").read_text()
-    assert all(f"| {name} | {value} | {wanted} |" in readme for name, value, wanted in zip(criteria.index, criteria.value, criteria.wanted))
+    assert_told(truth, README.read_text())
+
+
+def assert_told(truth, page):
+    """A page has the deviation between seeds, the criteria and the bands of a table."""
+    sd = ground_truth.seed_sd(truth)
+    assert f"sd between seeds {100 * sd:.2f} points" in page
+    for row in ground_truth.verify(truth).itertuples():
+        assert f"| {row.criterion} | {row.value} | {row.wanted} | {'yes' if row.met else '**no**'} |" in page
     for band in spreads(truth).itertuples():
         assert (f"| {band.from_macs:,} – {band.to_macs:,} | {band.networks} | {100 * band.spread:.1f} | {band.spread / sd:.1f} | "
-                f"`{band.best_network}`, {100 * band.best:.2f} % |") in readme
+                f"`{band.best_network}`, {100 * band.best:.2f} % |") in page
 
 
 def test_the_next_table_on_cifar10_meets_every_criterion():
-    path, readme = ground_truth.FOLDER / "cifar10_next.csv", (notebook.DATA / "ground_truth" / "README.md").read_text()
-    truth, (_, rows), (_, third) = ground_truth.load(path), ground_truth.read(path), ground_truth.read(ground_truth.FOLDER / "cifar10.csv")
-    sd, criteria, setting = ground_truth.seed_sd(truth), ground_truth.verify(truth), setting_of(truth.attrs)
-    assert criteria.met.all() and (truth.runs == 3).all() and set(truth.index) == set(setting.networks())
+    path, own = ground_truth.FOLDER / "cifar10_next.csv", README.read_text().split("## A fourth space")[1]
+    truth, (about, rows), (other, third) = ground_truth.load(path), ground_truth.read(path), ground_truth.read(ground_truth.FOLDER / "cifar10.csv")
+    sd, setting = ground_truth.seed_sd(truth), setting_of(truth.attrs)
+    assert ground_truth.verify(truth).met.all() and set(truth.index) == set(setting.networks())
+    assert (truth.runs == 3).all() and not rows.duplicated(["network", "seed"]).any() and about["digest"] == other["digest"]
     assert setting == replace(ground_truth.BY_NAME["cifar10"], chain=setting.chain), "only the candidates are others"
-    own = readme[readme.index("## A fourth space"):]
-    assert all(f"| {row.criterion} | {row.value} | {row.wanted} | yes |" in own for row in criteria.itertuples()) and f"sd between seeds {100 * sd:.2f} points" in own
-    for band in spreads(truth).itertuples():
-        assert (f"| {band.from_macs:,} – {band.to_macs:,} | {band.networks} | {100 * band.spread:.1f} | {band.spread / sd:.1f} | "
-                f"`{band.best_network}`, {100 * band.best:.2f} % |") in own
+    assert_told(truth, own)
     tied = sum(ground_truth.rank(truth, ground_truth.network(setting.space, code))["tied"] for code in truth.index)
     assert f"{(truth['mean'] >= truth['mean'].max() - 2 * sd).sum()} of the {len(truth)} networks are within two sd of the best of all, and {tied} within two sd" in own
     same = rows.merge(third, on=["network", "seed"], suffixes=("", "_third")).query("not network.str.contains('[13]')")
     assert len(same) == 15 and (same.accuracy == same.accuracy_third).all() and (same.loss == same.loss_third).all()
     conv, mb7 = (truth.macs[code] - truth.macs["0000"] for code in ("2000", "3000"))
     assert f"MB7 1x1 has {mb7 / conv:.1f} times the MACs of conv 3x3" in own
+    for name, read, run in (("searches", ground_truth.read_searches, ["method", "seed"]), ("search_settings", search_settings.read, ["method", "changed", "seed"])):
+        _, found = read(notebook.DATA / "results" / f"{name}_cifar10_next.csv")
+        assert len(ground_truth.judge(truth, found)) == len(found) and not found.duplicated(run).any()
 
 
 def test_what_the_text_says_of_the_searches_on_cifar10():
