@@ -174,14 +174,16 @@ def test_a_table_says_on_which_machines_it_was_made(tmp_path, monkeypatch):
     path = tmp_path / "t.csv"
     Writer(path, MINI).close()
     Writer(path, MINI).close()
-    monkeypatch.setattr(pl.runtime, "describe", lambda: {"torch": "99"})
-    for _ in range(2):
+    here = pl.runtime.describe()
+    for machine in (here, {"torch": "99"}, {"torch": "99"}, here):
+        monkeypatch.setattr(pl.runtime, "describe", lambda: machine)
         writer = Writer(path, MINI)
         writer.append("12", 0, 0.5, 1.0, 2.0)
         writer.close()
     about, rows = read(path)
-    assert [machine["torch"] for machine in about["machines"]] == [torch.__version__, "99"]
-    assert len(rows) == 2 and max(len(line) for line in path.read_text().splitlines()[2:] if "#" not in line) <= 40
+    assert [machine["torch"] for machine in about["machines"]] == [torch.__version__, "99", torch.__version__]
+    assert rows.processor.fillna("unknown").tolist() == [here["processor"], "unknown", "unknown", here["processor"]]
+    assert max(len(line) for line in path.read_text().splitlines()[2:] if "#" not in line) <= 40
 
 
 # -- what is read from it ---------------------------------------------------------------------------------------------

@@ -1,11 +1,13 @@
 """benchmarks/search_settings.py: a row a search, gone on with; what it sums up of the committed rows, by hand."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 import search_settings
 from truth_runs import MINI
 
-from proxyless_lite import ground_truth, presets
+from proxyless_lite import ground_truth
 from proxyless_lite.ground_truth import searches
 from proxyless_lite.runtime import rows as rows_module
 
@@ -33,7 +35,7 @@ def test_the_table_is_filled_seed_by_seed_and_gone_on_with(mini, tmp_path, monke
     monkeypatch.setattr(search_settings, "start", lambda setting: None)
     monkeypatch.setattr(rows_module, "pool", lambda start, tasks, workers: (
         asked.append((method, seed)) or (method, search_settings.told(changes), seed, "12", 1.0, "1 2") for method, changes, seed in tasks))
-    for seeds, expected in ((1, [("two_path", 4), ("exact", 4)]), (3, [("two_path", 5), ("exact", 5), ("two_path", 6), ("exact", 6)]), (3, [])):
+    for seeds, expected in ((1, [("two_path", 0), ("exact", 0)]), (3, [("two_path", 1), ("exact", 1), ("two_path", 2), ("exact", 2)]), (3, [])):
         asked = []
         search_settings.build(tmp_path / "rows.csv", seeds, 1, "a command")
         assert asked == expected
@@ -46,27 +48,26 @@ def test_real_searches_are_run_in_a_worker(mini, tmp_path, monkeypatch):
     monkeypatch.setattr(search_settings, "VARIANTS", [("one_shot", dict(epochs=2))])
     search_settings.build(tmp_path / "rows.csv", 1, 1, "a command")
     _, rows = search_settings.read(tmp_path / "rows.csv")
-    assert rows[["method", "changed", "seed"]].values.tolist() == [["one_shot", "epochs=2", 4]] and rows.network[0] in MINI.networks()
+    assert rows[["method", "changed", "seed"]].values.tolist() == [["one_shot", "epochs=2", 0]] and rows.network[0] in MINI.networks()
 
 
 def test_every_variant_is_a_search_of_its_own():
-    base = searches.CONFIG["cifar10"]
     for method, changes in search_settings.VARIANTS:
-        presets.SearchConfig(**base | changes)
-        assert method in ground_truth.METHODS and all(base.get(name) != value for name, value in changes.items())
+        usual = searches.config_of(search_settings.SETTING, method)
+        assert all(getattr(usual, name) != value for name, value in changes.items()) and replace(usual, **changes)
     assert len({(method, search_settings.told(changes)) for method, changes in search_settings.VARIANTS}) == len(search_settings.VARIANTS)
 
 
 def test_the_summary_by_hand():
-    truth, (_, rows) = ground_truth.load("cifar10"), search_settings.read(search_settings.PATH)
-    table = search_settings.summary(search_settings.PATH)
+    truth, (about, rows) = ground_truth.load("cifar10"), search_settings.read(search_settings.PATH)
+    assert about["setting"] == search_settings.SETTING.describe() | {"search": searches.CONFIG["cifar10"]}
+    table, short = search_settings.summary(search_settings.PATH), search_settings.told(search_settings.SHORT)
     assert table.searches.sum() == len(rows) and table.index.get_level_values("trial").is_monotonic_increasing
-    assert set(table.loc[False].index) == {(method, search_settings.told(changes)) for method, changes in search_settings.VARIANTS}
-    own = rows[(rows.method == "one_shot") & (rows.changed == "epochs=28 warmup_epochs=0") & (rows.seed > 3)]
-    line = table.loc[False, "one_shot", "epochs=28 warmup_epochs=0"]
+    own = rows[(rows.method == "trapezoid") & (rows.changed == short) & (rows.seed >= 100)]
+    line = table.loc[True, "trapezoid", short]
     regrets = 100 * (truth["mean"].max() - truth["mean"][own.network]).to_numpy()
     assert (line.searches, line["median"], line.worst) == (len(own), pytest.approx(pd.Series(regrets).median()), pytest.approx(regrets.max()))
-    assert line.cost == pytest.approx(own.seconds.median() / truth.seconds.mean()) and line.by_shared == pytest.approx(line["median"])
+    assert line.cost == pytest.approx(own.seconds.median() / truth.seconds.mean()) and len(own) == 4
 
 
 def test_the_command_prints_the_summary(capsys):

@@ -14,14 +14,16 @@ from .. import presets, rules, runtime
 from ..search import Search
 from ..supernet import SuperNet
 from . import rivals
+from .builder import trainer
 from .settings import canonical, code
 from .table import alike, seed_sd, setting_of
 
 COLUMNS = ["method", "seed", "network", "seconds", "shared"]
 
-CONFIG = {  # one α step a weight step, and the whole search for the price of a few trainings
-    "digits": dict(epochs=12, warmup_epochs=4, alpha_every=1, alpha_lr=0.05),
-    "cifar10": dict(epochs=4, warmup_epochs=4, alpha_every=1, alpha_lr=0.06, alpha_batch_size=256),  # chosen among trials, see data/results
+CONFIG = {  # fields of SearchConfig; those of a method alone under its name
+    "digits": dict(epochs=12, warmup_epochs=4, alpha_every=1, alpha_lr=0.05),    # the whole search for the price of a few trainings
+    "cifar10": dict(epochs=12, warmup_epochs=12, alpha_every=4, alpha_lr=0.06, alpha_batch_size=256,  # chosen among trials, see data/results
+                    softmax=dict(epochs=3, warmup_epochs=3, alpha_every=1)),     # runs all four paths: each is trained as often as by sampling
 }
 
 
@@ -35,12 +37,14 @@ METHODS = {name: partial(by_rule, rule) for name, rule in rules.BY_NAME.items()}
 
 def config_of(setting, method):
     """The SearchConfig of a method in a setting, without a seed."""
-    config = presets.SearchConfig(**CONFIG[setting.name])
+    fields = dict(CONFIG[setting.name])
+    own = {name: fields.pop(name, {}) for name in METHODS}
+    config = presets.SearchConfig(**fields | own[method])
     return presets.for_reinforce(config) if method == "reinforce" else config
 
 
 def search(setting, method, seed, images=None, **changes):
-    """(search.Result, SuperNet, seconds of CPU) of one search in a setting, by one of METHODS, on the CPU.
+    """(search.Result, SuperNet, seconds of CPU) of one search in a setting, by one of METHODS, on one thread of the CPU.
 
     `images` are the setting's, loaded if not given; `changes` override fields of its SearchConfig. It prints nothing.
     Raises ValueError for an unknown method.
@@ -50,7 +54,7 @@ def search(setting, method, seed, images=None, **changes):
     images, config = images or setting.load(), replace(config_of(setting, method), **changes, seed=seed)
     torch.manual_seed(seed)
     net, began = SuperNet(setting.space), time.process_time()
-    with runtime.silently():
+    with runtime.silently(), runtime.threads(1):  # as the networks of the table were trained: more threads need more seconds of CPU
         result = METHODS[method](setting, net, images, config)
     return result, net, time.process_time() - began
 
@@ -92,14 +96,23 @@ def read_searches(path):
     return runtime.read_rows(path, COLUMNS, "table of searches", text=["network"])
 
 
-def judge(table, searches):
+def pace(table):
+    """How many times as long a training takes here, on one thread, as where the table was made: that of an average network."""
+    code = (table.seconds - table.seconds.mean()).abs().idxmin()
+    (*_, seconds), = runtime.pool(partial(trainer, setting_of(table.attrs)), [(code, 0)], workers=1)
+    return seconds / table.seconds[code]
+
+
+def judge(table, searches, pace=None):
     """What the table of ground truth says of each search: a DataFrame with its method, seed, network and further columns.
 
     `cost` of the search in trainings of an average network; `regret` and whether it is `tied`, within 2 sd between seeds,
     both against the best of all networks; `in_band`, `tied_in_band`: the same among networks within 5 % of its MACs, and
     `better`, the share of these that are better by more than 2 sd. `tau`: Kendall's, of shared and true accuracies;
     `by_shared`: regret of the network that the shared weights rate highest. Searches that ended at a network the table
-    lacks are left out. Raises ValueError for searches whose heading is about another setting than the table's.
+    lacks are left out. CPU seconds on two processors do not compare: a search has no cost (NaN) where its processor is not
+    the table's, unless the `pace` of all of them is given. Raises ValueError for searches whose heading is about another
+    setting than the table's.
     """
     ours, theirs = table.attrs["setting"], searches.attrs.get("setting", table.attrs["setting"])
     if other := [key for key in ours if ours[key] != theirs.get(key)]:  # theirs says besides how was searched
@@ -111,17 +124,18 @@ def judge(table, searches):
         own = table.loc[run.network]
         band = alike(table, own.macs)["mean"]
         shared = pd.Series([int(value) for value in run.shared.split()], codes)[table.index]
-        rows.append({"cost": run.seconds / table.seconds.mean(),
-                     "regret": best - own["mean"], "tied": best - own["mean"] <= 2 * sd, "in_band": band.max() - own["mean"],
+        rows.append({"regret": best - own["mean"], "tied": best - own["mean"] <= 2 * sd, "in_band": band.max() - own["mean"],
                      "tied_in_band": band.max() - own["mean"] <= 2 * sd, "better": (band > own["mean"] + 2 * sd).mean(),
                      "tau": kendalltau(shared, table["mean"]).statistic, "by_shared": best - table["mean"][shared.idxmax()]})
-    return known.drop(columns=["seconds", "shared"]).assign(**pd.DataFrame(rows, known.index))
+    cost, processor = known.seconds / table.seconds.mean(), table.attrs["machine"].get("processor")
+    cost = cost / pace if pace else cost.where(known.get("processor", pd.Series(processor, known.index)) == processor)
+    return known.drop(columns=["seconds", "shared"]).assign(cost=cost, **pd.DataFrame(rows, known.index))
 
 
 def summary(judged, by="method"):
     """A row a method, or what `by` names, of what `judge` gives, as a DataFrame.
 
-    How many `searches`; the median `cost`; of regret in points of accuracy `median`, `mean`, `worst`, and the medians of
+    How many `searches`; the median `cost` of those that have one; of regret in points of accuracy `median`, `mean`, `worst`, and the medians of
     `in_band` and `by_shared`; the share that is `tied`; how many networks were `found`; the median `tau`.
     """
     rows = judged.groupby(by, sort=False).agg(

@@ -12,12 +12,9 @@ from ..export import onnx_session, to_onnx
 @contextmanager
 def timing(device, threads=1):
     """Yields clock_of(device, threads). PyTorch computes on the clock's threads meanwhile, and then on those it had before."""
-    clock, before = clock_of(device, threads), torch.get_num_threads()
-    torch.set_num_threads(clock.threads or before)  # a GPU's clock has none
-    try:
+    clock = clock_of(device, threads)
+    with runtime.threads(clock.threads or torch.get_num_threads()):  # a GPU's clock has none
         yield clock
-    finally:
-        torch.set_num_threads(before)
 
 
 def clock_of(device, threads=1):

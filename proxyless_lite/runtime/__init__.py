@@ -4,7 +4,7 @@ from .engine import PRECISIONS, Engine, LostRank, OutOfMemory, compile_once, eng
 from .files import (FORMAT, check_same, check_target, check_writable, digest, load_checkpoint, lock, only_writer, previous_of,
                     read_checkpoint, save_checkpoint, write_atomically)
 from .machine import (default_root, describe, device, free_memory, generator, is_out_of_memory, keep_freed_memory,
-                      peak_memory, processor, saved_bytes, seed)
+                      peak_memory, processor, saved_bytes, seed, threads)
 from .pool import pool
 from .progress import Progress, Stopped, clock, silently, stop_flag
 from .rows import Rows, read_rows

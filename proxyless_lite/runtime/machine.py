@@ -6,6 +6,7 @@ import platform
 import re
 import resource
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -28,6 +29,17 @@ def device(name=None):
     if (found.index or 0) >= max(1, torch.cuda.device_count()):
         raise ValueError(f"device {name!r} asked for, but there are only {torch.cuda.device_count()} CUDA GPUs here")
     return found
+
+
+@contextmanager
+def threads(n):
+    """Within it PyTorch computes on n threads, and then on those it had before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def keep_freed_memory():

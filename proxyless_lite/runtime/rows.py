@@ -53,18 +53,31 @@ class Rows:
 def read_rows(path, columns, what, text=()):
     """(about, rows) of a table: its heading as a dict, with `machines` in the order of the rows; a DataFrame of `columns`.
 
-    The columns named in `text` hold strings; the heading is in `rows.attrs` too. A last row cut short does not count.
-    Raises ValueError naming the file where it is no `what`.
+    The columns named in `text` hold strings, and one more, `processor`, says where a row was made; the heading is in
+    `rows.attrs` too. A last row cut short does not count. Raises ValueError naming the file where it is no `what`.
     """
     try:
-        whole = "".join(line for line in Path(path).read_text().splitlines(keepends=True) if line.endswith("\n"))
-        about, *later = (json.loads(line.removeprefix("# ")) for line in whole.splitlines() if line.startswith("# "))
-        rows = pd.read_csv(io.StringIO(whole), comment="#", dtype=dict.fromkeys(text, str))
+        whole = [line for line in Path(path).read_text().splitlines(keepends=True) if line.endswith("\n")]
+        about, *later = (json.loads(line.removeprefix("# ")) for line in whole if line.startswith("# "))
+        rows = pd.read_csv(io.StringIO("".join(whole)), comment="#", dtype=dict.fromkeys(text, str))
         if list(rows) != list(columns):
             raise ValueError(f"columns {', '.join(rows)}")
         about["machines"] = [about["machine"], *later]
         about["setting"], about["digest"]
-    except (ValueError, KeyError, TypeError) as error:
+        rows["processor"] = processors(whole[2:], about["machines"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is no {what} ({error!r})"[:200]) from None
     rows.attrs = about
     return about, rows
+
+
+def processors(lines, machines):
+    """Of each row among the lines, the processor of the machine that it was made on: a line that starts with # says there was another."""
+    used, found = iter(machines), []
+    machine = next(used)
+    for line in lines:
+        if line.startswith("# "):
+            machine = next(used)
+        elif line.strip():
+            found.append(machine.get("processor"))
+    return found
