@@ -59,14 +59,15 @@ def regret_against_cost(searches, chance, seed_sd):
     """How far below the best network searches end, against what they cost, beside random search of the same cost.
 
     `searches` has method, cost (in trainings) and regret (accuracy in [0, 1]). `chance` is what ground_truth.random_search
-    gives: mean and median regret by number of trainings. Points lie on each other where searches find one network.
+    gives: mean and median regret by number of trainings. A search without a cost is drawn at the median of its method.
+    Points lie on each other where searches find one network.
     """
     figure, ax = new_figure(figsize=(6.6, 3.6))
     ax.axhspan(0, 200 * seed_sd, color="0.92", label="within 2 sd between seeds")
     ax.plot(chance.index, 100 * chance["mean"], color=BLACK, linestyle="--", label="random search, expected")
     for method, rows in searches.groupby("method", sort=False):
         marker, colour = LOOKS[method]
-        ax.plot(rows.cost, 100 * rows.regret, marker, color="white", markeredgecolor=colour, markersize=5)
+        ax.plot(rows.cost.fillna(rows.cost.median()), 100 * rows.regret, marker, color="white", markeredgecolor=colour, markersize=5)
     for method, rows in searches.groupby("method", sort=False):
         marker, colour = LOOKS[method]
         ax.plot(rows.cost.median(), 100 * rows.regret.median(), marker, color=colour, markeredgecolor=BLACK, markersize=10,
