@@ -202,6 +202,8 @@ def test_which_methods_beat_random_search_of_their_price():
     table, error = beside_random(ground_truth.summary(judged), expects), 100 * judged.groupby("method").regret.sem()
     for method, line in table.iterrows():
         says(f"*{method}* {line['mean']:.1f} ± {error[method]:.1f} ({line.random:.1f})")
+    says("the mean regrets of *two_path* and *trapezoid* are within one standard error of each other")
+    assert abs(table["mean"]["two_path"] - table["mean"]["trapezoid"]) < min(error["two_path"], error["trapezoid"])
     ahead, in_words = (table.random - table["mean"]) / error[table.index], lambda which: ", ".join(f"*{method}*" for method in table.index[which]) or "none"
     compared = f"by more than two standard errors: {in_words(ahead > 2)}; worse: {in_words(ahead < -2)}."
     says(f"So better than random search {compared}", f"tied in the median: {in_words(table['median'] <= 200 * ground_truth.seed_sd(truth))}.")
