@@ -37,9 +37,9 @@ METHODS = {name: partial(by_rule, rule) for name, rule in rules.BY_NAME.items()}
 
 def config_of(setting, method):
     """The SearchConfig of a method in a setting, without a seed."""
-    fields = dict(CONFIG[setting.name])
-    own = {name: fields.pop(name, {}) for name in METHODS}
-    config = presets.SearchConfig(**fields | own[method])
+    fields = CONFIG[setting.name]
+    common = {name: value for name, value in fields.items() if name not in METHODS}
+    config = presets.SearchConfig(**common | fields.get(method, {}))
     return presets.for_reinforce(config) if method == "reinforce" else config
 
 
@@ -127,16 +127,16 @@ def judge(table, searches, pace=None):
         rows.append({"regret": best - own["mean"], "tied": best - own["mean"] <= 2 * sd, "in_band": band.max() - own["mean"],
                      "tied_in_band": band.max() - own["mean"] <= 2 * sd, "better": (band > own["mean"] + 2 * sd).mean(),
                      "tau": kendalltau(shared, table["mean"]).statistic, "by_shared": best - table["mean"][shared.idxmax()]})
-    cost, processor = known.seconds / table.seconds.mean(), table.attrs["machine"].get("processor")
-    cost = cost / pace if pace else cost.where(known.get("processor", pd.Series(processor, known.index)) == processor)
+    cost = known.seconds / table.seconds.mean()
+    cost = cost / pace if pace else cost.where(known.processor == table.attrs["machine"]["processor"])
     return known.drop(columns=["seconds", "shared"]).assign(cost=cost, **pd.DataFrame(rows, known.index))
 
 
 def summary(judged, by="method"):
     """A row a method, or what `by` names, of what `judge` gives, as a DataFrame.
 
-    How many `searches`; the median `cost` of those that have one; of regret in points of accuracy `median`, `mean`, `worst`, and the medians of
-    `in_band` and `by_shared`; the share that is `tied`; how many networks were `found`; the median `tau`.
+    How many `searches`; the median `cost` of those that have one; of regret in points of accuracy `median`, `mean`, `worst`,
+    and the medians of `in_band` and `by_shared`; the share that is `tied`; how many networks were `found`; the median `tau`.
     """
     rows = judged.groupby(by, sort=False).agg(
         searches=("seed", "size"), cost=("cost", "median"), median=("regret", "median"), mean=("regret", "mean"), worst=("regret", "max"),
