@@ -61,7 +61,7 @@ def test_every_variant_is_a_search_of_its_own():
 def test_the_summary_by_hand():
     truth, (about, rows) = ground_truth.load("cifar10"), search_settings.read(search_settings.PATH)
     assert about["setting"] == search_settings.SETTING.describe() | {"search": searches.CONFIG["cifar10"]}
-    table, short = search_settings.summary(search_settings.PATH), search_settings.told(search_settings.SHORT)
+    table, short = search_settings.summary(search_settings.PATH), "epochs=4 warmup_epochs=4 alpha_every=1"
     assert table.searches.sum() == len(rows) and table.index.get_level_values("trial").is_monotonic_increasing
     own = rows[(rows.method == "trapezoid") & (rows.changed == short) & (rows.seed >= 100)]
     line = table.loc[True, "trapezoid", short]
