@@ -1,6 +1,6 @@
 """What makes a search in the CIFAR-10 space of ground truth better? Searches with other settings than the stored ones.
 
-    python benchmarks/search_settings.py              # an hour and a half on two cores, resumes
+    python benchmarks/search_settings.py              # two hours on two cores, resumes
     python benchmarks/search_settings.py --summary
 
 The table also holds trials with seeds from 100 up, among which the settings of searches.CONFIG were chosen: so what they say
@@ -23,12 +23,14 @@ COLUMNS = ["method", "changed", *searches.COLUMNS[1:]]
 read = partial(runtime.read_rows, columns=COLUMNS, what="table of search_settings.py", text=["network"])
 SETTING = ground_truth.BY_NAME["cifar10"]
 
-VARIANTS = [("two_path", changes) for changes in (  # a method, and fields of SearchConfig in place of those of searches.CONFIG["cifar10"]
-    dict(epochs=24, warmup_epochs=0, alpha_every=8),  # no warm-up: α moves from the first epoch, with as many steps of both
-    dict(epochs=4, warmup_epochs=4),                  # a third of the epochs
-    dict(alpha_every=1),                              # four times as many α steps, between them one weight step
-    dict(alpha_lr=0.02),                              # a third of the learning rate of α
-)]
+SLOW = dict(alpha_lr=0.02)  # a third of the learning rate of α
+VARIANTS = [  # a method, and fields of SearchConfig in place of those of searches.CONFIG["cifar10"]
+    ("two_path", dict(epochs=24, warmup_epochs=0, alpha_every=8)),  # no warm-up: α moves from the first epoch, with as many steps of both
+    ("two_path", dict(epochs=4, warmup_epochs=4)),                  # a third of the epochs
+    ("two_path", dict(alpha_every=1)),                              # four times as many α steps, between them one weight step
+    ("two_path", SLOW),
+    ("trapezoid", SLOW),
+]
 TRIED = 100  # seeds from here up belong to the trials
 
 
