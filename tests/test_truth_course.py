@@ -206,41 +206,45 @@ def test_what_the_text_says_of_the_searches_on_cifar10():
     assert set(of.cost.count()) == {15, 16}
 
 
+def lead(judged, expects):
+    """beside_random of searches, the standard errors of their mean regrets, and how many of these they are ahead of random search."""
+    table, error = beside_random(ground_truth.summary(judged), expects), 100 * judged.groupby("method").regret.sem()
+    return table, error, (table.random - table["mean"]) / error[table.index]
+
+
 def test_which_methods_beat_random_search_of_their_price():
     truth, _, judged, expects = searched()
-    table, error = beside_random(ground_truth.summary(judged), expects), 100 * judged.groupby("method").regret.sem()
+    table, error, ahead = lead(judged, expects)
+    in_words = lambda which: ", ".join(f"*{method}*" for method in table.index[which]) or "none"
     for method, line in table.iterrows():
         says(f"*{method}* {line['mean']:.1f} ± {error[method]:.1f} ({line.random:.1f})")
     says("the mean regrets of *two_path* and *trapezoid* are within one standard error of each other")
     assert abs(table["mean"]["two_path"] - table["mean"]["trapezoid"]) < min(error["two_path"], error["trapezoid"])
-    ahead, in_words = (table.random - table["mean"]) / error[table.index], lambda which: ", ".join(f"*{method}*" for method in table.index[which]) or "none"
     compared = f"by more than two standard errors: {in_words(ahead > 2)}; worse: {in_words(ahead < -2)}."
     says(f"So better than random search {compared}", f"tied in the median: {in_words(table['median'] <= 200 * ground_truth.seed_sd(truth))}.")
     says("in the median only *combined* ends in the tie. By the mean *one_shot*, which never moves α, is surely better than random search of its price and no other is; *exact* is worse, and DARTS far worse",
          "With the first ten of these searches *one_shot* and *exact* could not be told from chance either", f"in {1 - (1 - 2 * student.sf(2, 19)) ** 7:.0%}".replace("%", " % of cases"))
     assert in_words(table["median"] <= 200 * ground_truth.seed_sd(truth)) == "*combined*" and (in_words(ahead > 2), in_words(ahead < -2)) == ("*one_shot*", "*exact*, *softmax*")
     assert ahead["one_shot"] > 3 and ahead["softmax"] < -5 < -3 < ahead["exact"]
-    half = judged[judged.seed < 10]
-    table, error = beside_random(ground_truth.summary(half), expects), 100 * half.groupby("method").regret.sem()
-    assert ((table.random - table["mean"]) / error)[["one_shot", "exact"]].abs().max() < 2
+    assert lead(judged[judged.seed < 10], expects)[2][["one_shot", "exact"]].abs().max() < 2
     page_says("docs/measurements.md", f"Better than random search of their price {compared}".replace("errors:", "errors of the mean:").replace("*", "`"))
 
 
 def test_what_is_won_where_the_shared_weights_choose():
-    gains, words = {}, "{:.2f} ± {:.2f}"
-    for space in ("", "_third"):
+    told, methods = {}, ["exact", "two_path", "trapezoid", "softmax"]
+    for space in ("_third", ""):
         _, _, judged, expects = searched(space)
-        gain = 100 * (judged.regret - judged.by_shared).groupby(judged.method).agg(["mean", "sem"])
-        gains[space] = [words.format(*gain.loc[method]) for method in ("exact", "two_path", "trapezoid", "softmax")]
-        assert (gain["mean"] > 2 * gain["sem"])[["exact", "two_path", "trapezoid", "softmax"]].all()
-    says("*exact* wins {} points, *two_path* {}, *trapezoid* {} and DARTS {}".format(*gains[""]), "gains of {}, {}, {} and {}".format(*gains["_third"]))
-    page_says("docs/measurements.md", "falls by {} points for `exact`, {} for `two_path`, {} for `trapezoid` and {} for DARTS".format(*gains[""]), "gains of {}, {}, {} and {}".format(*gains["_third"]))
-    _, _, judged, expects = searched()
-    left, price = 100 * judged.groupby("method").by_shared.mean(), ground_truth.summary(judged).cost + 1
+        gain = 100 * (judged.regret - judged.by_shared).groupby(judged.method).agg(["mean", "sem"]).loc[methods]
+        assert (gain["mean"] > 2 * gain["sem"]).all()
+        told[space] = ["{:.2f} ± {:.2f}".format(*line) for line in gain.to_numpy()]
+    left, price = 100 * judged.groupby("method").by_shared.mean(), ground_truth.summary(judged).cost + 1    # a training more
     chance = pd.Series(expects(price), price.index)
-    says("end {:.2f} and {:.2f} points below the best on average, for one more training (to judge 121 networks takes as long); random search may expect {:.2f} and {:.2f} for that".format(
-        *(x[rule] for x in (left, chance) for rule in ("two_path", "exact"))))
-    page_says("docs/measurements.md", "to {:.2f} for `two_path` and {:.2f} for `exact`, for one more training (to judge 121 networks takes as long, measured once); random search may expect {:.2f} and {:.2f} for that".format(*(x[rule] for x in (left, chance) for rule in ("two_path", "exact"))))
+    ends = [f"{points[rule]:.2f}" for points in (left, chance) for rule in ("two_path", "exact")]
+    older = "gains of {}, {}, {} and {}".format(*told["_third"])
+    says("*exact* wins {} points, *two_path* {}, *trapezoid* {} and DARTS {}".format(*told[""]), older,
+         "end {} and {} points below the best on average, for one more training (to judge 121 networks takes as long); random search may expect {} and {} for that".format(*ends))
+    page_says("docs/measurements.md", "falls by {} points for `exact`, {} for `two_path`, {} for `trapezoid` and {} for DARTS".format(*told[""]), older,
+              "to {} for `two_path` and {} for `exact`, for one more training".format(*ends[:2]), "random search may expect {} and {} for that".format(*ends[2:]))
 
 
 def test_what_a_blind_choice_is_worth_at_equal_cost():
