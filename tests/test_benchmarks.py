@@ -12,12 +12,15 @@ import pytest
 import torch
 
 import components
+import judging
 import latency_model
 import memory
 import report
 import search_cost
 import proxyless_lite as pl
 import step_cost
+from proxyless_lite import ground_truth
+from proxyless_lite.ground_truth import rivals
 
 BENCHMARKS = Path(report.__file__).parent
 BARS = {"reading a batch / weight step", "DARTS / ours with recomputation, saved bytes, mobile",
@@ -110,7 +113,21 @@ def test_the_search_and_its_training_do_as_many_steps(small, monkeypatch):
     assert done == [5, 5] and found["ratio"] > 0 and 0.3 < found["MACs"] < 3
 
 
-@pytest.mark.parametrize("part", ["components", "memory", "step_cost", "search_cost", "latency_model"])
+def test_judging_is_told_in_trainings_of_an_average_network(monkeypatch):
+    truth = ground_truth.load("digits")
+    judged, evaluate, pace = [], rivals.evaluate, ground_truth.pace
+    monkeypatch.setattr(judging, "SPACE", "digits")
+    monkeypatch.setattr(rivals, "evaluate", lambda net, images, batches: judged.append(torch.get_num_threads()) or evaluate(net, images, batches))
+    monkeypatch.setattr(ground_truth, "pace", lambda table: paces.append(pace(table)) or paces[-1])
+    paces, began = [], time.process_time()
+    found = judging.measure(1)
+    once, = found["each"]
+    assert judged == [1] * found["networks"] == [1] * len(truth) and found["images"] == len(pl.data.load("digits").valid)
+    assert 0 < once["judging"] < time.process_time() - began and once["training"] == round(paces[0] * truth.seconds.mean(), 2)
+    assert found["judging / training"] == pytest.approx(once["judging"] / once["training"], rel=0.05)
+
+
+@pytest.mark.parametrize("part", ["components", "judging", "memory", "step_cost", "search_cost", "latency_model"])
 @pytest.mark.parametrize("rounds, told", [("0", "--rounds: 0: at least 1 is needed"), ("x", "--rounds: invalid count value: 'x'")])
 def test_no_rounds_are_refused_in_one_line(part, rounds, told, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [f"{part}.py", "--rounds", rounds])
