@@ -237,14 +237,18 @@ def test_what_is_won_where_the_shared_weights_choose():
         gain = 100 * (judged.regret - judged.by_shared).groupby(judged.method).agg(["mean", "sem"]).loc[methods]
         assert (gain["mean"] > 2 * gain["sem"]).all()
         told[space] = ["{:.2f} ± {:.2f}".format(*line) for line in gain.to_numpy()]
-    left, price = 100 * judged.groupby("method").by_shared.mean(), ground_truth.summary(judged).cost + 1    # a training more
+    judging = json.loads((RESULTS / "judging.json").read_text())
+    ratio = np.median([once["judging"] / once["training"] for once in judging["each"]])
+    assert ratio == pytest.approx(judging["judging / training"], abs=1e-3) and judging["networks"] == len(ground_truth.load("cifar10"))
+    left, price = 100 * judged.groupby("method").by_shared.mean(), ground_truth.summary(judged).cost + ratio
     chance = pd.Series(expects(price), price.index)
     ends = [f"{points[rule]:.2f}" for points in (left, chance) for rule in ("two_path", "exact")]
     older = "gains of {}, {}, {} and {}".format(*told["_third"])
     says("*exact* wins {} points, *two_path* {}, *trapezoid* {} and DARTS {}".format(*told[""]), older,
-         "end {} and {} points below the best on average, for one more training (to judge 121 networks takes as long); random search may expect {} and {} for that".format(*ends))
+         "end {} and {} points below the best on average, for {:.2f} trainings more, which it takes to judge 121 networks; random search may expect {} and {} for that".format(*ends[:2], ratio, *ends[2:]))
     page_says("docs/measurements.md", "falls by {} points for `exact`, {} for `two_path`, {} for `trapezoid` and {} for DARTS".format(*told[""]), older,
-              "to {} for `two_path` and {} for `exact`, for one more training".format(*ends[:2]), "random search may expect {} and {} for that".format(*ends[2:]))
+              "to {} for `two_path` and {} for `exact`, for {:.2f} trainings more".format(*ends[:2], ratio), f"median of {len(judging['each'])} on one thread of an Intel Xeon",
+              "random search may expect {} and {} for that".format(*ends[2:]))
 
 
 def test_what_a_blind_choice_is_worth_at_equal_cost():
@@ -279,6 +283,39 @@ def test_what_the_text_says_of_the_trials():
     page_says("docs/measurements.md", flattered)
     assert (stored.searches == 20).all() and all(stored["mean"][rule] > r["mean"] for rule, r in zip(("two_path", "trapezoid"), long))
     page_says("docs/measurements.md", "short ones ended {:.1f} and {:.1f} points below the best on average, long ones {:.1f} and {:.1f}".format(*(r["mean"] for r in (*short, *long))))
+
+
+CHANGES = ["no warm-up, 24 epochs of search, α after every 8th step", "4 and 4 epochs instead of 12 and 12", "α after every step instead of every 4th",
+           "α learning rate 0.02 instead of 0.06", "α learning rate 0.02 instead of 0.06"]  # search_settings.VARIANTS in words
+
+
+def test_what_the_text_says_of_single_changes():
+    truth, _, judged, expects = searched()
+    tried = search_settings.read(search_settings.PATH)[1]
+    single = ground_truth.judge(truth, tried[tried.seed < search_settings.TRIED])
+    variants = [(method, search_settings.told(changes)) for method, changes in search_settings.VARIANTS]
+    assert sorted(zip(single.method, single.changed, single.seed)) == sorted((*variant, seed) for variant in variants for seed in range(20))
+    pairs = single.merge(judged, on=["method", "seed"], suffixes=("", "_stored"))
+    gain = (100 * (pairs.regret_stored - pairs.regret)).groupby([pairs.method, pairs.changed]).agg(["mean", "sem"]).loc[variants]
+    table = beside_random(ground_truth.summary(single, ["method", "changed"]), expects).loc[variants]
+    first = ground_truth.summary(single[single.seed < 7], ["method", "changed"]).loc[variants]
+    cold, short, often, slow, other = variants
+    told = lambda line, sign="": f"{sign}{abs(gain['mean'][line]):.2f} ± {gain['sem'][line]:.2f}"
+    signed = lambda line: told(line, "−" if gain["mean"][line] < 0 else "+")
+    clear = (gain["mean"] / gain["sem"]).abs() > 2
+    assert clear.tolist() == [True, True, False, True, False] and (gain["mean"] < 0).tolist() == [True, True, True, False, True]
+    price = table.cost[often] / ground_truth.summary(judged).cost["two_path"]
+    chance = f"{1 - (1 - 2 * student.sf(gain['mean'][slow] / gain['sem'][slow], 19)) ** 5:.0%}".replace("%", " % of cases")
+    noise = 200 * ground_truth.seed_sd(truth)
+    assert (table["median"] > noise).all() and table["median"].idxmin() == slow and first["median"][slow] < noise
+    says(f"*two_path* loses {told(cold)} points; with a third of the epochs {told(short)}", f"cost {price:.1f} times as much and win nothing that can be told: {signed(often)}",
+         f"*two_path* wins {told(slow)} and ends {table['mean'][slow]:.1f} points below the best on average, where random search may expect {table.random[slow]:.1f}. *trapezoid* does not: {signed(other)}",
+         f"chance alone gives one a gain as clear as {told(slow)} in {chance}", f"the best one is {table['median'][slow]:.2f} points below the best of all",
+         f"had a mean regret of {first['mean'][slow]:.1f} and a median of {first['median'][slow]:.2f}, inside the tie; with all twenty it is {table['mean'][slow]:.1f} and {table['median'][slow]:.2f}")
+    row = lambda line: f"{line['median']:.2f} | {line['mean']:.2f} | {line.cost:.1f} | {line.random:.1f} |"
+    stored = beside_random(ground_truth.summary(judged), expects)
+    page_says("docs/measurements.md", f"a gain as clear in {chance}", f"had a median of {first['median'][slow]:.2f}, inside the tie",
+              *(f"| `{rule}` | nothing | {row(stored.loc[rule])}" for rule in ("two_path", "trapezoid")), *(f"| {change} | {row(table.loc[line])} {signed(line)} |" for line, change in zip(variants, CHANGES)))
 
 
 UNIFORM = "epochs=28 warmup_epochs=0"
