@@ -300,8 +300,8 @@ def test_what_the_text_says_of_single_changes():
     table = beside_random(ground_truth.summary(single, ["method", "changed"]), expects).loc[variants]
     first = ground_truth.summary(single[single.seed < 7], ["method", "changed"]).loc[variants]
     cold, short, often, slow, other = variants
-    told = lambda line, sign="": f"{sign}{abs(gain['mean'][line]):.2f} ± {gain['sem'][line]:.2f}"
-    signed = lambda line: told(line, "−" if gain["mean"][line] < 0 else "+")
+    signed = lambda line: f"{gain['mean'][line]:+.2f} ± {gain['sem'][line]:.2f}".replace("-", "−")
+    told = lambda line: signed(line)[1:]
     clear = (gain["mean"] / gain["sem"]).abs() > 2
     assert clear.tolist() == [True, True, False, True, False] and (gain["mean"] < 0).tolist() == [True, True, True, False, True]
     price = table.cost[often] / ground_truth.summary(judged).cost["two_path"]
