@@ -245,7 +245,7 @@ def test_what_is_won_where_the_shared_weights_choose():
     ends = [f"{points[rule]:.2f}" for points in (left, chance) for rule in ("two_path", "exact")]
     older = "gains of {}, {}, {} and {}".format(*told["_third"])
     says("*exact* wins {} points, *two_path* {}, *trapezoid* {} and DARTS {}".format(*told[""]), older,
-         "end {} and {} points below the best on average, for {:.2f} trainings more, which it takes to judge 121 networks; random search may expect {} and {} for that".format(*ends[:2], ratio, *ends[2:]))
+         "end {} and {} points below the best on average, for {:.2f} trainings more, which it takes to judge 121 networks (`data/results/judging.json`); random search may expect {} and {} for that".format(*ends[:2], ratio, *ends[2:]))
     page_says("docs/measurements.md", "falls by {} points for `exact`, {} for `two_path`, {} for `trapezoid` and {} for DARTS".format(*told[""]), older,
               "to {} for `two_path` and {} for `exact`, for {:.2f} trainings more".format(*ends[:2], ratio), f"median of {len(judging['each'])} on one thread of an Intel Xeon",
               "random search may expect {} and {} for that".format(*ends[2:]))
