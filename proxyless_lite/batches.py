@@ -19,7 +19,8 @@ class Splits:
     `[i]`, batch i of all passes as images (size / ranks, C, H, W) float, normalised, channels_last, and labels; rank r
     gets the r-th of `ranks` equal slices of the batch of `size`. Every pass has a fresh order, a function of (seed,
     purpose, pass), so there is nothing to save. Raises ValueError for a size that the split or the ranks cannot give.
-    `once(split, size, rank, ranks)` yields (images, labels) without augmentation, every image once over all ranks.
+    `once(split, size, rank, ranks)` yields (images, labels) without augmentation, every image once over all ranks: each rank gets whole
+    batches of `size`, not equally many (see `shares`).
     `ahead` tells whether other processes read batches while this one computes.
     """
 
@@ -75,7 +76,7 @@ class Order:
         number, index = divmod(i, self.per_pass)
         if number != self._pass:
             shuffled = torch.randperm(self.count, generator=runtime.generator("cpu", *self.key, 0, number))
-            self._pass, self._order = number, shuffled.to(self.device)
+            self._pass, self._order = number, shuffled.to(self.device, non_blocking=True)
         return self._order[index * self.size:(index + 1) * self.size]
 
 
@@ -86,11 +87,12 @@ def mixed(split):
 
 
 def shares(count, size, rank=0, ranks=1, device="cpu"):
-    """Indices of this rank's share of `count` images, in batches of `size` over all ranks; the last may be smaller.
+    """Indices of this rank's share of `count` images: whole batches of `size`, every `ranks`-th of them; the last may be smaller.
 
+    A batch is never divided among ranks: judged with the statistics of its batch, an image gets the same answer however many there are.
     An image that would be left alone joins the batch before it: a batch norm in training has no statistics of one value.
     """
-    found = list(torch.arange(rank, count, ranks, device=device).split(max(1, size // ranks)))
+    found = list(torch.arange(count, device=device).split(size))
     if len(found) > 1 and len(found[-1]) == 1 < len(found[-2]):
         found[-2:] = [torch.cat(found[-2:])]
-    return found
+    return found[rank::ranks]

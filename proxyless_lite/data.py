@@ -1,4 +1,4 @@
-"""Data sets: digits, CIFAR-10, ImageNet, any folder of images; as tensors on the device, or streamed from disk."""
+"""Data sets: digits, CIFAR-10, ImageNet, any folder of images; as tensors on the device, packed on a fast disk, or streamed."""
 
 import os
 from contextlib import nullcontext
@@ -10,8 +10,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from torchvision import datasets
 
-from . import folders, runtime
+from . import folders, packed, runtime
 from .folders import Files, at_most, balanced
+from .packed import Packed
 from .resident import Data, Split, decoded, statistics
 from .streams import Streamed
 
@@ -34,10 +35,11 @@ def correct(model, data, split, batch_size=250, rank=0, ranks=1):
         first += (logits.argmax(1) == labels).sum()
         among += (logits.topk(min(5, logits.shape[1])).indices == labels[:, None]).sum()
         n += len(labels)
-    return first.item(), among.item(), n
+    return *torch.stack([first, among]).tolist(), n
 
 
-def load(name, root=None, valid=None, limit=None, image_size=None, seed=0, download=True, crop=None, distort=False, workers=None):
+def load(name, root=None, valid=None, limit=None, image_size=None, seed=0, download=True, crop=None, distort=False, workers=None,
+         pack=None):
     """The data set called `name`: "digits", "cifar10", "imagenet", or the path of a folder of images.
 
     An image folder holds train/ and test/ (or val/), each with one folder a class. `root` is where named data sets lie
@@ -55,9 +57,15 @@ def load(name, root=None, valid=None, limit=None, image_size=None, seed=0, downl
     is streamed even without: to `image_size` or 224 pixels, by 8 workers or one a processor; give its folder's path to keep
     it in memory.
 
+    `pack` names a folder on a fast disk, for images that do not fit into memory and would take too long to decode in every
+    epoch. All are decoded into it once; the next call finds or resumes it. Batches are then the same as from memory. One pack
+    serves every `limit`, `valid`, `seed` and `distort`, and any `crop` with the same `image_size` (default: as above, of the
+    folder's first image). It takes 3 · image_size² bytes per image. "imagenet" is cropped as when it is streamed.
+
     Raises ValueError in one line for an unknown name, a setting out of range, a folder without images, with one class or
     with images that cannot be read (streamed: once their batch is asked for; folders.unreadable(data.train) finds all);
-    FileNotFoundError when CIFAR-10 or ImageNet is neither there nor to be had.
+    FileNotFoundError when CIFAR-10 or ImageNet is neither there nor to be had. With `pack` also ValueError if it holds other
+    images, if the data set is in memory already or `workers` is given; OSError if the disk has too little room.
     """
     root = Path(root) if root else runtime.default_root()
     if name == "digits":
@@ -67,39 +75,48 @@ def load(name, root=None, valid=None, limit=None, image_size=None, seed=0, downl
     elif name == "imagenet":
         train, test, classes = imagenet(root)
         crop = crop or (None if image_size else 224)
-        workers = min(8, os.cpu_count() or 1) if workers is None else workers
+        workers = min(8, os.cpu_count() or 1) if workers is None and pack is None else workers
     elif Path(name).is_dir():
         train, test, classes = folders.find(Path(name))
     else:
         raise ValueError(f"unknown data set {name!r}; allowed: digits, cifar10, imagenet, or the path of a folder with "
                          f"train/ and test/")
-    if limit is not None:
-        train = train[at_most(train.labels, limit, seed)]
-    fraction = valid if valid is not None else {"digits": 0.25, "imagenet": min(0.1, 50_000 / len(train))}.get(name, 0.1)
+    kept = at_most(train.labels, limit, seed) if limit is not None else slice(None)
+    labels = train.labels[kept]
+    fraction = valid if valid is not None else {"digits": 0.25, "imagenet": min(0.1, 50_000 / len(labels))}.get(name, 0.1)
     if not 0 < fraction < 1:
         raise ValueError(f"valid={valid!r} must be a fraction of the training images between 0 and 1")
-    weights, alpha = balanced(train.labels, len(train) - round(len(train) * fraction), seed)
+    weights, alpha = balanced(labels, len(labels) - round(len(labels) * fraction), seed)
+    crop, side = sizes(name, train[kept] if pack is None else train, crop, image_size, workers, pack)
+    if pack is not None:
+        (train, test), source = packed.pack(pack, (train, test), side)
+    train = train[kept]
     parts = [train[weights], train[alpha], test]
-    crop, side = sizes(name, train, crop, image_size, workers)
     style = dict(name=Path(name).name, classes=tuple(classes), crop=crop, distort=distort)
     if workers is not None:
         scale = CIFAR10 if name == "cifar10" else IMAGENET
         return Streamed(**style, **dict(zip(PARTS, parts)), **scale, resize=side, workers=workers)
-    parts = decoded(parts, side) if isinstance(train, Files) else [part.resized(side) for part in parts]
-    scale = CIFAR10 if name == "cifar10" else statistics(parts[0].images)
-    return Data(**style, **dict(zip(PARTS, parts)), **scale, shift=side // 8, flip=Path(name).name != "digits")  # a mirrored 2 is no digit
+    if pack is None:
+        parts = decoded(parts, side) if isinstance(train, Files) else [part.resized(side) for part in parts]
+    scale = {"cifar10": CIFAR10, "imagenet": IMAGENET}.get(name) or statistics(parts[0])
+    style |= dict(shift=side // 8, flip=Path(name).name != "digits")  # a mirrored 2 is no digit
+    kind = Data if pack is None else partial(Packed, source=source)
+    return kind(**style, **dict(zip(PARTS, parts)), **scale)
 
 
-def sizes(name, train, crop, image_size, workers):
+def sizes(name, train, crop, image_size, workers, pack):
     """(crop or None, side to which images are resized), from what `load` was given. Raises ValueError."""
     for setting, value, least in (("image_size", image_size, 1), ("crop", crop, 1), ("workers", workers, 0)):
         if value is not None and value < least:
             raise ValueError(f"{setting}={value!r} must be at least {least}")
-    if workers is not None and not isinstance(train, Files):
-        raise ValueError(f"{name} is not a folder of images and lies in memory anyhow; leave out workers={workers}")
+    for setting, value in (("workers", workers), ("pack", pack)):
+        if value is not None and not isinstance(train, Files):
+            raise ValueError(f"{name} is not a folder of images and is already in memory; leave out {setting}={value}")
+    if None not in (workers, pack):
+        raise ValueError(f"packed images need no workers; leave out workers={workers} or pack={pack}")
     if name == "digits":
         side = train.shorter_side()
-    elif workers is not None and crop is None:
+    elif crop is None and (workers is not None or name == "imagenet"):
         crop = image_size or train.shorter_side()
         side = round(crop / 0.875)
     else:
@@ -188,5 +205,5 @@ def unpack(folder):
             raise FileNotFoundError(f"ImageNet is not in {folder.resolve()}: put train/ and val/ there, with one folder a class, "
                                     f"or its archives {', '.join(ARCHIVES)} ({reason})") from None
     if found := loose(folder):
-        raise ValueError(f"{found[0]} lies beside the class folders: unpacking was cut short; delete {found[0].parent} and "
-                         f"load again")
+        raise ValueError(f"{found[0]} lies beside the class folders: unpacking was cut short; move {found[0].parent} away, "
+                         f"so that it is unpacked again, and load again")

@@ -52,7 +52,10 @@ class _FrozenConv(torch.autograd.Function):
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """nn.BatchNorm2d that is several times faster on a CPU while its statistics are frozen and C is no multiple of 8.
+    """nn.BatchNorm2d that does not count batches, and is several times faster on a CPU while its statistics are frozen and C is no
+    multiple of 8.
+
+    PyTorch counts batches for a momentum of None only; with any other the count is one launch a layer that nobody reads.
 
     PyTorch's CPU kernels run through channels in vectors and lose most of their speed where C leaves a remainder, as in
     most widths of the tree space. Frozen, k neighbouring pixels are read as one pixel of k·C channels, a view in
@@ -65,7 +68,11 @@ class BatchNorm2d(nn.BatchNorm2d):
         if (frozen and fold > 2 and x.device.type == "cpu" and x.shape[3] % fold == 0 and x.numel() > 1 << 18
                 and x.dtype == self.weight.dtype and x.is_contiguous(memory_format=torch.channels_last)):
             return _FoldedBatchNorm.apply(x, self.weight, self.bias, self.eps, fold)
-        return super().forward(x)
+        if self.momentum is None or self.running_mean is None:
+            return super().forward(x)
+        self._check_input_dim(x)
+        running = (self.running_mean, self.running_var) if self.track_running_stats or not self.training else (None, None)
+        return F.batch_norm(x, *running, self.weight, self.bias, self.training, self.momentum, self.eps)
 
 
 class _FoldedBatchNorm(torch.autograd.Function):

@@ -3,6 +3,7 @@
 import math
 import signal
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
@@ -29,6 +30,12 @@ class Loop:
         self.out = Path(out) if out is not None else None
         self.identity = {"run": type(self).__name__, "epochs": epochs, "steps an epoch": per_epoch, **identity}
         self.done, self.seconds, self.rows, self.meters = 0, 0.0, [], {}
+        self.fresh, self.looks = [], []  # what no look has seen yet; looks whose answer is on its way
+        self.scaler, self.half = None, None
+        if engine.precision == "float16":  # small gradients would be 0
+            self.scaler = torch.amp.GradScaler(engine.device.type)
+        if engine.precision != "float32" and not engine.compile:  # a compiled layer casts its weight on the way
+            self.half = runtime.HalfWeights(self.model, runtime.PRECISIONS[engine.precision])
         self.lock = None  # held while the loop runs, on the first rank
 
     @property
@@ -43,15 +50,16 @@ class Loop:
         """Note scalar tensors of this step; their means become the epoch's row. Does not wait for the device."""
         for name, value in values.items():
             self.meters.setdefault(name, []).append((self.done, value.detach()))
+            self.fresh.append((name, self.done, value.detach()))
 
     def mean(self, name):
-        """Mean of a meter in this epoch so far, on this rank; NaN if nothing was recorded."""
+        """Mean of a meter in this epoch so far, on this rank; NaN if nothing was recorded. A scalar tensor (float64)."""
         values = [value for _, value in self.meters.get(name, ())]
-        return torch.stack(values).double().mean().item() if values else math.nan
+        return torch.stack(values).double().mean() if values else torch.tensor(math.nan, dtype=torch.float64)
 
     def means(self, *names):
         """Mean of each meter in this epoch so far, over all ranks."""
-        return dict(zip(names, self.engine.mean(torch.tensor([self.mean(name) for name in names], dtype=torch.float64)).tolist()))
+        return dict(zip(names, self.engine.mean(torch.stack(runtime.fetch(*map(self.mean, names)))).tolist()))
 
     def loop(self):
         """Run all steps that are not done yet.
@@ -63,6 +71,7 @@ class Loop:
         """
         try:
             self.resume()
+            runtime.reset_peak_memory(self.device)
             self.go_on()
         finally:
             if self.lock:
@@ -81,7 +90,7 @@ class Loop:
                 last = index + 1 == self.per_epoch
                 stop = self.engine.any(stopping() is not None)
                 if last or stop or index % CHECK_EVERY == 0:
-                    self.check_finite(epoch)
+                    self.check_finite(epoch, wait=last or stop)
                 self.seconds = time.monotonic() - began
                 if last:
                     self.rows.append({"epoch": epoch, **self.or_say_what_fits(self.end_epoch, epoch), "seconds": self.seconds,
@@ -94,7 +103,7 @@ class Loop:
                 if stop and self.done < total:
                     raise self.stopped(stopping(), epoch, index)
                 if progress:
-                    progress.step(epoch=epoch, loss=lambda: self.mean("train_loss") if self.meters else self.rows[-1]["train_loss"])
+                    progress.step(epoch=epoch, loss=lambda: self.mean("train_loss").item() if self.meters else self.rows[-1]["train_loss"])
         if progress:
             progress.close()
 
@@ -105,14 +114,23 @@ class Loop:
                     f"{'run again to go on' if self.out else 'nothing was saved: no folder was given'}")
 
     def descend(self, images, labels, active=None):
-        """Forward and backward on one batch, part by part, and one step of the optimizer: on the active parameters, if given."""
-        for x, y in self.engine.parts(images, labels):
-            logits = self.engine.run(self.model, x)
-            loss = F.cross_entropy(logits, y, label_smoothing=self.config.label_smoothing)
-            (loss / self.engine.accumulate).backward()
-            self.record(train_loss=loss, train_accuracy=rules.accuracy(logits.detach(), y))
+        """Forward and backward on one batch, and one step of the optimizer: on the active parameters, if given."""
+        for loss, accuracy in zip(*[iter(self.backward(images, labels, active))] * 2):
+            self.record(train_loss=loss, train_accuracy=accuracy)
         self.engine.mean_gradients(active or self.model.parameters())
-        runtime.step_only(self.optimizer, active)
+        runtime.step_only(self.optimizer, active, self.scaler)
+
+    def backward(self, images, labels, active=None):
+        """Forward and backward on one batch, part by part: gradients of the weights. Returns loss and accuracy of each part, in turn."""
+        found = []
+        for x, y in self.engine.parts(images, labels):
+            with self.half.instead_of(active or self.model.parameters()) if self.half else nullcontext():
+                logits = self.engine.run(self.model, x)
+                loss = F.cross_entropy(logits, y, label_smoothing=self.config.label_smoothing)
+                part = loss / self.engine.accumulate
+                (self.scaler.scale(part) if self.scaler else part).backward()
+            found += [loss.detach(), rules.accuracy(logits.detach(), y)]
+        return found
 
     def or_say_what_fits(self, step, *arguments):
         """step(*arguments). Raises runtime.OutOfMemory saying what would fit where it does not."""
@@ -153,21 +171,24 @@ class Loop:
             return math.inf
 
     def evaluation_batch(self):
-        """Images judged at once, on all ranks together: as many as a part of a batch has, where batches are cut up to fit."""
+        """Images judged at once: as many as the ranks' parts of a batch have together, where batches are cut up to fit."""
         return min(250, self.config.batch_size // self.engine.accumulate) if self.engine.accumulate > 1 else 250
 
     def kept_per_image(self):
         """Bytes a step needs for one more image: what autograd keeps of it, half as much again for gradients on their way."""
         images = torch.zeros(2, *self.data.shape, device=self.device).to(memory_format=torch.channels_last)
-        return 1.5 / 2 * runtime.saved_bytes(lambda: self.engine.run(self.model, images), exclude=self.model.parameters())
+        with self.engine.alone(self.model):  # other ranks may have had memory enough, and not be here
+            return 1.5 / 2 * runtime.saved_bytes(lambda: self.engine.run(self.model, images), exclude=self.model.parameters())
 
-    def check_finite(self, epoch):
-        """Raises FloatingPointError naming epoch and step if one of the latest losses is not finite, on any rank."""
-        bad, latest = None, 2 * CHECK_EVERY * self.engine.accumulate  # each part of a batch has a loss
-        for name, values in self.meters.items():
-            finite = torch.stack([value for _, value in values[-latest:]]).isfinite().tolist()
-            if not all(finite):
-                bad = bad or (name, values[-latest:][finite.index(False)][0])
+    def check_finite(self, epoch, wait=False):
+        """Raises FloatingPointError naming epoch and step if a loss is not finite, on any rank.
+
+        What is on a GPU is asked now and answered in a later call, so that the host runs ahead; with `wait` everything is answered.
+        """
+        self.look()
+        answered = [look for look in self.looks if wait or look[1].arrived()]
+        self.looks = [look for look in self.looks if look not in answered]
+        bad = next((where for which, finite in answered for where, good in zip(which, finite.values()) if not good), None)
         if self.engine.any(bad is not None):
             name, step = bad or ("a loss on another rank", self.done)
             kept = (f"the last checkpoint, {self.checkpoint}, is kept" if self.out and self.checkpoint.exists()
@@ -175,10 +196,17 @@ class Loop:
             raise FloatingPointError(f"{name} is not finite at epoch {epoch}, step {step - epoch * self.per_epoch} "
                                      f"({kept}); a smaller learning rate may help")
 
+    def look(self):
+        """Ask of each value recorded since the last look whether it is finite: `looks` gets (where, runtime.Later), one a device."""
+        for device in {value.device for *_, value in self.fresh}:
+            names, steps, values = zip(*(one for one in self.fresh if one[2].device == device))
+            self.looks.append((list(zip(names, steps)), runtime.Later(torch.stack(values).isfinite())))
+        self.fresh = []
+
     def check_weights(self, epoch):
         """Raises FloatingPointError if the last step has spoilt a weight, so that no such checkpoint is ever written."""
         weights = [p for group in self.optimizer.param_groups for p in group["params"]]
-        if not torch.stack([p.detach().isfinite().all() for p in weights]).all():
+        if not torch.stack([p.detach().isfinite().all() for p in weights]).all().item():
             raise FloatingPointError(f"a weight is not finite after epoch {epoch}; a smaller learning rate may help")
 
     def history(self):
@@ -201,7 +229,7 @@ class Loop:
             return
         runtime.save_checkpoint(self.checkpoint, {
             "identity": self.identity, "done": self.done, "seconds": self.seconds, "rows": self.rows, "meters": meters,
-            "state": self.state()})
+            "state": self.state(), **({"scaler": self.scaler.state_dict()} if self.scaler else {})})
 
     def resume(self):
         """Take up the newest good checkpoint in the folder, if there is one; the first rank reads for all."""
@@ -215,6 +243,8 @@ class Loop:
         device = self.engine.device
         self.meters = {name: list(zip(m["steps"], m["values"].to(device).unbind())) for name, m in saved["meters"].items()}
         self.load_state(saved["state"])
+        if self.scaler and saved.get("scaler"):
+            self.scaler.load_state_dict(saved["scaler"])
         if self.engine.first:
             print(f"{self.label}: going on after {self.done} of {self.epochs * self.per_epoch} steps, from {self.checkpoint}", flush=True)
 
@@ -245,7 +275,8 @@ def evaluate(model, data, split, batch_size=250, engine=runtime.Engine()):
 
 
 def accuracies(model, data, split, batch_size=250, engine=runtime.Engine()):
-    """Top-1 and top-5 accuracy (top-k, where there are only k < 5 classes); each rank judges its share of the images."""
-    counts = correct(lambda images: engine.run(model, images), data, split, batch_size, engine.rank, engine.ranks)
+    """Top-1 and top-5 accuracy (top-k, where there are only k < 5 classes); each rank judges its share of the batches by itself."""
+    with engine.alone(model):
+        counts = correct(lambda images: engine.run(model, images), data, split, batch_size, engine.rank, engine.ranks)
     top1, top5, n = engine.sum(torch.tensor(counts)).tolist()
     return top1 / n, top5 / n

@@ -15,7 +15,8 @@ class MixedOp(nn.Module):
     `candidates` maps a name to any module; all must give the same output shape for the same input.
     `gate` decides what `forward` computes: `Path`, `Probe`, `Softmax` or `Sum`. It is set per edge. A candidate must not
     change its input in place, nor the layer after an edge the edge's output: a `Probe` needs both again in backward.
-    α starts at N(0, 1e-3), so the first probabilities are nearly uniform. With `recompute` only x is kept for backward.
+    α starts at N(0, 1e-3), so the first probabilities are nearly uniform. It stays on the CPU wherever the candidates go: paths
+    are drawn there, and a draw must not wait for a GPU. With `recompute` only x is kept for backward.
 
     Raises ValueError without candidates.
     """
@@ -26,13 +27,21 @@ class MixedOp(nn.Module):
             raise ValueError("MixedOp got no candidates; give a dict of at least one name → module")
         self.names = tuple(candidates)
         self.candidates = nn.ModuleList(candidates.values())
-        self.alpha = nn.Parameter(1e-3 * torch.randn(len(self.names)))
+        self.alpha = nn.Parameter(1e-3 * torch.randn(len(self.names), device="cpu"))
         self.list_normalisations()
         self.gate = Path(0)
         self.recompute = False
 
     def forward(self, x):
         return recomputed(self.gate, self, x) if self.recompute else self.gate(self, x)
+
+    def _apply(self, fn, recurse=True):
+        """.to(…) and the like move the candidates; of α they change only the precision."""
+        alpha = self._parameters.pop("alpha")
+        super()._apply(fn, recurse)
+        alpha.data = alpha.data.to(fn(alpha.data).dtype)
+        self._parameters["alpha"] = alpha
+        return self
 
     def list_normalisations(self):
         """List once which layers a probe must not leave a trace in: probing must be cheap."""
@@ -80,7 +89,7 @@ class Softmax(Sum):
     """DARTS, Eq. (1) right: m(x) = Σ_i p_i o_i(x), and autograd gives ∂L/∂α. Time and memory grow with N."""
 
     def __call__(self, op, x):
-        return sum(p * o(x) for p, o in zip(op.probabilities(), op.candidates))
+        return sum(p * o(x) for p, o in zip(op.probabilities().to(x.device), op.candidates))
 
 
 class Probe:

@@ -6,7 +6,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from .architecture import Architecture, candidate_macs, candidate_params
-from .runtime import digest
+from .runtime import digest, send
 from .spaces import Space
 
 
@@ -18,7 +18,8 @@ class Costs:
 
     def __init__(self, space, fixed, rows, unit):
         self.space, self.fixed, self.unit = space, float(fixed), unit
-        self.matrix = self._moved = pad_sequence([torch.tensor(row, dtype=torch.float64) for row in rows], batch_first=True)
+        self.matrix = pad_sequence([torch.tensor(row, dtype=torch.float64) for row in rows], batch_first=True)
+        self._copies = {}  # (device, precision) -> the matrix there
 
     def expected(self, net):
         """E[cost] of a SuperNet: fixed + Σ_edges Σ_j p_j F(o_j) (Eq. 5–6), a scalar tensor, differentiable in α.
@@ -34,10 +35,11 @@ class Costs:
         return self.fixed + (p * self.like(p)).sum()
 
     def like(self, tensor):
-        """The matrix with the device and precision of a tensor, moved there once and not in every step."""
-        if (self._moved.device, self._moved.dtype) != (tensor.device, tensor.dtype):
-            self._moved = self.matrix.to(tensor)
-        return self._moved
+        """The matrix with the device and precision of a tensor, sent there once and not in every step."""
+        kind = tensor.device, tensor.dtype
+        if kind not in self._copies:
+            self._copies[kind] = send(self.matrix, tensor)
+        return self._copies[kind]
 
     def check(self, space):
         """Raises ValueError unless these are the costs of that space."""

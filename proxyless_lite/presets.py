@@ -1,13 +1,37 @@
 """Settings: quick (seconds, no network), lesson (minutes), paper (the paper's values). Plain data, no flags elsewhere."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from numbers import Integral, Real
+from typing import get_args
 
 import torch
 
 from . import objective, spaces
 
+NUMBERS = {int: (Integral, "an integer"), float: (Real, "a number"), bool: (bool, "True or False")}
+
+
+def plain_numbers(config):
+    """Make the numbers in a dataclass Python's own: a safe loader refuses a checkpoint that holds NumPy's.
+
+    Raises ValueError naming the first field that holds something else.
+    """
+    for field in fields(config):
+        name, given = field.name, getattr(config, field.name)
+        kind, *optional = get_args(field.type) or [field.type]  # "int | None" has both
+        if kind not in NUMBERS or (optional and given is None):
+            continue
+        allowed, told = NUMBERS[kind]
+        value = given.item() if getattr(given, "ndim", None) == 0 else given  # a scalar of NumPy or PyTorch
+        if not isinstance(value, allowed):
+            raise ValueError(f"{type(config).__name__}({name}={' '.join(repr(given).split())}): must be {told}")
+        whole = kind is float and type(value) is int  # stays so: "width=1" is in texts that folders must agree on
+        object.__setattr__(config, name, value if whole else kind(value))
+
+
 def check(config, positive=(), fractions=()):
-    """Raises ValueError naming the first field of `config` out of range; all others must not be negative."""
+    """As `plain_numbers`; raises ValueError also for the first field out of range. Fields not named must not be negative."""
+    plain_numbers(config)
     for name, value in vars(config).items():
         if name in positive and not value > 0:
             raise ValueError(f"{type(config).__name__}({name}={value!r}): must be above 0")
@@ -73,6 +97,9 @@ class Experiment:
 
     all_images = 50_000            # of CIFAR-10
 
+    def __post_init__(self):
+        plain_numbers(self)
+
     def space(self, classes=10, input_size=32):
         """The tree space of this preset."""
         return spaces.tree(self.blocks, self.width, classes, input_size)
@@ -103,6 +130,9 @@ class LatencyExperiment:
     search: SearchConfig
     train: TrainConfig
     images: int | None = None
+
+    def __post_init__(self):
+        plain_numbers(self)
 
 
 LATENCY = {
@@ -140,6 +170,9 @@ class MobileExperiment:
     multipliers: tuple = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)  # of the width, in notebook 07 (Figure 4)
 
     all_images = 1_281_167         # of ImageNet
+
+    def __post_init__(self):
+        plain_numbers(self)
 
     def space(self, classes=1000, input_size=None):
         """The mobile space of this preset."""

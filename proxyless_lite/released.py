@@ -66,7 +66,7 @@ def read(path):
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file may fail anywhere in zipfile, pickle or torch
         reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
-        raise ValueError(f"{path} cannot be read as weights ({reason}); give another file or delete it") from None
+        raise ValueError(f"{path} cannot be read as weights ({reason}); give another file, or move this one away") from None
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ValueError(f"{path} holds no weights: expected a dict of tensors, or one under \"state_dict\"")

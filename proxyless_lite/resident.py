@@ -1,5 +1,6 @@
 """Resident data: all images as uint8 tensors on the device, augmented there a batch at a time."""
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,6 +35,10 @@ class Split:
         """Pixels of the shorter side of an image."""
         return min(self.images.shape[1:3])
 
+    def in_memory(self):
+        """The split itself; the counterpart in packed.View reads from disk."""
+        return self
+
     def resized(self, side):
         """The same with images side × side, as `decoded` would make them from files."""
         if self.images.shape[1:3] == (side, side):
@@ -43,8 +48,8 @@ class Split:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Data(Splits):
-    """Splits whose images are tensors on one device, and how batches are augmented there.
+class Augmented(Splits):
+    """Splits of stored images (n, H, W, C), and how batches of them are augmented on the device.
 
     `shift` is the padding of random crops in pixels; with `crop` they are random-resized crops of that size instead, and
     without augmentation the centre. `flip` mirrors half of the images, `distort` changes brightness and saturation.
@@ -53,38 +58,14 @@ class Data(Splits):
     shift: int
     flip: bool
 
-    ahead = False
-
-    @property
-    def device(self):
-        return self.train.images.device
-
     @property
     def shape(self):
         """(C, H, W) of one image as the network gets it."""
         _, height, width, channels = self.train.images.shape
         return (channels, self.crop, self.crop) if self.crop else (channels, height, width)
 
-    @property
-    def digest(self):
-        """Fingerprint of the images and of how they are split."""
-        return runtime.digest(*(t for s in (self.train, self.valid, self.test) for t in (s.images, s.labels)))
-
-    def to(self, device):
-        """The same with all splits on `device`."""
-        return replace(self, **{k: getattr(self, k).to(device) for k in ("train", "valid", "test")})
-
-    def batches(self, split, size, seed, purpose, augment, rank=0, ranks=1):
-        """See Splits."""
-        return Batches(self, split, Order(self.name, len(split), size, seed, purpose, rank, ranks, self.device), augment)
-
-    def once(self, split, size, rank=0, ranks=1):
-        """Yields (images, labels) of this rank's share of a split, without augmentation; `size` images over all ranks."""
-        for indices in shares(len(split), size, rank, ranks, self.device):
-            yield self.batch(split, indices)
-
     def batch(self, split, indices, generator=None, part=slice(None)):
-        """Images (B, C, H, W) float, normalised, channels_last, and labels (B,).
+        """Images (B, C, H, W) float, normalised, channels_last, and labels (B,), of a Split on the device.
 
         With a `generator` of the split's device the images are augmented, all at once. Only `part` of the indices is
         worked on, with the random numbers it has in the whole batch.
@@ -107,6 +88,35 @@ class Data(Splits):
         return images[:, top:top + height, left:left + width]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Data(Augmented):
+    """Splits whose images are tensors on one device."""
+
+    ahead = False
+
+    @property
+    def device(self):
+        return self.train.images.device
+
+    @property
+    def digest(self):
+        """Fingerprint of the images and of how they are split."""
+        return runtime.digest(*(t for s in (self.train, self.valid, self.test) for t in (s.images, s.labels)))
+
+    def to(self, device):
+        """The same with all splits on `device`."""
+        return replace(self, **{k: getattr(self, k).to(device) for k in ("train", "valid", "test")})
+
+    def batches(self, split, size, seed, purpose, augment, rank=0, ranks=1):
+        """See Splits."""
+        return Batches(self, split, Order(self.name, len(split), size, seed, purpose, rank, ranks, self.device), augment)
+
+    def once(self, split, size, rank=0, ranks=1):
+        """Yields (images, labels) of this rank's share of a split (see `shares`), without augmentation."""
+        for indices in shares(len(split), size, rank, ranks, self.device):
+            yield self.batch(split, indices)
+
+
 class Batches:
     """Batches of resident data; what augmentation draws is fixed by (seed, purpose, i)."""
 
@@ -116,7 +126,11 @@ class Batches:
     def __getitem__(self, i):
         """Images (size / ranks, C, H, W) and labels of batch i, counted over all passes."""
         generator = runtime.generator(self.data.device, *self.order.key, 1, i) if self.augment else None
-        return self.data.batch(self.split, self.order[i], generator, self.order.part)
+        return self.data.batch(*self.source(i), generator, self.order.part)
+
+    def source(self, i):
+        """A Split on the device, and the indices (size,) in it of the images of batch i."""
+        return self.split, self.order[i]
 
 
 def decoded(parts, side):
@@ -128,7 +142,8 @@ def decoded(parts, side):
     return [Split(torch.from_numpy(pixels), files.labels) for pixels, files in zip(images, parts)]
 
 
-def statistics(images):
+def statistics(split):
     """Mean and standard deviation per channel; of every k-th image where the pixels of all would take over a GB."""
-    pixels = images[::1 + images.numel() // 2 ** 28].float().flatten(0, 2)
+    every = 1 + len(split) * math.prod(split.images.shape[1:]) // 2 ** 28
+    pixels = split[::every].in_memory().images.float().flatten(0, 2)
     return dict(mean=tuple(pixels.mean(0).tolist()), std=tuple(pixels.std(0).clamp_min(1).tolist()))

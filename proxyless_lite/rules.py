@@ -4,6 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from .objective import LatencyPenalty, Reward
+from .runtime import fetch, send
 
 
 def eq4(gate_gradient, q):
@@ -20,7 +21,6 @@ def draw(alpha, count, generator=None):
     p = softmax(alpha), and alpha (E, N) is −∞ where an edge has no such path. One batched draw on the CPU. An edge of fewer
     candidates draws absent paths after its own, which `probe` leaves out. Raises ValueError if all edges have fewer.
     """
-    alpha = alpha.detach().cpu()
     p, some = alpha.softmax(1), alpha > -torch.inf
     few = some.sum(1) < count
     if few.all():
@@ -50,12 +50,17 @@ class Rule:
             raise ValueError(f"{type(self).__name__} follows a {self.listens_to.__name__}, not {objective!r}")
 
     def estimate(self, net, images, labels, generator=None, objective=None):
-        """An estimate of ∂L/∂α, a matrix (E, N), and {"loss", "accuracy"} as tensors. Weights stay as they are."""
+        """An estimate of ∂L/∂α, a matrix (E, N), and {"loss", "accuracy"} as tensors, on any device. Weights stay as they are.
+
+        α and all that is drawn from it are on the CPU; `update` brings the estimate there, and nothing before it should wait.
+        """
         raise TypeError(f"{type(self).__name__} has no estimate(net, images, labels, generator, objective=None)")
 
     def update(self, net, optimizer, images, labels, generator=None, objective=None):
         """Estimate, let `optimizer` (of the α) step, and finish. Returns {"loss", "accuracy"}."""
         gradient, metrics = self.estimate(net, images, labels, generator, *[objective] * (objective is not None))
+        gradient, *values = fetch(gradient, *metrics.values())
+        metrics = dict(zip(metrics, values))
         before = net.alpha_matrix()
         net.set_alpha_gradient(gradient)
         optimizer.step()
@@ -90,8 +95,9 @@ def probe(net, images, labels, active, others):
             part = F.cross_entropy(logits[-1], y) / net.engine.accumulate
             part.backward()
             logits[-1], loss = logits[-1].detach(), loss + part.detach()
-    mean = net.engine.mean
-    return mean(net.gate_gradients()), {"loss": mean(loss), "accuracy": mean(accuracy(torch.cat(logits), labels))}
+    found = gate_gradient, loss, hits = net.gate_gradients(), loss, accuracy(torch.cat(logits), labels)
+    net.engine.mean_all(found)
+    return gate_gradient, {"loss": loss, "accuracy": hits}
 
 
 def with_cost(gradient, metrics, objective, q):
@@ -117,14 +123,14 @@ class TwoPath(Rule):
     def estimate(self, net, images, labels, generator=None, objective=None):
         alpha = net.alpha_matrix()
         p, pair = alpha.softmax(1), draw(alpha, 2, generator)             # (E, N), (E, 2)
-        q = torch.zeros_like(p, device="cpu").scatter_(1, pair, p.cpu().gather(1, pair).clamp_min(1e-20))
+        q = torch.zeros_like(p).scatter_(1, pair, p.gather(1, pair).clamp_min(1e-20))
         q /= q.sum(1, keepdim=True)                                       # p reset to the two paths
         active = torch.multinomial(q, 1, generator=generator)             # (E, 1)
         other = pair.sum(1, keepdim=True) - active
         gate_gradient, metrics = probe(net, images, labels, active[:, 0].tolist(), other.tolist())
-        q, p = q.to(gate_gradient), p.to(gate_gradient)
+        q, p = send(q, gate_gradient), send(p, gate_gradient)
         over_all = objective is not None and objective.over == "all"
-        self._pair = None if over_all else pair.to(p.device)
+        self._pair = None if over_all else pair
         return with_cost(eq4(gate_gradient, q), metrics, objective, p if over_all else q)
 
     def finish(self, net, before):
@@ -145,7 +151,7 @@ class Exact(Rule):
         p, active = alpha.softmax(1), draw(alpha, 1, generator)[:, 0].tolist()
         others = [[j for j in range(len(op.names)) if j != i] for i, op in zip(active, net.mixed_ops.values())]
         gate_gradient, metrics = probe(net, images, labels, active, others)
-        p = p.to(gate_gradient)
+        p = send(p, gate_gradient)
         return with_cost(eq4(gate_gradient, p), metrics, objective, p)
 
 
@@ -160,8 +166,8 @@ class Trapezoid(Rule):
         alpha = net.alpha_matrix()
         p, pair = alpha.softmax(1), draw(alpha, 2, generator)             # (E, N), (E, 2): active, partner
         gate_gradient, metrics = probe(net, images, labels, pair[:, 0].tolist(), pair[:, 1:].tolist())
-        p = p.to(gate_gradient)
-        return with_cost(self.gradient(gate_gradient, p, pair.to(p.device)), metrics, objective, p)
+        p, pair = send(p, gate_gradient), send(pair, gate_gradient)
+        return with_cost(self.gradient(gate_gradient, p, pair), metrics, objective, p)
 
     @staticmethod
     def gradient(gate_gradient, p, pair):
@@ -186,7 +192,7 @@ class Reinforce(Rule):
     def __init__(self, samples=10, baseline=0.99, reward=accuracy):
         if samples < 2 or not 0 <= baseline < 1:
             raise ValueError(f"Reinforce(samples={samples}, baseline={baseline}): samples must be at least 2, baseline in [0, 1)")
-        self.samples, self.baseline, self._reward = samples, baseline, reward
+        self.samples, self.baseline, self._reward = int(samples), float(baseline), reward  # plain: they go into checkpoints
         self._mean = None
 
     @torch.no_grad()
@@ -202,8 +208,8 @@ class Reinforce(Rule):
             losses.append(net.engine.mean(F.cross_entropy(logits, labels)))
             accuracies.append(net.engine.mean(accuracy(logits, labels)))
         rewards = torch.stack(rewards)                                    # (M,)
-        paths = torch.tensor(paths, device=p.device)                      # (M, E)
-        gradient = self.gradient(p, paths, (rewards - self._baseline(rewards)).to(p))
+        advantages = (rewards - self._baseline(rewards)).to(p.dtype)
+        gradient = self.gradient(send(p, advantages), send(torch.tensor(paths), advantages), advantages)
         return gradient, {"loss": torch.stack(losses).mean(), "accuracy": torch.stack(accuracies).mean()}
 
     @staticmethod
@@ -226,7 +232,8 @@ class Reinforce(Rule):
         if self._mean is None:
             self._mean = mean
             return (rewards.sum() - rewards) / (len(rewards) - 1)
-        before, self._mean = self._mean, self.baseline * self._mean + (1 - self.baseline) * mean
+        before = self._mean.to(mean.device)                               # elsewhere only after a checkpoint was read
+        self._mean = self.baseline * before + (1 - self.baseline) * mean
         return before
 
     def state_dict(self):
@@ -248,7 +255,7 @@ class Combined(Rule):
             raise ValueError(f"Combined(weight={weight}): the weight of REINFORCE must be in [0, 1]")
         self.gradient = gradient or TwoPath()
         self.reinforce = reinforce or Reinforce()
-        self.weight = weight
+        self.weight = float(weight)
 
     def check(self, objective):
         if objective is not None:

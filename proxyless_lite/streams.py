@@ -55,7 +55,7 @@ class Streamed(Splits):
         return Batches(self, Reader(split, self.transform(augment), self.crop, order.key), order)
 
     def once(self, split, size, rank=0, ranks=1):
-        """Yields (images, labels) of this rank's share of a split, without augmentation; `size` images over all ranks."""
+        """Yields (images, labels) of this rank's share of a split (see `shares`), without augmentation."""
         tasks = [(indices, 0) for indices in shares(len(split), size, rank, ranks)]
         for batch in self.loader(Reader(split, self.transform(False), self.crop), tasks, min(self.workers, len(tasks))):
             yield self.received(batch)
@@ -77,7 +77,7 @@ class Streamed(Splits):
         pixels, labels, problem = batch
         if problem:
             raise ValueError(problem)
-        pixels, labels = (part.to(self.device, non_blocking=True) for part in (pixels, labels))
+        pixels, labels = runtime.upload([pixels, labels], self.device)()
         return self.normalised(pixels), labels
 
 

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
-from torch.nn.utils.rnn import pad_sequence
 
 from . import runtime
 from .architecture import Architecture
@@ -41,7 +40,8 @@ class SuperNet(nn.Module):
         self._list_parts()
 
     def forward(self, x):
-        return self.engine.run(self.network, x)
+        probed = any(isinstance(op.gate, Probe) for op in self.mixed_ops.values())
+        return self.engine.run(self.network, x, full=probed)  # ⟨∇L, o_j⟩ nearly cancels: in half precision it would be mostly rounding
 
     def use(self, engine):
         """Compute from now on as this runtime.Engine says: device, precision, ranks, candidates compiled, edges recomputed."""
@@ -60,6 +60,8 @@ class SuperNet(nn.Module):
             op.list_normalisations()
         self._of_path = [[_Part(o) for o in op.candidates] for op in edges]
         self._fixed = _Part(self.network, without=edges)
+        sizes = [len(op.names) for op in edges]
+        self._exists = torch.tensor([[j < n for j in range(max(sizes))] for n in sizes], device="cpu")  # (E, N)
 
     def _apply(self, fn, recurse=True):  # .to(device) and the like may replace parameters
         super()._apply(fn, recurse)
@@ -72,24 +74,30 @@ class SuperNet(nn.Module):
         """The α of every edge: a list of parameters, each (N,)."""
         return [op.alpha for op in self.mixed_ops.values()]
 
+    @torch.no_grad()
     def alpha_matrix(self):
-        """All α as one detached matrix (E, N), −∞ where an edge has no such path."""
-        return pad_sequence([a.detach() for a in self.architecture_parameters()], batch_first=True, padding_value=-torch.inf)
+        """All α as one detached matrix (E, N) on the CPU, −∞ where an edge has no such path."""
+        flat = torch.cat(self.architecture_parameters())
+        return flat.new_full(self._exists.shape, -torch.inf).masked_scatter_(self._exists, flat)
 
     def probability_matrix(self):
-        """All p = softmax(α) as one detached matrix (E, N)."""
+        """All p = softmax(α) as one detached matrix (E, N) on the CPU."""
         return self.alpha_matrix().softmax(1)
 
     @torch.no_grad()
     def set_alpha(self, matrix):
         """Write a matrix (E, N) back into the α of every edge."""
-        for alpha, row in zip(self.architecture_parameters(), matrix):
-            alpha.copy_(row[:len(alpha)])
+        torch._foreach_copy_(self.architecture_parameters(), self._rows(matrix))
 
     def set_alpha_gradient(self, matrix):
         """Make the rows of a matrix (E, N) the gradients of every edge's α."""
-        for alpha, row in zip(self.architecture_parameters(), matrix):
-            alpha.grad = row[:len(alpha)].to(alpha)
+        alphas = self.architecture_parameters()
+        for alpha, row in zip(alphas, self._rows(matrix.to(alphas[0]))):
+            alpha.grad = row
+
+    def _rows(self, matrix):
+        """The rows of a matrix (E, N), each as long as its edge has paths."""
+        return [row[:len(op.names)] for row, op in zip(matrix, self.mixed_ops.values())]
 
     def probabilities(self):
         """Edge name -> p, shape (N,), detached."""
@@ -106,7 +114,7 @@ class SuperNet(nn.Module):
 
         Returns the indices, a list of E ints. `generator` is one of the CPU.
         """
-        paths = torch.multinomial(self.probability_matrix().cpu(), 1, generator=generator)[:, 0].tolist()
+        paths = torch.multinomial(self.probability_matrix(), 1, generator=generator)[:, 0].tolist()
         self.activate(paths)
         return paths
 
@@ -131,16 +139,11 @@ class SuperNet(nn.Module):
             op.gate = Probe(i, js)
 
     def gate_gradients(self):
-        """After backward under Probe: ∂L/∂g as a matrix (E, N), 0 where a path was not probed."""
-        rows, columns, values = [], [], []
-        for e, op in enumerate(self.mixed_ops.values()):
-            rows += [e] * len(op.gate.grad)
-            columns += op.gate.grad.keys()
-            values += op.gate.grad.values()
-        shape = len(self.mixed_ops), max(len(op.names) for op in self.mixed_ops.values())
-        gradient = torch.zeros(shape, device=values[0].device, dtype=values[0].dtype)
-        gradient[rows, columns] = torch.stack(values)
-        return gradient
+        """After backward under Probe: ∂L/∂g as a matrix (E, N) where the network computes, 0 where a path was not probed."""
+        probed = [op.gate.grad for op in self.mixed_ops.values()]
+        none = next(value for grad in probed for value in grad.values()).new_zeros(())
+        edges, paths = self._exists.shape
+        return torch.stack([grad.get(j, none) for grad in probed for j in range(paths)]).view(edges, paths)
 
     # -- weights ----------------------------------------------------------------------------------------------------
 

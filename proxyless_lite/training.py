@@ -54,11 +54,18 @@ class Training(Loop):
         self.batches = self.data.batches(self.data.full_train, config.batch_size, config.seed, TRAIN, augment=True,
                                          rank=engine.rank, ranks=engine.ranks)
         self.optimizer = sgd(parameter_groups(self.model, config.decay_norms), config, engine.device)
-        self.drops = [m for m in self.model.modules() if isinstance(m, StochasticDepth)]
+        self.drop_rate = torch.zeros((), device=engine.device)
+        if config.drop_path:
+            for layer in self.model.modules():
+                if isinstance(layer, StochasticDepth):
+                    layer.__class__, layer.p = DropPath, self.drop_rate
         for layer in self.model.modules():
             if isinstance(layer, nn.Dropout):
                 layer.p = config.dropout
         self.check_classes()
+        self.graphed = super().backward
+        if engine.device.type == "cuda" and not engine.compile and not engine.sync_batch_norm:
+            self.graphed = runtime.Graphed(self.graphed, self.model.parameters())
         super().__init__(label, config.epochs, self.batches.per_pass, out, engine,
                          {**asdict(config), "network": network, "data": str(data), "images": data.digest})
 
@@ -89,9 +96,11 @@ class Training(Loop):
         total = self.epochs * self.per_epoch
         for group in self.optimizer.param_groups:
             group["lr"] = cosine(self.config.lr, self.done, total)
-        for drop in self.drops:  # scheduled DropPath (Zoph et al., 2018): from 0 up to its value
-            drop.p = self.config.drop_path * self.done / total
+        self.drop_rate.fill_(self.config.drop_path * self.done / total)  # scheduled DropPath (Zoph et al., 2018): from 0 up to its value
         self.descend(images, labels)
+
+    def backward(self, images, labels, active=None):
+        return self.graphed(images, labels)
 
     def end_epoch(self, epoch):
         return {"lr": self.optimizer.param_groups[0]["lr"],
@@ -103,6 +112,18 @@ class Training(Loop):
     def load_state(self, state):
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+
+
+class DropPath(StochasticDepth):
+    """torchvision's StochasticDepth with a rate `p` that is a tensor on the device: it may change in every step of a compiled or
+    captured network, and reading it waits for nothing."""
+
+    def forward(self, x):
+        if not self.training:
+            return x
+        shape = [len(x) if self.mode == "row" else 1] + [1] * (x.dim() - 1)
+        kept = torch.rand(shape, device=x.device) >= self.p
+        return x * (kept / (1 - self.p)).to(x.dtype)
 
 
 def parameter_groups(model, decay_norms):

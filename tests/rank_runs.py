@@ -29,9 +29,14 @@ def faulty(found, fault, rank):
     step = found.step
 
     def broken(epoch, index):
+        if rank == 0 and found.done == 5 and "waits" in fault:
+            time.sleep(600)  # as for a collective of NCCL that rank 1 never joins
         if rank == 1 and found.done == 5:
-            if fault == "die":
+            if fault.startswith("die"):
+                time.sleep(2 * ("waits" in fault))
                 os.kill(os.getpid(), 9)
+            if fault == "memory":
+                raise torch.OutOfMemoryError("CUDA out of memory.")
             if fault == "astray":
                 found.net.set_alpha(torch.tensor([[50.0, 0, 0], [0, 50, 0], [0, 0, 50]]))
             if fault == "term":
@@ -49,7 +54,7 @@ def main():
     faulty(found, fault, engine.rank)
     try:
         result = found.run()
-    except (runtime.LostRank, runtime.Stopped) as error:
+    except (runtime.LostRank, runtime.Stopped, runtime.OutOfMemory) as error:
         print(f"rank {engine.rank} says: {error}", flush=True)
         sys.exit(3)
     torch.save({"net": found.net.state_dict(), "history": result.history["train_loss"].tolist()}, out / f"end{engine.rank}.pt")

@@ -1,10 +1,13 @@
 """Measuring: rounds that lose and repeat nothing, drift that cancels, clocks, and the command line."""
 
+import gc
 import itertools
 import json
 import runpy
 import subprocess
 import sys
+import weakref
+from contextlib import nullcontext
 
 import numpy as np
 import pandas as pd
@@ -15,7 +18,7 @@ from torch.testing import assert_close
 
 import proxyless_lite as pl
 from proxyless_lite.latency import Table, Timings, clocks, measure, networks, rounds
-from proxyless_lite.latency.measure import Pool, random_networks, reference
+from proxyless_lite.latency.measure import Pool, conditions, random_networks, reference
 from proxyless_lite.spaces import Block
 
 ABOUT = {"seed": 3, "device": "fake"}
@@ -146,6 +149,38 @@ def test_two_processes_do_not_measure_into_one_file(tmp_path):
     assert (tmp_path / "t.visits.csv").read_text() == kept
     other.communicate(b"\n", timeout=10)
     assert len(rounds.run_rounds(counting(2)[0], 2, lambda: 0.01, 2, 0.0, ABOUT, tmp_path / "t.csv")) == 4
+
+
+def on(device, gpu, processor, **about):
+    """Metadata of a measurement on a machine with a GPU and a CPU of these names."""
+    return {**ABOUT, "device": device, "machine": {"device": gpu, "processor": processor, **about}}
+
+
+@pytest.mark.parametrize("ours, theirs, told", [
+    (on("cuda", "H200", "EPYC"), on("cuda", "A100", "EPYC"), "gpu is 'H200' there and 'A100' here"),
+    (on("cuda", "H200", "EPYC"), on("cuda", "H200", "Xeon", torch="3"), None),
+    (on("cpu", "CPU, 1 threads", "EPYC"), on("cpu", "H200", "EPYC", torch="3"), None),
+    (on("onnxruntime", "A100", "EPYC"), on("onnxruntime", "H200", "EPYC"), None),
+    (on("onnxruntime", "H200", "EPYC"), on("onnxruntime", "H200", "Xeon"), "processor is 'EPYC' there and 'Xeon' here"),
+    ({**ABOUT, "device": "cuda"}, on("cuda", "H200", "EPYC"), "gpu is None there and 'H200' here"),
+    (on("cuda", "H200", "EPYC"), on("cpu", "H200", "EPYC"), "device is 'cuda' there and 'cpu' here"),
+], ids=lambda value: None if isinstance(value, dict) else str(value))
+def test_visits_go_on_only_on_what_the_first_ones_were_measured_on(ours, theirs, told, tmp_path):
+    rounds.run_rounds(counting(2)[0], 2, lambda: 0.01, 1, 0.0, ours, tmp_path / "t.csv")
+    again = lambda: rounds.run_rounds(counting(2)[0], 2, lambda: 0.01, 2, 0.0, theirs, tmp_path / "t.csv")  # noqa: E731
+    if told is None:
+        assert len(again()) == 4
+        return
+    with pytest.raises(ValueError, match=told):
+        again()
+
+
+def test_a_measurement_names_what_it_was_measured_on(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "H200")
+    monkeypatch.setattr(clocks.Cuda, "versions", lambda self: {})  # cuDNN asks the GPU
+    found = [rounds.measured_on(conditions(clock, 1, 0, 1)) for clock in (clocks.Cuda(), clocks.Cpu())]
+    assert found == [{"gpu": "H200"}, {"processor": pl.runtime.processor()}]
 
 
 def test_a_file_that_was_refused_is_free_again(tmp_path):
@@ -385,6 +420,27 @@ def test_the_gpu_clock_replays_the_module():
     assert clock.batch == 8
     run = clock.prepare(Block("MB6 5x5", 64, 64, 56, residual=True).module(), (8, 64, 56, 56))
     assert 1e-6 < min(run() for _ in range(5)) < 1
+
+
+def test_the_gpu_clock_keeps_the_module_whose_weights_its_graph_reads(monkeypatch):
+    class Stream:
+        def wait_stream(self, other):
+            """Nothing to wait for without a GPU."""
+
+    for name, fake in dict(CUDAGraph=object, Stream=Stream, current_stream=Stream, stream=nullcontext, graph=nullcontext).items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    randn = torch.randn
+    monkeypatch.setattr(torch, "randn", lambda shape, device: randn(shape))
+    monkeypatch.setattr(clocks.Cuda, "ready", lambda self, module: module.eval())
+    module, gone = nn.Conv2d(3, 8, 3), []
+    weakref.finalize(module, gone.append, True)
+    run = clocks.Cuda().prepare(module, (1, 3, 8, 8))
+    del module
+    gc.collect()
+    assert not gone, "a replay would read memory that others own by then"
+    del run
+    gc.collect()
+    assert gone
 
 
 def test_the_cpu_clock_runs_the_module_once_in_inference_mode():

@@ -15,6 +15,7 @@ from proxyless_lite.latency import Entry, Table
 from proxyless_lite.latency import released as released_file
 from proxyless_lite.spaces import Block
 
+DATA = Path(__file__).resolve().parents[1] / "data/latency"
 RELEASED = Path(__file__).resolve().parents[1].parent / "shared/data/released"
 A, B, C = Block("MB6 7x7", 80, 96, 14), Block("MB3 3x3", 16, 16, 8, residual=True), Block("conv 3x3", 3, 16, 32, stride=2)
 
@@ -252,6 +253,34 @@ def test_merging_takes_out_the_drift_that_the_reference_shows():
 def test_tables_of_different_devices_do_not_merge(key, other):
     with pytest.raises(ValueError, match=f"different {key}: .* and {other!r}"):
         Table({A: Entry(1.)}, ABOUT).merge(Table({B: Entry(1.)}, {**ABOUT, key: other}))
+
+
+GPU = {"device": "cuda", "threads": None, "batch": 8}
+
+
+@pytest.mark.parametrize("ours, theirs, told", [
+    ({**GPU, "machine": {"device": "H200"}}, {**GPU, "machine": {"device": "A100"}}, "different gpu: 'H200' and 'A100'"),
+    ({**GPU, "machine": {"device": "H200"}}, GPU, "different gpu: 'H200' and None"),
+    ({**GPU, "machine": {"device": "H200", "processor": "EPYC"}}, {**GPU, "machine": {"device": "H200", "processor": "Xeon"}}, None),
+    (GPU, GPU, None),
+    ({**ABOUT, "machine": {"processor": "EPYC"}}, {**ABOUT, "machine": {"processor": "Xeon"}}, "different processor: 'EPYC' and 'Xeon'"),
+    ({**ABOUT, "machine": {"processor": "EPYC"}}, {**ABOUT, "machine": {"processor": "EPYC", "device": "H200"}}, None),
+    ({**ABOUT, "machine": "my laptop"}, {**ABOUT, "machine": "yours"}, "different processor: 'my laptop' and 'yours'"),
+])
+def test_tables_of_different_chips_do_not_merge(ours, theirs, told):
+    a, b = Table({A: Entry(1.)}, ours), Table({B: Entry(1.)}, theirs)
+    if told is None:
+        assert set(a.merge(b)) == {A, B}
+        return
+    with pytest.raises(ValueError, match=told):
+        a.merge(b)
+
+
+def test_the_committed_tables_of_one_processor_merge():
+    tables = [Table.load(DATA / f"mobile_cpu_table_{name}.csv") for name in "ab"]
+    assert len(tables[0].merge(tables[1])) == len(tables[0])
+    with pytest.raises(ValueError, match="different device: 'cpu' and 'onnxruntime'"):
+        tables[0].merge(Table.load(DATA / "mobile_onnxruntime_table.csv"))
 
 
 @pytest.fixture

@@ -205,4 +205,8 @@ def test_frozen_batch_norm_is_batch_norm(channels, offset):
 
 def test_batch_norm_is_pytorchs_own_unless_frozen():
     layer, x = BatchNorm2d(18), torch.randn(32, 18, 32, 32).to(memory_format=torch.channels_last)
-    assert "NativeBatchNorm" in type(layer(x).grad_fn).__name__ and layer.num_batches_tracked == 1
+    theirs = nn.BatchNorm2d(18)
+    assert "NativeBatchNorm" in type(layer(x).grad_fn).__name__ and torch.equal(layer(x), theirs(x))
+    theirs(x)  # as often
+    assert torch.equal(layer.running_mean, theirs.running_mean) and torch.equal(layer.running_var, theirs.running_var)
+    assert torch.equal(layer.eval()(x), theirs.eval()(x))

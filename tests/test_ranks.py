@@ -1,5 +1,6 @@
 """Several ranks: the same search as one rank, and what happens when one of them dies or goes astray."""
 
+import json
 import os
 import re
 import subprocess
@@ -11,17 +12,18 @@ import pytest
 import torch
 
 import proxyless_lite as pl
+import rank_judges
 import rank_runs
 from proxyless_lite import loop, runtime
 
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
 SCRIPT = str(Path(rank_runs.__file__))
 
 
-def start(*arguments):
-    """Two ranks under torchrun; returns (exit status, all they printed, seconds)."""
+def start(*arguments, ranks=2):
+    """Ranks under torchrun; returns (exit status, all they printed, seconds)."""
     began = time.monotonic()
-    done = subprocess.run([*TORCHRUN, *map(str, arguments)], capture_output=True, text=True, timeout=300,
+    done = subprocess.run([*TORCHRUN, str(ranks), *map(str, arguments)], capture_output=True, text=True, timeout=300,
                           env={**os.environ, "OMP_NUM_THREADS": "1"})
     return done.returncode, done.stdout + done.stderr, time.monotonic() - began
 
@@ -60,6 +62,7 @@ def test_one_rank_goes_on_with_what_two_left(two_ranks, capsys):
 
 @pytest.mark.parametrize("fault, told", [
     ("die", ["rank 0 says: rank 0 of 2 lost another rank", "start all ranks again"]),
+    ("die while the other waits for its device", ["rank 0 of 2 lost another rank", "start all ranks again"]),
     ("astray", ["rank 0 says: the ranks disagree on the paths", "rank 1 says: the ranks disagree on the paths"]),
     ("weights", ["rank 0 says: the ranks disagree on the weights", "rank 1 says: the ranks disagree on the weights"])])
 def test_a_rank_that_is_lost_ends_the_others_with_a_message(tmp_path, fault, told):
@@ -67,6 +70,22 @@ def test_a_rank_that_is_lost_ends_the_others_with_a_message(tmp_path, fault, tol
     assert status != 0 and seconds < 120
     assert all(line in said for line in told), said
     assert not (tmp_path / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_ranks_judge_as_one_does_whatever_is_left_over(tmp_path, ranks):
+    status, said, _ = start(Path(rank_judges.__file__), tmp_path, ranks=ranks)
+    assert status == 0, said
+    alone = rank_judges.accuracies(runtime.engine("cpu"))
+    assert len({*alone["supernet"]}) > 5  # there is something to agree on
+    for rank in range(ranks):
+        assert json.loads((tmp_path / f"{ranks}_{rank}.json").read_text()) == alone
+
+
+def test_memory_advice_asks_no_other_rank(tmp_path):
+    """One rank alone runs out of memory: what would fit is found without the others, which synchronised batch norms would wait for."""
+    status, said, seconds = start(SCRIPT, tmp_path, "memory")
+    assert status != 0 and seconds < 120 and "rank 1 says: out of memory in a step of 16 images" in said, said
 
 
 def test_sigterm_to_one_rank_stops_both_after_the_same_step_and_a_restart_goes_on(tmp_path, two_ranks):
@@ -125,11 +144,13 @@ def test_bfloat16_follows_float32():
 
 
 @pytest.mark.parametrize("settings, told", [
-    (dict(precision="float16"), "unknown precision 'float16'; allowed: float32, bfloat16"),
+    (dict(precision="float8"), "unknown precision 'float8'; allowed: float32, bfloat16, float16"),
+    (dict(precision="float16"), "precision 'float16' is for GPUs; on cpu use float32 or bfloat16"),
+    (dict(device="mps"), "device 'mps' asked for, but Apple GPUs are not supported; use cpu"),
     (dict(accumulate=0), "accumulate=0: a batch has at least 1 part")])
 def test_engine_settings_out_of_range(settings, told):
     with pytest.raises(ValueError, match=told):
-        runtime.engine("cpu", **settings)
+        runtime.engine(**{"device": "cpu"} | settings)
 
 
 def test_compiled_candidates_compute_the_same():

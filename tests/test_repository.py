@@ -10,7 +10,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 ORDER = ["frozen", "ops", "mixed_op", "spaces", "runtime", "cli", "download", "released", "architecture", "export", "zoo", "supernet",
-         "latency", "objective", "baselines", "folders", "augment", "batches", "resident", "streams", "data", "presets", "rules",
+         "latency", "objective", "baselines", "folders", "augment", "batches", "resident", "streams", "packed", "data", "presets", "rules",
          "loop", "search", "training", "ground_truth", "paper", "plots", "widgets", "checks", "notebook"]  # each may import only what stands before it
 
 

@@ -56,7 +56,7 @@ def test_droppath_is_scheduled_and_off_in_evaluation(architecture):
     drops = [m for m in training.model.modules() if isinstance(m, StochasticDepth)]
     seen = []
     step = training.step
-    training.step = lambda *where: (step(*where), seen.append(drops[0].p))
+    training.step = lambda *where: (step(*where), seen.append(float(drops[0].p)))
     report = training.run()
     assert len(drops) == 6 and seen[0] == 0 and seen == sorted(seen) and 0.09 < seen[-1] < 0.1
     images, _ = data.batch(data.test, torch.arange(8))

@@ -125,8 +125,17 @@ def resume(path, file, about):
 
 def what_must_agree(about, keys):
     """All but the date, the number of rounds and the versions: the rest of a measurement may run on another day."""
-    same = {key: about.get(key) for key in keys if key not in ("date", "rounds", "machine")}
-    return {**same, "processor": about.get("machine", {}).get("processor")}
+    return {**{key: about.get(key) for key in keys if key not in ("date", "rounds", "machine")}, **measured_on(about)}
+
+
+def measured_on(about):
+    """What the milliseconds belong to: {"gpu": its name} for the clock of a GPU, else {"processor": its name}.
+
+    The name is None where a file does not say; it agrees only with another such file.
+    """
+    name, entry = ("gpu", "device") if about.get("device") == "cuda" else ("processor", "processor")
+    machine = about.get("machine", {})
+    return {name: machine.get(entry) if isinstance(machine, dict) else machine}  # a file written by hand may have a name only
 
 
 def read_visits(path):
@@ -142,4 +151,4 @@ def read_visits(path):
             raise ValueError(f"visit {bad} is not positive")
         return json.loads(lines[0].removeprefix("# ")), rows
     except ValueError as error:
-        raise ValueError(f"{path} holds no visits of a measurement ({error}); choose another file or delete it") from None
+        raise ValueError(f"{path} holds no visits of a measurement ({error}); choose another file, or move this one away") from None

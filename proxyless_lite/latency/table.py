@@ -13,6 +13,7 @@ from ..architecture import named_space
 from ..runtime import write_atomically
 from ..spaces import Block
 from . import released
+from .rounds import measured_on
 
 YAML = ".yaml", ".yml"
 SHAPE = [f.name for f in fields(Block) if f.name != "make"]  # operation, in_channels, …: what names a row
@@ -77,12 +78,14 @@ class Table:
         """Both tables in one. Where both were measured beside the same reference network (that of their space), the
         other's drift is taken out first: its entries are multiplied by reference_ms / other's reference_ms. A block in both gets the mean, weighted by count.
 
-        Raises ValueError for tables of different devices, threads or batches.
+        Raises ValueError for tables of different devices, threads, batches, GPUs or processors. A table that does not name
+        its GPU or processor merges only with another such table.
         """
-        for key in ("device", "threads", "batch"):
-            ours, theirs = self.about.get(key), other.about.get(key)
-            if ours != theirs:
-                raise ValueError(f"cannot merge latency tables of different {key}: {ours!r} and {theirs!r}")
+        ours, theirs = ({**{key: table.about.get(key) for key in ("device", "threads", "batch")}, **measured_on(table.about)}
+                        for table in (self, other))
+        for key in ours:
+            if ours[key] != theirs[key]:
+                raise ValueError(f"cannot merge latency tables of different {key}: {ours[key]!r} and {theirs[key]!r}")
         beside_the_same = all("reference_ms" in t.about for t in (self, other)) and self.about.get("space") == other.about.get("space")
         ratio = self.about["reference_ms"] / other.about["reference_ms"] if beside_the_same else 1.0
         merged = dict(self.entries)

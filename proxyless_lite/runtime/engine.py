@@ -1,6 +1,7 @@
 """How steps are computed: device, precision, parts of a batch, ranks. What the mathematics must not know of."""
 
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -8,9 +9,11 @@ import torch
 from torch import distributed, nn
 
 from . import machine
+from .watch import Watch
 
 PATIENCE = timedelta(minutes=10)  # a rank that waits longer for another gives up
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
+WATCHES = []  # of this process: one for its group of ranks, as torch.distributed has one
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class LostRank(RuntimeError):
@@ -25,9 +28,10 @@ class OutOfMemory(MemoryError):
 class Engine:
     """How a run computes its steps; the results are the same up to rounding (and batch statistics, see below).
 
-    `precision` is "float32" or "bfloat16" (autocast: weights, α and losses stay float32). `accumulate` divides each
-    batch into so many parts, one after another, whose gradients add up. `compile` compiles every candidate by itself,
-    never a path through the network: a new path would be a new program. `recompute` keeps of each edge only its input for
+    `precision` is "float32", "bfloat16" or "float16": that of weight steps, by autocast; weights, α and losses stay float32, and
+    so do α steps. "float16", for GPUs without bfloat16, scales the loss. `accumulate` divides each batch into so many parts,
+    one after another, whose gradients add up. `compile` compiles every candidate by itself, never a path through the network:
+    a new path would be a new program. `recompute` keeps of each edge only its input for
     backward and computes the active path again there: less memory, more time. With `ranks` above 1 each gets its share of
     every batch and all draw the same paths. Batch norm sees one rank's part only, unless `sync_batch_norm`.
     """
@@ -40,6 +44,10 @@ class Engine:
     recompute: bool = False
     rank: int = 0
     ranks: int = 1
+    own_group: object = None  # of torch.distributed: this rank alone
+
+    def __deepcopy__(self, memo):  # a copy of a network computes as the network does; a group cannot be copied
+        return self
 
     @property
     def first(self):
@@ -52,9 +60,9 @@ class Engine:
             module = synchronised(module, self.device)
         return module.to(self.device, memory_format=torch.channels_last)
 
-    def run(self, model, images):
-        """model(images) in this precision; the logits in the network's own."""
-        if self.precision == "float32":
+    def run(self, model, images, full=False):
+        """model(images) in this precision, or in full; the logits in the network's own."""
+        if full or self.precision == "float32":
             return model(images)
         with torch.autocast(self.device.type, PRECISIONS[self.precision]):
             return model(images).float()
@@ -72,6 +80,19 @@ class Engine:
 
     # -- ranks --------------------------------------------------------------------------------------------------------
 
+    @contextmanager
+    def alone(self, module):
+        """Within it synchronised batch norms of a module ask no other rank: each normalises by the images of this one."""
+        layers = [m for m in module.modules() if isinstance(m, (nn.SyncBatchNorm, SyncBatchNorm2d))]
+        before = [layer.process_group for layer in layers]
+        for layer in layers:
+            layer.process_group = self.own_group
+        try:
+            yield
+        finally:
+            for layer, group in zip(layers, before):
+                layer.process_group = group
+
     def mean(self, tensor):
         """The mean of a tensor over the ranks, the same bits on each."""
         return tensor if self.ranks == 1 else self.sum(tensor) / self.ranks
@@ -82,7 +103,7 @@ class Engine:
 
     def mean_all(self, tensors):
         """Replace these tensors by their means over the ranks, in one message."""
-        if not tensors:
+        if not tensors or self.ranks == 1:
             return
         flat = self.mean(torch.cat([tensor.flatten() for tensor in tensors]))
         parts = flat.split([tensor.numel() for tensor in tensors])
@@ -90,7 +111,7 @@ class Engine:
 
     def mean_gradients(self, parameters):
         """Average the gradients of these parameters: the active ones, so nothing is sent for inactive paths."""
-        if self.ranks > 1:
+        if self.ranks > 1:  # else not even listed
             self.mean_all([p.grad for p in parameters if p.grad is not None])
 
     def mean_statistics(self, module):
@@ -141,6 +162,8 @@ class Engine:
     def close(self):
         """Leave the group of ranks, if there is one."""
         if self.ranks > 1:
+            while WATCHES:
+                WATCHES.pop().close()
             distributed.destroy_process_group()
 
 
@@ -159,38 +182,73 @@ def engine(device=None, precision="float32", accumulate=1, compile=False, sync_b
     if ranks > 1 and torch.cuda.is_available() and device in (None, "cuda"):
         device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
     found = machine.device(device)
+    check_precision(precision, found)
     if found.type == "cuda":
         torch.cuda.set_device(found)
         torch.backends.cudnn.benchmark = True  # few shapes, each met thousands of times
-    if ranks > 1 and not distributed.is_initialized():
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if found.type == "cuda" else "gloo", timeout=PATIENCE)
-    return Engine(found, precision, accumulate, compile, sync_batch_norm, recompute, rank, ranks)
+    own = None
+    if ranks > 1:
+        if not distributed.is_initialized():
+            distributed.init_process_group("cpu:gloo,cuda:nccl" if found.type == "cuda" else "gloo", timeout=PATIENCE)
+            WATCHES.append(Watch(PATIENCE, lambda error: told(rank, ranks, error)))
+        own = distributed.new_group([rank], backend="gloo", use_local_synchronization=True)
+    return Engine(found, precision, accumulate, compile, sync_batch_norm, recompute, rank, ranks, own)
+
+
+def check_precision(precision, device):
+    """Raises ValueError for a precision that the device computes not at all, or only by emulation."""
+    if precision == "float16" and device.type != "cuda":
+        raise ValueError(f"precision 'float16' is for GPUs; on {device} use float32 or bfloat16")
+    if precision == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise ValueError(f"{torch.cuda.get_device_name(device)} does not compute in bfloat16; use float16 or float32")
 
 
 def lost(engine, error):
+    """The LostRank to raise where a message to the other ranks failed."""
+    for watch in WATCHES:
+        watch.known.set()
+    return LostRank(told(engine.rank, engine.ranks, error))
+
+
+def told(rank, ranks, error):
     reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-    return LostRank(f"rank {engine.rank} of {engine.ranks} lost another rank ({reason}); the last checkpoint is kept, "
-                    f"start all ranks again to go on")
+    return f"rank {rank} of {ranks} lost another rank ({reason}); the last checkpoint is kept, start all ranks again to go on"
 
 
 def compile_once(module):
     """Compile a module in place. Modules of equal shape share one program, as their weights are its inputs."""
-    torch._dynamo.config.recompile_limit = max(1024, torch._dynamo.config.recompile_limit)  # one a shape, not eight in all
+    for limit in ("recompile_limit", "accumulated_recompile_limit"):  # one program a shape, not 8 or 256 in all
+        setattr(torch._dynamo.config, limit, max(1 << 14, getattr(torch._dynamo.config, limit)))
     module.compile(dynamic=False)
 
 
-def step_only(optimizer, parameters=None):
+def step_only(optimizer, parameters=None, scaler=None):
     """One step of `optimizer` on these of its parameters (None: all), and their gradients gone; the others are not even looked at.
 
-    An optimizer walks through all its parameters in Python, so without this a step would cost time for inactive paths.
+    An optimizer walks through all its parameters in Python, so without this a step would cost time for inactive paths. A
+    `scaler` of float16 leaves out a step whose gradients overflowed.
     """
     group = optimizer.param_groups[0]
     everything, group["params"] = group["params"], group["params"] if parameters is None else parameters
     try:
-        optimizer.step()
+        start_momenta(optimizer)
+        if scaler is None:
+            optimizer.step()
+        else:
+            scaler.step(optimizer)
+            scaler.update()
         optimizer.zero_grad(set_to_none=True)
     finally:
         group["params"] = everything
+
+
+def start_momenta(optimizer):
+    """Give every parameter a momentum, 0 before its first step: the fused kernel takes momenta of all parameters or of none."""
+    for group in optimizer.param_groups:
+        if group.get("fused") and group.get("momentum"):
+            for p in group["params"]:
+                if p not in optimizer.state:
+                    optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
 
 
 def synchronised(module, device):
@@ -204,34 +262,35 @@ def synchronised(module, device):
 
 
 class SumOverRanks(torch.autograd.Function):
-    """The sum of a tensor over the ranks; a gradient of it is the sum of the ranks' gradients."""
+    """The sum of a tensor over the ranks of a group (None: all); a gradient of it is the sum of the ranks' gradients."""
 
     @staticmethod
-    def forward(ctx, x):
-        x = x.clone()
-        distributed.all_reduce(x)
+    def forward(ctx, x, group):
+        x, ctx.group = x.clone(), group
+        distributed.all_reduce(x, group=group)
         return x
 
     @staticmethod
     def backward(ctx, grad):
-        return SumOverRanks.apply(grad)
+        return SumOverRanks.apply(grad, ctx.group), None
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):
-    """nn.SyncBatchNorm for CPUs, where PyTorch has none: mean and variance over the images of all ranks."""
+    """nn.SyncBatchNorm for CPUs, where PyTorch has none: mean and variance over the images of all ranks of its group."""
+
+    process_group = None
 
     def forward(self, x):
-        if not self.training:
+        ranks, axes = distributed.get_world_size(self.process_group), (0, 2, 3)
+        if not self.training or ranks == 1:
             return super().forward(x)
-        ranks, axes = distributed.get_world_size(), (0, 2, 3)
-        mean = SumOverRanks.apply(x.mean(axes)) / ranks                         # (C,)
+        mean = SumOverRanks.apply(x.mean(axes), self.process_group) / ranks     # (C,)
         centred = x - mean[:, None, None]
-        variance = SumOverRanks.apply(centred.square().mean(axes)) / ranks
+        variance = SumOverRanks.apply(centred.square().mean(axes), self.process_group) / ranks
         if self.track_running_stats:
             n = x.numel() // x.shape[1] * ranks
             with torch.no_grad():
                 self.running_mean.lerp_(mean, self.momentum)
                 self.running_var.lerp_(variance * n / (n - 1), self.momentum)
-                self.num_batches_tracked += 1
         scale = self.weight * (variance + self.eps).rsqrt()
         return centred * scale[:, None, None] + self.bias[:, None, None]

@@ -1,13 +1,18 @@
 """Files that survive: atomic writes, checkpoints, fingerprints."""
 
+import copy
 import errno
 import fcntl
 import hashlib
+import io
 import os
+import pickle
+import re
 import tempfile
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import torch
 
 FORMAT = "proxyless_lite checkpoint 1"
@@ -26,14 +31,23 @@ def write_atomically(path, content):
 
 
 def save_checkpoint(path, state):
-    """Write `state` (tensors, numbers, strings, lists, dicts) to `path`; the one before stays beside it as *.previous."""
-    path = Path(path)
+    """Write `state` (tensors, numbers, strings, lists, dicts) to `path`; the one before stays beside it as *.previous.
+
+    Raises ValueError naming the entry that a safe loader would refuse later; then both files stay as they are.
+    """
+    path, state = Path(path), plain({"format": FORMAT, **state})
     path.parent.mkdir(parents=True, exist_ok=True)
     partial, previous = path.with_name(path.name + ".partial"), previous_of(path)
     with open(partial, "wb") as file:
-        torch.save({"format": FORMAT, **state}, file)
+        torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())
+    try:
+        read_checkpoint(partial)
+    except ValueError as error:
+        partial.unlink()
+        raise ValueError(f"the checkpoint {path} could not be read back: {first_refused(state) or error}; "
+                         f"the one before, if any, is kept") from None
     if path.exists():
         os.replace(path, previous)
     os.replace(partial, path)
@@ -42,8 +56,8 @@ def save_checkpoint(path, state):
 def load_checkpoint(path, say=print):
     """The newest good state at `path` or its *.previous, None where neither exists. No code in the file is run.
 
-    A file that is truncated or not ours is named through `say` when the previous one serves instead.
-    Raises ValueError naming the file when none is good.
+    A file that cannot be read is named through `say` when the previous one serves instead, and kept as *.refused.
+    Raises ValueError naming the files when there are some and none can be read.
     """
     refused = []
     for candidate in (Path(path), previous_of(Path(path))):
@@ -55,28 +69,64 @@ def load_checkpoint(path, say=print):
             refused.append(str(error))
             continue
         if refused:
-            say(f"{refused[0]}; going on from {candidate}")
-            os.replace(candidate, path)  # else the next save would move the damaged file over the good one
+            aside = candidate.with_name(Path(path).name + ".refused")
+            say(f"{refused[0]}; going on from {candidate}, and the other is kept as {aside}")
+            os.replace(path, aside)
+            os.replace(candidate, path)  # else the next save would move the refused file over the good one
         return state
     if refused:
-        raise ValueError(f"{'; '.join(refused)}; no good checkpoint is left, delete the folder to start anew")
+        raise ValueError(f"{'; '.join(refused)}; to start again choose another folder, or move this one away")
     return None
 
 
 def read_checkpoint(path):
-    """Load one checkpoint file. Raises ValueError if it is truncated or foreign."""
+    """Load one checkpoint file. Raises ValueError saying whether it is damaged, holds what is not read safely, or is foreign."""
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()  # torch.load would not notice a flipped bit
         if damaged:
             raise zipfile.BadZipFile(f"{damaged} is damaged")
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file may fail anywhere in zipfile, pickle or torch
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
-        raise ValueError(f"{path} is truncated or no checkpoint ({reason})") from None
+    except pickle.UnpicklingError as error:  # only once the checksums are right
+        raise ValueError(f"{path} is whole, but holds what a safe loader does not read ({reason_of(error)})") from None
+    except Exception as error:  # a damaged file may fail anywhere in zipfile or torch
+        raise ValueError(f"{path} is truncated, damaged or no checkpoint ({reason_of(error)})") from None
     if not (isinstance(state, dict) and state.get("format") == FORMAT):
         raise ValueError(f"{path} is no checkpoint of this version ({FORMAT!r} expected)")
     return state
+
+
+def reason_of(error):
+    """The first line of an error; of PyTorch's text about safe loading, which advises unsafe loading, what was refused."""
+    refused = re.search(r"(?<= GLOBAL )\S+", str(error)) or re.search(r"(?<=WeightsUnpickler error: ).+", str(error))
+    return (refused[0] if refused else (str(error).splitlines() or [type(error).__name__])[0])[:100]
+
+
+def plain(value):
+    """The value, with NumPy's scalars in its dicts, lists and tuples made Python's, which a safe loader reads."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, dict):
+        found = copy.copy(value)  # keeps the versions that a module's state_dict has as an attribute
+        found.clear()
+        found.update((plain(key), plain(one)) for key, one in value.items())
+        return found
+    return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
+
+
+def first_refused(value, where=""):
+    """Path and type of the first entry of `value` that a safe loader refuses; None if it reads all."""
+    try:
+        file = io.BytesIO()
+        torch.save(value, file)
+        file.seek(0)
+        torch.load(file, map_location="cpu", weights_only=True)
+        return None
+    except Exception:  # whatever the entry's own pickling raises
+        inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else ()
+    kind = type(value)
+    return next(filter(None, (first_refused(one, f"{where}/{key}") for key, one in inner)),
+                f"{where[1:]} holds a {kind.__module__}.{kind.__qualname__}, which a safe loader refuses")
 
 
 def previous_of(path):
@@ -89,7 +139,7 @@ def check_same(path, saved, ours):
         there, here = (repr(settings.get(key))[:100] for settings in (saved, ours))
         if saved.get(key) != ours.get(key):
             raise ValueError(f"{path} belongs to another configuration: {key} is {there} there and {here} here; "
-                             f"choose another folder or delete this one")
+                             f"choose another, or move this one away")
 
 
 def digest(*parts):

@@ -14,17 +14,21 @@ import torchvision
 
 
 def device(name=None):
-    """The torch.device called `name`; without one CUDA if there is, else the CPU.
+    """The torch.device called `name`; without one CUDA if there is, else the CPU. A GPU always has its index.
 
-    Raises ValueError for a device this machine lacks.
+    Raises ValueError for a device this machine lacks, and for one the package does not run on.
     """
     name = str(name) if name is not None else "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("mps"):
+        raise ValueError(f"device {name!r} asked for, but Apple GPUs are not supported; use cpu")
     if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
         raise ValueError(f"unknown device {name!r}; allowed: cpu, cuda, cuda:0, …")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"device {name!r} asked for, but PyTorch sees no CUDA GPU here; use cpu")
     if name == "cpu":
         keep_freed_memory()
+    if name == "cuda":
+        name = f"cuda:{torch.cuda.current_device()}"
     found = torch.device(name)
     if (found.index or 0) >= max(1, torch.cuda.device_count()):
         raise ValueError(f"device {name!r} asked for, but there are only {torch.cuda.device_count()} CUDA GPUs here")
@@ -71,8 +75,14 @@ def generator(device, *key):
     return torch.Generator(device).manual_seed(seed(*key))
 
 
+def reset_peak_memory(device):
+    """Let `peak_memory` of a GPU count from now on; a process on the CPU has one peak."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def peak_memory(device):
-    """Peak memory in MB: allocated on the GPU, or resident for the whole process on the CPU."""
+    """Peak memory in MB: allocated on the GPU since `reset_peak_memory`, or resident for the whole process on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

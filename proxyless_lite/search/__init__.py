@@ -142,26 +142,38 @@ class Search(Loop):
         return super().history().assign(probabilities=[p.numpy() for p in self.probabilities])
 
     def forecast(self, steps=3):
-        """Time a few steps on a copy of the network. Returns a dict: seconds a weight step and an α step, images/s of
-        both and of the loader, hours, GPU-hours (hours × ranks) and peak memory in MB of the whole search. Where batches are
+        """Time a few steps on a copy of the network, along several paths. Returns a dict: seconds a weight step and an α step, images/s
+        of both and of the loader, hours, GPU-hours (hours × ranks) and peak memory in MB of the whole search. Where batches are
         read ahead, the slower of reader and step counts, else their sum. The search itself is not touched."""
+        runtime.reset_peak_memory(self.device)
         with torch.random.fork_rng():
             trial = Search(copy.deepcopy(self.net), self.data, copy.deepcopy(self.rule), self.config, None, self.engine, self.objective)
-            trial.or_say_what_fits(trial.weight_step, 0, trial.weight_batches[0])  # the first of each kind is slower
-            trial.or_say_what_fits(trial.alpha_step, trial.alpha_batches[0])
-            batches, others = ([source[i] for i in range(1, steps + 1)] for source in (trial.weight_batches, trial.alpha_batches))
-            weight = timed(self.device, lambda: [trial.weight_step(0, batch) for batch in batches]) / steps
-            alpha = timed(self.device, lambda: [trial.alpha_step(batch) for batch in others]) / steps
-            load, alpha_load = (timed(self.device, lambda: [source[i] for i in range(steps + 1, 2 * steps + 1)]) / steps
+            batches, others = ([source[i] for i in range(steps)] for source in (trial.weight_batches, trial.alpha_batches))
+            alpha = trial.net.alpha_matrix()
+
+            def train_weights():
+                trial.net.set_alpha(alpha)
+                for trial.done, batch in enumerate(batches):
+                    trial.weight_step(0, batch)
+
+            def learn_alpha():
+                trial.net.set_alpha(alpha)
+                for trial.alpha_steps, batch in enumerate(others):
+                    trial.alpha_step(batch)
+            for run in (train_weights, learn_alpha):  # the first time is slower: cuDNN tries its algorithms at each new shape
+                trial.or_say_what_fits(run)
+            weight, alpha_seconds = (timed(self.device, run) / steps for run in (train_weights, learn_alpha))
+            load, alpha_load = (timed(self.device, lambda: [source[i] for i in range(steps, 2 * steps)]) / steps
                                 for source in (trial.weight_batches, trial.alpha_batches))
+            copied = sum(t.numel() * t.element_size() for t in trial.net.state_dict().values()) if self.device.type == "cuda" else 0
         together = max if self.data.ahead else operator.add
         weight_steps = self.epochs * self.per_epoch
         alpha_steps = max(0, self.config.epochs - self.config.alpha_delay) * self.per_epoch // self.config.alpha_every
-        hours = (together(weight, load) * weight_steps + together(alpha, alpha_load) * alpha_steps) / 3600
-        return {"weight_step_seconds": weight, "alpha_step_seconds": alpha, "weight_steps": weight_steps, "alpha_steps": alpha_steps,
-                "images_per_second": self.config.batch_size / weight, "alpha_images_per_second": self.alpha_size / alpha,
+        hours = (together(weight, load) * weight_steps + together(alpha_seconds, alpha_load) * alpha_steps) / 3600
+        return {"weight_step_seconds": weight, "alpha_step_seconds": alpha_seconds, "weight_steps": weight_steps, "alpha_steps": alpha_steps,
+                "images_per_second": self.config.batch_size / weight, "alpha_images_per_second": self.alpha_size / alpha_seconds,
                 "loader_images_per_second": self.config.batch_size / load,
-                "hours": hours, "gpu_hours": hours * self.engine.ranks, "memory": runtime.peak_memory(self.device)}
+                "hours": hours, "gpu_hours": hours * self.engine.ranks, "memory": runtime.peak_memory(self.device) - copied / 1e6}
 
     def kept_per_image(self):
         """With recomputation also what the largest edge keeps while it is computed again."""
@@ -174,7 +186,8 @@ class Search(Loop):
         def measure(op, inputs):
             kept.append(runtime.saved_bytes(lambda: op.gate(op, *inputs), exclude=[*op.parameters(), *inputs]))
         hooks = [op.register_forward_pre_hook(measure) for op in self.net.mixed_ops.values()]
-        self.engine.run(self.net, torch.zeros(2, *self.data.shape, device=self.device).to(memory_format=torch.channels_last))
+        with self.engine.alone(self.net):
+            self.engine.run(self.net, torch.zeros(2, *self.data.shape, device=self.device).to(memory_format=torch.channels_last))
         for hook in hooks:
             hook.remove()
         return max(kept)

@@ -31,10 +31,11 @@ def parser():
     images = cli.add_argument_group("images")
     images.add_argument("--image-size", type=int, help="resize the images; default: that of the preset, for tree the size of the first")
     images.add_argument("--crop", type=int, help="random-resized crops of this size, as for ImageNet")
-    images.add_argument("--workers", type=int, help="read images by so many processes instead of keeping all in memory")
+    images.add_argument("--workers", type=int, help="read images by this many processes instead of keeping all in memory")
+    images.add_argument("--pack", help="decode all images once into this folder on a fast disk, and read them from there")
     machine = cli.add_argument_group("machine")
-    machine.add_argument("--device", help="cpu or cuda; default: CUDA if there is")
-    machine.add_argument("--precision", default="float32", choices=runtime.PRECISIONS, help="bfloat16 for GPUs")
+    machine.add_argument("--device", help="cpu, cuda or cuda:N; default: CUDA if there is")
+    machine.add_argument("--precision", default="float32", choices=runtime.PRECISIONS, help="of weight steps: bfloat16 for GPUs that have it, float16 for older ones")
     machine.add_argument("--accumulate", type=int, default=1, help="cut each batch into so many parts, for less memory")
     machine.add_argument("--recompute", action="store_true",
                          help="keep of each edge only its input and compute the path again in backward: less memory, more time")
@@ -81,7 +82,7 @@ def search(args, engine):
     elif named == "digits" and args["image_size"]:
         raise ValueError("--image-size does nothing here: the digits stay 8×8; leave it out, or search --space mobile")
     sets = data.load(named, limit=experiment.images, image_size=args["image_size"] or getattr(experiment, "image_size", None),
-                     crop=args["crop"], workers=args["workers"], seed=config.seed)
+                     crop=args["crop"], workers=args["workers"], pack=args["pack"], seed=config.seed)
     torch.manual_seed(config.seed)
     space = experiment.space(len(sets.classes), sets.shape[1])
     found = Search(SuperNet(space), sets, rules.BY_NAME[args["rule"]](), config, args["out"], engine, aim_of(args, experiment, space))

@@ -14,12 +14,12 @@ PAPER_GPU_HOURS = 200  # Table 2, on V100
 ALL = {"tree": presets.PRESETS, "mobile": presets.MOBILE}
 
 
-def forecast(experiments, engine=None, batch=8, steps=3, say=print):
+def forecast(experiments, engine=None, batch=None, steps=3, say=print):
     """One row a preset of `experiments` (name -> presets.Experiment or presets.MobileExperiment): a DataFrame.
 
     Columns: images/s of weight steps and of α steps, GB that a step takes, hours of the search, hours of one training of
-    the found network, and GPU-hours of the search (hours × ranks). Steps are timed on `batch` images, since a full batch
-    may not fit here; the figures of larger ones are taken as proportional, so on a GPU give the batch that fills it.
+    the found network, and GPU-hours of the search (hours × ranks). Steps are timed on `batch` images a rank: by default 8 on a CPU,
+    and on a GPU what the preset gives it, halved until it fits. The figures of larger batches are taken as proportional.
     """
     engine = runtime.engine(engine)
     rows = []
@@ -31,6 +31,9 @@ def forecast(experiments, engine=None, batch=8, steps=3, say=print):
 
 def of_preset(experiment, engine, batch, steps):
     """One row of `forecast`, as a dict."""
+    if batch is None:
+        batch = 8 if engine.device.type == "cpu" else max(1, experiment.search.batch_size // (engine.ranks * engine.accumulate))
+        return largest_that_fits(lambda size: of_preset(experiment, engine, size, steps), batch)
     space, images = experiment.space(), experiment.images or experiment.all_images
     batch = batch * engine.ranks * engine.accumulate
     data = made_up(space.settings["classes"], space.input_size, (2 * steps + 2) * batch)
@@ -45,6 +48,16 @@ def of_preset(experiment, engine, batch, steps):
     hours = (epochs * searched / weight + updates * full.alpha_batch_size / alpha) / 3600
     return {"images/s": weight, "α images/s": alpha, "GB": memory(search, full.batch_size // engine.ranks) / 1e9, "hours": hours,
             "training hours": experiment.train.epochs * images / weight / 3600, "GPU-hours": hours * engine.ranks}
+
+
+def largest_that_fits(run, batch):
+    """run(batch), with the batch halved as long as it does not fit into memory."""
+    try:
+        return run(batch)
+    except runtime.OutOfMemory:
+        if batch < 2:
+            raise
+    return largest_that_fits(run, batch // 2)
 
 
 def memory(search, batch):

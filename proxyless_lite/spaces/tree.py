@@ -72,7 +72,7 @@ class TreeBlock(nn.Module):
         super().__init__()
         self.in_bottle = nn.Sequential(ops.BatchNorm2d(in_channels), ops.Conv2d(in_channels, cell, 1))
         self.grow = nn.Sequential(ops.BatchNorm2d(cell), nn.ReLU(inplace=True),
-                                  ops.Conv2d(cell, 2 * cell, 3, stride=stride, groups=2), nn.ChannelShuffle(2))
+                                  ops.Conv2d(cell, 2 * cell, 3, stride=stride, groups=2), ops.ChannelShuffle(2))
         self.left = Tree(cell, lambda name: fill(f"left.{name}"))
         self.right = Tree(cell, lambda name: fill(f"right.{name}"))
         self.out_bottle = nn.Sequential(ops.BatchNorm2d(cell), nn.ReLU(inplace=True), ops.Conv2d(cell, 4 * cell, 1),

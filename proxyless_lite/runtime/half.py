@@ -1,0 +1,57 @@
+"""Weights in half precision, refreshed by one launch a step, where autocast would cast every weight by a launch of its own."""
+
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+
+class HalfWeights:
+    """Stand-ins in half precision for the weights of convolutions and linear layers, which stay in float32 themselves.
+
+    A stand-in is made when its weight is first trained, and kept: half as much memory again for those that were.
+    """
+
+    def __init__(self, model, dtype):
+        self.dtype, self._copies, self._places = dtype, {}, {}  # parameter -> stand-in, and -> the layers that hold it
+        for layer in model.modules():
+            if isinstance(layer, (_ConvNd, nn.Linear)):
+                for name, p in layer.named_parameters(recurse=False):
+                    if p.dtype == torch.float32:
+                        self._places.setdefault(p, []).append((layer, name))
+
+    @contextmanager
+    def instead_of(self, parameters):
+        """Within it layers compute with stand-ins of these of their parameters; at its end each has got the gradient of its stand-in."""
+        weights = [p for p in parameters if p in self._places]
+        halves = [self._half(p) for p in weights]
+        with torch.no_grad():
+            torch._foreach_copy_(halves, weights)
+        self._put(weights, halves)
+        try:
+            yield
+        finally:
+            self._put(weights, weights)
+        hand_over(halves, weights)
+
+    def _half(self, p):
+        if p not in self._copies:
+            self._copies[p] = torch.empty_like(p, dtype=self.dtype).requires_grad_()
+        return self._copies[p]
+
+    def _put(self, weights, values):
+        for p, value in zip(weights, values):
+            for layer, name in self._places[p]:
+                layer._parameters[name] = value
+
+
+@torch.no_grad()
+def hand_over(halves, weights):
+    """Add the gradients of stand-ins to those of their weights, and take them away."""
+    pairs = [(half, weight) for half, weight in zip(halves, weights) if half.grad is not None]
+    gradients = [torch.empty_like(weight) for _, weight in pairs]
+    torch._foreach_copy_(gradients, [half.grad for half, _ in pairs])
+    for (half, weight), gradient in zip(pairs, gradients):
+        weight.grad = gradient if weight.grad is None else weight.grad.add_(gradient)
+        half.grad = None

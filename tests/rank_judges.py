@@ -1,0 +1,41 @@
+"""What several ranks say of networks on sets of many sizes, started by torchrun: writes OUT/<world size>_<rank>.json.
+
+    torchrun --nproc-per-node 4 tests/rank_judges.py OUT
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+import proxyless_lite as pl
+from proxyless_lite import loop, runtime
+
+SIZES = range(1, 37)  # with batches of 8: every remainder, also fewer batches than ranks
+
+
+def accuracies(engine):
+    """{"supernet …": [...], "trained …": [...]}: accuracy on sets of SIZES images, in train mode with frozen statistics, and in eval mode."""
+    torch.manual_seed(0)
+    images, found = pl.data.load("digits", limit=64), {}
+    net = pl.SuperNet(pl.spaces.chain(edges=2, width=4, input_size=8, candidates=("MB3 3x3", "MB3 5x5")))
+    net.use(engine)
+    net.train().activate([0, 1])
+    with net.frozen():
+        found["supernet"] = [loop.evaluate(net, images, images.test[torch.arange(n)], 8, engine) for n in SIZES]
+    network = engine.prepare(net.derive().build()).eval()
+    found["trained"] = [loop.evaluate(network, images, images.test[torch.arange(n)], 8, engine) for n in SIZES]
+    return found
+
+
+def main():
+    torch.set_num_threads(1)
+    engine = runtime.engine("cpu", sync_batch_norm=True)
+    found = accuracies(engine)
+    (Path(sys.argv[1]) / f"{engine.ranks}_{engine.rank}.json").write_text(json.dumps(found))
+    engine.close()
+
+
+if __name__ == "__main__":
+    main()
