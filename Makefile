@@ -15,10 +15,10 @@ OFFLINE := PYTHONPATH='$(CURDIR)/tests/offline$(if $(PYTHONPATH),:$(PYTHONPATH))
 VENV := .venv/bin
 export PROXYLESS_DATA ?= $(CURDIR)/data
 
-.PHONY: help setup search test browser lab notebooks figures refresh bench animation slides badges clean
+.PHONY: help setup search test test-all browser lab notebooks figures refresh bench animation slides badges clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 	@echo "  settings: DATASET=$(DATASET) PRESET=$(PRESET) SEED=$(SEED) OUT=$(OUT) PROXYLESS_DATA=$(PROXYLESS_DATA)"
 
 setup: .venv/installed  ## create .venv and install everything (once)
@@ -36,6 +36,10 @@ search: setup  ## notebook 03: search, retrain, compare with random networks; DA
 test: setup  ## all tests, and every notebook against its stored outputs, without a network
 	$(VENV)/python -m pytest tests
 	$(OFFLINE) PYTHONHASHSEED=$(HASHSEED) $(VENV)/python -m pytest --nbval --nbval-current-env -p no:cacheprovider notebooks
+
+test-all: setup  ## the tests that make test leaves out too, each a minute or more
+	$(VENV)/python -m pytest tests -m slow
+	$(MAKE) test
 
 browser: setup  ## open every notebook that has a widget in JupyterLab and move it; needs Chromium
 	$(VENV)/python -m pip install --quiet --disable-pip-version-check -e '.[browser]'

@@ -115,22 +115,23 @@ class Loop:
 
     def descend(self, images, labels, active=None):
         """Forward and backward on one batch, and one step of the optimizer: on the active parameters, if given."""
-        for loss, accuracy in zip(*[iter(self.backward(images, labels, active))] * 2):
+        for loss, accuracy in zip(*self.backward(images, labels, active)):
             self.record(train_loss=loss, train_accuracy=accuracy)
         self.engine.mean_gradients(active or self.model.parameters())
         runtime.step_only(self.optimizer, active, self.scaler)
 
     def backward(self, images, labels, active=None):
-        """Forward and backward on one batch, part by part: gradients of the weights. Returns loss and accuracy of each part, in turn."""
-        found = []
+        """Forward and backward on one batch, part by part: gradients of the weights. Returns losses and accuracies of the parts, (parts,) each."""
+        losses, accuracies = [], []
         for x, y in self.engine.parts(images, labels):
             with self.half.instead_of(active or self.model.parameters()) if self.half else nullcontext():
                 logits = self.engine.run(self.model, x)
                 loss = F.cross_entropy(logits, y, label_smoothing=self.config.label_smoothing)
                 part = loss / self.engine.accumulate
                 (self.scaler.scale(part) if self.scaler else part).backward()
-            found += [loss.detach(), rules.accuracy(logits.detach(), y)]
-        return found
+            losses.append(loss.detach())
+            accuracies.append(rules.accuracy(logits.detach(), y))
+        return torch.stack(losses), torch.stack(accuracies)
 
     def or_say_what_fits(self, step, *arguments):
         """step(*arguments). Raises runtime.OutOfMemory saying what would fit where it does not."""

@@ -22,6 +22,8 @@ class Split:
         return len(self.labels)
 
     def __getitem__(self, indices):
+        if isinstance(indices, torch.Tensor):
+            indices = indices.to(self.images.device, non_blocking=True)
         return Split(self.images[indices], self.labels[indices])
 
     def __add__(self, other):

@@ -69,7 +69,7 @@ def test_a_search_is_the_cpus(images, gpu, space, rule, form):
     assert_equal_to_the_cpus(images, search(images, None, **settings), **settings)
 
 
-@pytest.mark.parametrize("engine", [dict(recompute=True), dict(accumulate=2)], ids=str)
+@pytest.mark.parametrize("engine", [dict(recompute=True), dict(accumulate=2), dict(recompute=True, precision="bfloat16")], ids=str)
 def test_memory_savers_compute_the_same(images, gpu, engine):
     assert_equal_to_the_cpus(images, search(images, "cuda", **engine), **engine)
 
