@@ -528,7 +528,7 @@ def test_commands_have_the_flags_that_they_name(page, monkeypatch):
 
 
 def check_make(words, command):
-    targets = set(re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(), flags=re.M))
+    targets = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), flags=re.M))
     settings = set(re.findall(r"\$\((?:notdir )?([A-Z]+)\)", (ROOT / "Makefile").read_text()))
     for word in words:
         assert word.partition("=")[0] in (settings if "=" in word else targets), command
