@@ -275,7 +275,9 @@ def test_drop_path_drops_by_a_rate_that_may_change(gpu):
 
 def test_a_clock_times_a_block(gpu):
     run = Cuda().prepare(torch.nn.Conv2d(3, 8, 3), (2, 3, 8, 8))
-    assert run() >= 0
+    gpu.clear()
+    assert run() == 1e-3 and gpu.launches["graph"] == 3  # of the pretended events; the GPU is busy when the one that counts is launched
+    assert [operation for _, operation, _ in gpu.waits] == ["Event.synchronize"]
 
 
 def test_a_forecast_runs_along_several_paths_all_of_which_have_run_before(images, gpu, monkeypatch):
