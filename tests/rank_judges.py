@@ -15,8 +15,9 @@ from proxyless_lite import loop, runtime
 SIZES = range(1, 37)  # with batches of 8: every remainder, also fewer batches than ranks
 
 
+@runtime.threads(1)  # with another number sums are rounded otherwise
 def accuracies(engine):
-    """{"supernet …": [...], "trained …": [...]}: accuracy on sets of SIZES images, in train mode with frozen statistics, and in eval mode."""
+    """{"supernet": [...], "trained": [...]}: accuracy on sets of SIZES images, in train mode with frozen statistics, and in eval mode."""
     torch.manual_seed(0)
     images, found = pl.data.load("digits", limit=64), {}
     net = pl.SuperNet(pl.spaces.chain(edges=2, width=4, input_size=8, candidates=("MB3 3x3", "MB3 5x5")))

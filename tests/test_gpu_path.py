@@ -186,7 +186,7 @@ def test_stand_ins_give_what_autocast_gives(images, gpu):
 
 
 def test_float16_leaves_out_a_step_that_overflows_and_keeps_its_scale(images, gpu, tmp_path):
-    config = replace(FEW, batch_size=16)
+    config = replace(FEW, batch_size=4)
     found = search(images, "cuda", config=config, precision="float16", out=tmp_path)
     found.scaler.scale(torch.zeros((), device="cuda"))  # makes the scale
     found.scaler._scale.fill_(1e38)
@@ -319,6 +319,7 @@ def test_channels_stay_last_through_a_shuffle():
     assert torch.equal(ours, torch.nn.ChannelShuffle(2)(x)) and ours.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.slow
 def test_a_step_of_the_papers_tree_issues_few_operations(gpu):
     """On two images and few channels: the operations are as many as in tree(18, 400)."""
     torch.manual_seed(0)
