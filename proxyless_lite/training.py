@@ -55,10 +55,9 @@ class Training(Loop):
                                          rank=engine.rank, ranks=engine.ranks)
         self.optimizer = sgd(parameter_groups(self.model, config.decay_norms), config, engine.device)
         self.drop_rate = torch.zeros((), device=engine.device)
-        if config.drop_path:
-            for layer in self.model.modules():
-                if isinstance(layer, StochasticDepth):
-                    layer.__class__, layer.p = DropPath, self.drop_rate
+        for layer in self.model.modules():
+            if isinstance(layer, StochasticDepth):  # also of an earlier training, with its rate
+                layer.__class__, layer.p = (DropPath, self.drop_rate) if config.drop_path else (StochasticDepth, 0.0)
         for layer in self.model.modules():
             if isinstance(layer, nn.Dropout):
                 layer.p = config.dropout
@@ -122,8 +121,9 @@ class DropPath(StochasticDepth):
         if not self.training:
             return x
         shape = [len(x) if self.mode == "row" else 1] + [1] * (x.dim() - 1)
-        kept = torch.rand(shape, device=x.device) >= self.p
-        return x * (kept / (1 - self.p)).to(x.dtype)
+        p = self.p.to(x.device)  # elsewhere only after the trained network was moved
+        kept = torch.rand(shape, device=x.device) >= p
+        return x * (kept / (1 - p)).to(x.dtype)
 
 
 def parameter_groups(model, decay_norms):

@@ -32,7 +32,7 @@ def accuracies(engine):
 
 
 def learn(net, x, labels):
-    """A few steps, the same on every rank, so that what an image is taken for depends on the images beside it."""
+    """A few steps, the same on every rank, so that what an image is taken for depends on the other images of its batch."""
     optimizer = torch.optim.SGD(net.weight_parameters(), 0.1)
     for _ in range(40):
         optimizer.zero_grad()

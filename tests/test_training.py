@@ -63,6 +63,17 @@ def test_droppath_is_scheduled_and_off_in_evaluation(architecture):
     assert torch.equal(report.model(images), report.model(images))
 
 
+def test_a_network_trained_again_without_drop_path_drops_nothing(architecture):
+    data, few = pl.data.load("digits", limit=200), FEW | dict(epochs=1, batch_size=64)
+    model = pl.train(architecture.build(), data, pl.presets.TrainConfig(**few), device="cpu").model
+    theirs = torch.nn.Sequential(StochasticDepth(0.9, "row"), torch.nn.Flatten(), torch.nn.Linear(192, 10))
+    for network in (model, theirs):
+        assert any(layer.p > 0 for layer in network.modules() if isinstance(layer, StochasticDepth))
+        again = Training(network, data, pl.presets.TrainConfig(**few | dict(drop_path=0.0)), None, "cpu", "x", "train")
+        again.step(0, 0)
+        assert all(layer.p == 0 and type(layer) is StochasticDepth for layer in network.modules() if isinstance(layer, StochasticDepth))
+
+
 def test_weights_and_norms_follow_the_same_cosine(architecture):
     config = pl.presets.TrainConfig(**FEW, decay_norms=False)
     training = Training(architecture.build(), pl.data.load("digits"), config, None, "cpu", "x", "train")

@@ -31,7 +31,7 @@ def write_atomically(path, content):
 
 
 def save_checkpoint(path, state):
-    """Write `state` (tensors, numbers, strings, lists, dicts) to `path`; the one before stays beside it as *.previous.
+    """Write `state` (tensors, numbers, strings, lists, dicts) to `path`; the one before is kept as *.previous.
 
     Raises ValueError naming the entry that a safe loader would refuse later; then both files stay as they are.
     """
