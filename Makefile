@@ -6,6 +6,7 @@ SEED ?= 0
 REMEASURE ?= False
 NETWORK ?=
 BENCH ?=
+SLIDES ?=
 OUT ?= runs/search-$(notdir $(DATASET))-$(PRESET)-$(SEED)
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 SOLUTIONS := $(wildcard notebooks/solutions/*.ipynb)
@@ -13,9 +14,12 @@ TIMES ?= runs/notebooks/notebook_seconds.csv
 HASHSEED ?= 1
 OFFLINE := PYTHONPATH='$(CURDIR)/tests/offline$(if $(PYTHONPATH),:$(PYTHONPATH))'
 VENV := .venv/bin
+METHOD := ops mixed_op spaces architecture supernet objective rules recompute
+# One process per core and one thread per process: what is tested is small. Solutions first: the longest cells are there.
+PYTEST := OMP_NUM_THREADS=1 $(VENV)/python -m pytest -n logical --maxprocesses 8
 export PROXYLESS_DATA ?= $(CURDIR)/data
 
-.PHONY: help setup search test test-all browser lab notebooks figures refresh bench animation slides badges clean
+.PHONY: help setup search check test test-all browser lab notebooks figures refresh bench animation slides numbers clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -30,15 +34,18 @@ setup: .venv/installed  ## create .venv and install everything (once)
 	@touch $@
 
 search: setup  ## notebook 03: search, retrain, compare with random networks; DATASET=cifar10 PRESET=lesson SEED=0
-	@$(VENV)/python -m proxyless_lite.notebook notebooks/03_cifar10_search.ipynb --out '$(OUT)' \
+	@$(VENV)/python -m proxyless_lite.course.notebook notebooks/03_cifar10_search.ipynb --out '$(OUT)' \
 	  -p dataset '$(DATASET)' -p preset '$(PRESET)' -p seed '$(SEED)'
 
-test: setup  ## all tests, and every notebook against its stored outputs, without a network
-	$(VENV)/python -m pytest tests
-	$(OFFLINE) PYTHONHASHSEED=$(HASHSEED) $(VENV)/python -m pytest --nbval --nbval-current-env -p no:cacheprovider notebooks
+check: setup  ## the method's exact tests, in a minute
+	$(PYTEST) $(METHOD:%=tests/test_%.py)
 
-test-all: setup  ## the tests that make test leaves out too, each a minute or more
-	$(VENV)/python -m pytest tests -m slow
+test: setup  ## all tests but the slow ones, and every notebook against its stored outputs, without a network
+	$(PYTEST) tests
+	$(OFFLINE) PYTHONHASHSEED=$(HASHSEED) $(PYTEST) --nbval --nbval-current-env --dist loadscope --no-loadscope-reorder -p no:cacheprovider $(SOLUTIONS) $(NOTEBOOKS)
+
+test-all: setup  ## also the slow ones: kills, ranks, mutations, exports, wheels
+	$(PYTEST) tests -m slow
 	$(MAKE) test
 
 browser: setup  ## open every notebook that has a widget in JupyterLab and move it; needs Chromium
@@ -48,10 +55,14 @@ browser: setup  ## open every notebook that has a widget in JupyterLab and move 
 lab: setup  ## open the course in JupyterLab
 	$(VENV)/jupyter lab notebooks/00_start_here.ipynb
 
-notebooks: setup  ## execute all notebooks with papermill, without a network, and time them; TIMES=data/results/notebook_seconds.csv
-	$(OFFLINE) $(VENV)/python tools/notebook_seconds.py $(NOTEBOOKS) --out runs/notebooks --csv '$(TIMES)'
+notebooks: setup  ## execute all notebooks with papermill, without a network, and time them; TIMES=proxyless_lite/tables/results/notebook_seconds.csv
+	@mkdir -p runs/notebooks
+	@failed=; for n in $(NOTEBOOKS); do \
+	  $(OFFLINE) $(VENV)/papermill -k python3 --cwd notebooks --no-progress-bar $$n runs/$$n || failed="$$failed $$n"; done; \
+	  test -z "$$failed" || { echo "error: these notebooks failed:$$failed; see runs/notebooks" >&2; exit 1; }
+	@$(VENV)/python tools/notebook_times.py $(addprefix runs/,$(NOTEBOOKS)) --csv '$(TIMES)'
 
-figures: setup  ## notebook 09: the paper's tables and figures, into figures/ and data/results/; REMEASURE=True times all networks here
+figures: setup  ## notebook 09: the paper's tables and figures, into figures/ and proxyless_lite/tables/results/; REMEASURE=True times all networks here
 	@mkdir -p runs/notebooks
 	$(VENV)/papermill --cwd notebooks notebooks/09_paper_tables_and_figures.ipynb runs/notebooks/09_paper_tables_and_figures.ipynb \
 	  -p out '$(CURDIR)' -p remeasure $(REMEASURE) -p network '$(NETWORK)'
@@ -63,14 +74,15 @@ refresh: setup  ## execute all notebooks and solutions, and store their outputs;
 bench: setup  ## what a search costs, in time and memory, and how well latency is predicted: one JSON object; BENCH=--full for more rounds
 	@$(VENV)/python benchmarks $(BENCH)
 
+numbers: setup  ## write the numbers of README and docs anew from the stored tables
+	$(VENV)/python tools/generated.py
+
 animation: setup  ## figures/alpha.gif: the probabilities of a search on the digits, epoch by epoch
 	$(VENV)/python tools/animation.py figures/alpha.gif
 
 slides: setup  ## notebooks 01, 02, 04 and 08 as slides in runs/slides, to be opened in a browser
-	$(VENV)/python tools/slides.py runs/slides $(wildcard notebooks/01*.ipynb notebooks/02*.ipynb notebooks/04*.ipynb notebooks/08*.ipynb)
-
-badges: setup  ## Colab and Binder badges for the remote origin, or for REPOSITORY=owner/name
-	$(VENV)/python tools/badges.py --repository '$(REPOSITORY)'
+	$(VENV)/jupyter nbconvert --to slides --output-dir runs/slides --SlidesExporter.reveal_scroll=True --SlidesExporter.exclude_input_prompt=True \
+	  --SlidesExporter.exclude_output_prompt=True $(SLIDES) $(foreach n,01 02 04 08,$(wildcard notebooks/$(n)_*.ipynb))
 
 clean:  ## remove .venv and all runs
 	rm -rf .venv runs

@@ -1,8 +1,8 @@
-"""All parts of the benchmark in one JSON object: "bars", each with its goal and whether it is met, and what each part found.
+"""All benchmarks in one JSON object: "bars", each with its goal and whether it is met, and the results of each part.
 
     python benchmarks              # the quick form: within 10 minutes on two quiet cores
     python benchmarks --full       # more rounds
-    python benchmarks/memory.py    # one part by itself; --help tells what it measures
+    python benchmarks/memory.py    # one part by itself; --help says what it measures
 """
 
 import sys
@@ -34,7 +34,7 @@ def measure(full):
     for name, (part, quick, many, share) in PARTS.items():
         progress.set_postfix_str(name)
         rounds = many if full else quick
-        torch.manual_seed(0)  # each part draws what it draws by itself
+        torch.manual_seed(0)  # each part draws the same numbers as when run alone
         found[name] = {"rounds": rounds, **part.measure(rounds)}
         bars |= found[name].pop("bars", {})
         progress.update(share)

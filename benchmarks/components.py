@@ -1,8 +1,8 @@
 """Where the time of a step goes: reading the batch, drawing paths, forward, backward, the optimizer, the rescale of α.
 
-On the tree space with random images of CIFAR-10's size and number, resident and augmented; medians over rounds, in
-milliseconds and as shares of the step with its batch. The parts are timed within the real steps of `Search`; "other" is
-the rest. "loader" is the seconds of reading an augmented batch over those of the weight step it is for.
+On the tree space, with as many random images as CIFAR-10 has, in memory and augmented. Medians over rounds, in milliseconds
+and as shares of the step with its batch. The parts are timed within real steps of `Search`; "other" is the rest. "loader"
+is the time to read an augmented batch over that of its weight step.
 
     python benchmarks/components.py [--rounds 15]
 """
@@ -17,15 +17,15 @@ from tqdm import tqdm
 
 import proxyless_lite as pl
 from proxyless_lite import rules, runtime
-from proxyless_lite.data import Data, Split
-from proxyless_lite.search import timed
+from proxyless_lite.data import InMemoryData, Split
+from proxyless_lite.search.timing import timed
 from report import at_most, main, median
 
 BLOCKS, WIDTH, BATCH, IMAGES = 2, 96, 64, 5_000
 
 
 def measure(rounds):
-    search = pl.Search(pl.SuperNet(pl.spaces.tree(BLOCKS, WIDTH)), images(IMAGES), config=pl.presets.SearchConfig(
+    search = pl.Search(pl.SuperNet(pl.spaces.tree(BLOCKS, WIDTH)), images(IMAGES), config=pl.SearchConfig(
         batch_size=BATCH, alpha_batch_size=BATCH))
     kinds = {"weight": (search.weight_batches, partial(search.weight_step, 0)), "two_path": (search.alpha_batches, search.alpha_step)}
     found = {kind: [] for kind in kinds}
@@ -43,19 +43,19 @@ def dissected(search, batches, i, step):
     net, rule, seconds = search.net, search.rule, {}
     parts = [("draw", net, "sample"), ("draw", rules, "draw"), ("draw", net, "probe"), ("forward", net, "forward"),
              ("backward", torch.Tensor, "backward"), ("optimizer", runtime, "step_only"),
-             ("optimizer", search.alpha_optimizer, "step"), ("rescale", rule, "finish")]
+             ("optimizer", search.alpha_optimizer, "step"), ("rescale", rule, "after_step")]
 
     def clocked(part, function):
         def run(*args, **kwargs):
             kept = []
-            seconds[part] = seconds.get(part, 0) + timed(search.device, lambda: kept.append(function(*args, **kwargs)))
+            seconds[part] = seconds.get(part, 0) + timed(search.engine.device, lambda: kept.append(function(*args, **kwargs)))
             return kept[0]
         return run
 
     with ExitStack() as patched:
         for part, owner, name in parts:
             patched.enter_context(patch.object(owner, name, clocked(part, getattr(owner, name))))
-        seconds["step"] = timed(search.device, lambda: step(clocked("reading", batches.__getitem__)(i)))
+        seconds["step"] = timed(search.engine.device, lambda: step(clocked("reading", batches.__getitem__)(i)))
     seconds["other"] = 2 * seconds["step"] - sum(seconds.values())
     return seconds
 
@@ -67,12 +67,12 @@ def shown(rows):
 
 
 def images(n, valid=0.1, size=32):
-    """n random images of CIFAR-10's size, resident, of which a share is for α; few to test."""
+    """n random images of CIFAR-10's size in memory, a share of them for α; few to test."""
     g = torch.Generator().manual_seed(0)
     made = Split(torch.randint(256, (n, size, size, 3), generator=g, dtype=torch.uint8), torch.arange(n) % 10)
     train, few = made[torch.arange(int(valid * n), n)], made[torch.arange(int(valid * n))]
-    return Data(name="random images", classes=tuple("0123456789"), train=train, valid=few, test=few[:10], mean=(128.0,) * 3,
-                std=(64.0,) * 3, crop=None, distort=False, shift=4, flip=True)
+    return InMemoryData(name="random images", classes=tuple("0123456789"), train=train, valid=few, test=few[:10], mean=(128.0,) * 3,
+                std=(64.0,) * 3, crop=None, color_jitter=False, padding=4, flip=True)
 
 
 if __name__ == "__main__":

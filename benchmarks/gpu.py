@@ -1,4 +1,4 @@
-"""Everything to be checked on a GPU, in one run of at most 8 minutes: is the CUDA path right, and what does it cost?
+"""Every GPU check in one run of at most 8 minutes: is the CUDA path correct, and what does it cost?
 
     python benchmarks/gpu.py --out gpu.json                       # from the root of the repository
     PYTHONPATH=. python3 benchmarks/gpu.py --out gpu.json         # where the package, Jupyter and ONNX are not installed
@@ -7,7 +7,7 @@
 The JSON has a status, seconds and figures for each section, and for each bar its goal, value and whether it is met. With
 --small that is null for bars on speed, memory and accuracy, which say nothing about tiny networks. The file is rewritten
 after each section. A section that fails or runs out of time is a missed bar, and the others still run.
-The exit status is the number of missed bars. No network is needed: images are made up, and the digits come with scikit-learn.
+The exit status is the number of missed bars. No network is needed: images are random, and the digits come with scikit-learn.
 """
 
 import gc
@@ -42,21 +42,23 @@ from torch.profiler import ProfilerActivity, profile
 
 import proxyless_lite as pl
 from memory import peak
-from proxyless_lite import cli, data, objective, presets, rules, runtime, search, spaces, training
+from proxyless_lite import data, objective, presets, rules, runtime, spaces, training
+from proxyless_lite.runtime import cli
 from proxyless_lite.latency.clocks import Cuda
-from proxyless_lite.loop import Loop, sgd
+from proxyless_lite.search.timing import timed
+from proxyless_lite.training.loop import sgd
 from proxyless_lite.search.forecast import made_up
 from report import at_least, at_most, command_line
 
 SEED, CPU = 0, torch.device("cpu")
-RESERVED = 12  # seconds that a section leaves each later one
+RESERVED = 12  # seconds that a section leaves for each later one
 TARGET = 1e5   # MACs, of the objectives
 QUICK = presets.search("quick")
-heuristics = partial(torch.backends.cudnn.flags, enabled=True, benchmark=False)  # where cuDNN shall not try algorithms
+heuristics = partial(torch.backends.cudnn.flags, enabled=True, benchmark=False)  # where cuDNN must not try algorithms
 
 
 class Report:
-    """What the sections found, which bars are met, and the file for both; sizes, and the time that is left."""
+    """The sections' results, the bars, and the file for both; sizes, and the time left."""
 
     def __init__(self, args):
         self.args, self.small, self.end = args, args.small, time.monotonic() + args.seconds
@@ -65,7 +67,7 @@ class Report:
         self.half = runtime.Engine(self.device, "bfloat16" if self.on_gpu else "float32")
         self.mobile = (spaces.mobile(0.25, 10, 32), 8) if self.small else (spaces.mobile(), 256)  # space and batch
         self.tree = (spaces.tree(1, 72, 10, 8), 8) if self.small else (spaces.tree(), 64)
-        self.needed = 6000  # images/s from a loader; section mobile puts what its weight steps take
+        self.needed = 6000  # images/s that a loader must give; section mobile sets what its weight steps take
         self.bars, self.sections = {}, {}
 
     def bar(self, name, outcome, always=False):
@@ -73,7 +75,7 @@ class Report:
         self.bars[name] = outcome if always or not self.small else outcome | {"met": None}
 
     def run(self, section, later):
-        """Run a section, leaving `later` others their time, and write the file. What it found before an error is kept."""
+        """Run a section, leaving time for `later` others, and write the file. Results from before an error are kept."""
         name, began, known = section.__name__, time.monotonic(), len(self.bars)
         found = self.sections[name] = {"status": "done"}
         if section in NEEDS_GPU and not self.on_gpu:
@@ -101,10 +103,10 @@ class Report:
         runtime.write_atomically(self.args.out, json.dumps(content, indent=1, default=float, ensure_ascii=False).encode())
 
     def stream(self, step, n=8):
-        """Seconds per step when n follow each other without a wait between them, after one to warm up."""
+        """Seconds per step of n steps in a row without waits, after one to warm up."""
         n = 1 if self.small else n
         step()
-        return search.timed(self.device, lambda: [step() for _ in range(n)]) / n
+        return timed(self.device, lambda: [step() for _ in range(n)]) / n
 
     def seconds_of(self, step):
         """Median seconds of a step by itself."""
@@ -117,9 +119,9 @@ def late(*_):
 
 @contextmanager
 def repeatable(tf32=False):
-    """Within it the same algorithms give the same numbers every time, in full float32 unless `tf32`."""
+    """A context of deterministic algorithms, in full float32 unless `tf32`."""
     with heuristics(deterministic=True, allow_tf32=tf32), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of operations without a deterministic form
+        warnings.simplefilter("ignore")  # from operations without a deterministic form
         torch.use_deterministic_algorithms(True, warn_only=True)
         try:
             yield
@@ -131,11 +133,11 @@ def repeatable(tf32=False):
 
 
 def search_of(space, batch, engine, rule=None, config=QUICK, out=None):
-    """A Search with the same weights, α and made-up images on every engine; a rule comes with an objective, TwoPath without."""
+    """A Search with the same weights, α and random images on every engine; a given rule has an objective, the default has none."""
     torch.manual_seed(SEED)
     images = made_up(space.settings["classes"], space.input_size, 4 * batch)
     config = replace(config, batch_size=batch, alpha_batch_size=batch)
-    return search.Search(pl.SuperNet(space), images, rule and rule(), config, out, engine, rule and objective_of(rule, space))
+    return pl.Search(pl.SuperNet(space), images, rule and rule(), config, out, engine, rule and objective_of(rule, space))
 
 
 def objective_of(rule, space):
@@ -145,7 +147,7 @@ def objective_of(rule, space):
 
 
 def training_of(space, batch, engine):
-    """A compact training on made-up images."""
+    """A compact training on random images."""
     torch.manual_seed(SEED)
     images = made_up(space.settings["classes"], space.input_size, 4 * batch)
     config = replace(presets.train("paper"), batch_size=batch)
@@ -159,10 +161,10 @@ def example(space):
 
 def losses(run, steps):
     """Losses of the first steps of a training, with the random numbers that Loop would give them."""
-    for run.done in range(steps):
-        torch.manual_seed(runtime.seed(SEED, run.done))
-        run.step(0, run.done)
-    return [loss.item() for _, loss in run.meters["train_loss"]]
+    for run.loop.done in range(steps):
+        torch.manual_seed(runtime.seed(SEED, 0, run.loop.done))
+        run.step(0, run.loop.done)
+    return [loss.item() for _, loss in run.loop.meters.values["train_loss"]]
 
 
 class Steps:
@@ -176,11 +178,11 @@ class Steps:
 
     def weight(self, k, n=None):
         """A weight step, on the first n images."""
-        self.search.done = k
+        self.search.loop.done = k
         self.search.weight_step(0, (self.images[:n], self.labels[:n]))
 
     def alpha(self, k):
-        """An α step; α is then put back."""
+        """An α step; α is then restored."""
         self.search.alpha_steps = k
         self.search.alpha_step(self.valid)
         self.net.set_alpha(self.matrix)
@@ -210,8 +212,8 @@ class Steps:
         for k in range(max(len(op.names) for op in self.edges)):
             paths = [k % len(op.names) for op in self.edges]
             self.net.activate(paths)
-            self.search.descend(self.images, self.labels, self.net.active_parameters())
-            rules.probe(self.net, *self.valid, paths, [[(k + 1) % len(op.names)] for op in self.edges])
+            self.search.trainer.train_step((self.images, self.labels), self.net.active_parameters())
+            rules.probe(self.net, training.batch_loss(self.net, self.valid, engine=self.engine), paths, [[(k + 1) % len(op.names)] for op in self.edges])
 
     def compare(self, draws):
         """Weight steps and plain steps of the same sampled networks, in turn: medians."""
@@ -231,7 +233,7 @@ class Steps:
 
 
 def machine(report, found):
-    """The bounds that other figures are to be compared with."""
+    """Bounds to compare other figures with."""
     driver = Path("/proc/driver/nvidia/version")
     found |= {"driver": driver.read_text().splitlines()[0] if driver.exists() else None, "cuda": torch.version.cuda,
               "cudnn": torch.backends.cudnn.version(), "cores": os.cpu_count()}
@@ -246,13 +248,13 @@ def machine(report, found):
 
 
 def starts(report, found):
-    """The default engine, and weight steps on different paths with the optimizer as it is made."""
+    """The default engine, and weight steps on different paths with a newly made optimizer."""
     engine = runtime.engine(None if report.on_gpu else "cpu")
     report.bar("starts: the default device is the one asked for", at_least(1, int(engine.device == report.device)), always=True)
     run = search_of(spaces.chain(3, 16), 32, engine)
-    for run.done in range(4):
-        run.weight_step(0, run.weight_batches[run.done])
-    finite = sum(loss.isfinite().item() for _, loss in run.meters["train_loss"])
+    for run.loop.done in range(4):
+        run.weight_step(0, run.weight_batches[run.loop.done])
+    finite = sum(loss.isfinite().item() for _, loss in run.loop.meters.values["train_loss"])
     report.bar("starts: weight steps with a finite loss", at_least(4, finite), always=True)
 
 
@@ -269,17 +271,17 @@ def parity(report, found):
         for name, rule in rules.BY_NAME.items():
             compare(name, in_float64(chain, here, rule), in_float64(chain, runtime.Engine(CPU), rule), alpha=1e-6)
         plain, fixed = in_float64(chain, here), in_float64(chain, here, statistics=False)
-        compare("recomputed", in_float64(chain, engine(recompute=True)), plain, weights=1e-7)
-        compare("micro-batches without batch statistics", in_float64(chain, engine(accumulate=2), statistics=False), fixed, weights=1e-7)
-        found["weights, micro-batches, relative difference"] = relative(in_float64(chain, engine(accumulate=2))["weights"], plain["weights"])
+        compare("recomputed", in_float64(chain, engine(activation_checkpointing=True)), plain, weights=1e-7)
+        compare("micro-batches without batch statistics", in_float64(chain, engine(grad_accumulation=2), statistics=False), fixed, weights=1e-7)
+        found["weights, micro-batches, relative difference"] = relative(in_float64(chain, engine(grad_accumulation=2))["weights"], plain["weights"])
 
 
 def in_float64(space, engine, rule=None, statistics=True):
     """∂L/∂g, ∂L/∂α, and what a weight step adds to the weights: normalised by the batch's `statistics` or by fixed ones."""
     run = search_of(space, 16, engine, rule)
     run.net.double().train(statistics)
-    images, labels = run.alpha_batches[0]  # not augmented: a GPU would draw other crops
-    alpha, _ = run.rule.estimate(run.net, images.double(), labels, runtime.generator("cpu", SEED), run.objective)
+    images, labels = run.alpha_batches[0]  # not augmented: a GPU would draw different crops
+    alpha, _ = run.rule.estimate(run.net, training.batch_loss(run.net, (images.double(), labels), engine=engine), runtime.generator("cpu", SEED), run.objective)
     gates = run.net.gate_gradients() if rule is None else None  # TwoPath
     before = flat(run.net.weight_parameters())
     run.weight_step(0, (images.double(), labels))
@@ -302,7 +304,7 @@ def resume(report, found):
     def run(out, device=report.device, stop=False):
         one = search_of(spaces.chain(3, 16), 32, runtime.Engine(device), config=config, out=out)
         step = one.step
-        one.step = lambda epoch, index: (step(epoch, index), stop and index + 1 == one.per_epoch and signal.raise_signal(signal.SIGTERM))
+        one.step = lambda epoch, index: (step(epoch, index), stop and index + 1 == one.loop.steps_per_epoch and signal.raise_signal(signal.SIGTERM))
         with suppress(runtime.Stopped):
             one.run()
         return one
@@ -311,9 +313,9 @@ def resume(report, found):
         shutil.copytree(f"{folder}/gpu", f"{folder}/cpu")
         resumed, on_cpu = run(f"{folder}/gpu"), run(f"{folder}/cpu", CPU)
     states = [flat(one.net.state_dict().values()) for one in (resumed, on_cpu, whole)]
-    found |= {"stopped after steps": stopped.done, "resumed on the CPU, relative difference": relative(*states[1:])}
+    found |= {"stopped after steps": stopped.loop.done, "resumed on the CPU, relative difference": relative(*states[1:])}
     report.bar("resume: weights and α against a search never stopped, relative difference", at_most(1e-6, relative(*states[::2])), always=True)
-    report.bar("resume: epochs of a search that went to the CPU", at_least(2, len(on_cpu.rows)), always=True)
+    report.bar("resume: epochs of a search that went to the CPU", at_least(2, len(on_cpu.loop.rows)), always=True)
 
 
 def waits(report, found):
@@ -321,10 +323,10 @@ def waits(report, found):
     space = spaces.mobile(0.25, 10, 32)
     for name, rule in rules.BY_NAME.items():
         run = search_of(space, 16, report.half, rule)
-        for run.done in range(2):
-            weight, alpha = run.weight_batches[run.done], run.alpha_batches[run.done]
+        for run.loop.done in range(2):
+            weight, alpha = run.weight_batches[run.loop.done], run.alpha_batches[run.loop.done]
             found[f"weight step, {name}"] = waits_of(lambda: run.weight_step(0, weight))
-            found[f"α step, {name}"] = waits_of(lambda: (run.alpha_step(alpha), run.check_finite(0)))
+            found[f"α step, {name}"] = waits_of(lambda: (run.alpha_step(alpha), run.loop.check_finite(0)))
     compact = training_of(spaces.tree(1, 72, 10, 16), 16, report.half)
     losses(compact, 5)
     found["compact training step"] = waits_of(lambda: compact.step(0, 5))
@@ -352,9 +354,9 @@ def gates(report, found):
     pairs = rules.draw(run.net.alpha_matrix(), 2, runtime.generator("cpu", SEED))
 
     def gradients(precision, tf32, autocast=False):
-        run.net.use(runtime.Engine(report.device, precision))
+        engine = runtime.Engine(report.device, precision)
         with repeatable(tf32), torch.autocast(report.device.type, torch.bfloat16, enabled=autocast):
-            probed = [rules.probe(run.net, *run.alpha_batches[i], pairs[:, 0].tolist(), pairs[:, 1:].tolist())[0] for i in range(4)]
+            probed = [rules.probe(run.net, training.batch_loss(run.net, run.alpha_batches[i], engine=engine), pairs[:, 0].tolist(), pairs[:, 1:].tolist())[0] for i in range(4)]
         return torch.stack([one.cpu().gather(1, pairs) for one in probed])
     exact = gradients("float32", tf32=False)
     for name, values in {"α step": gradients("bfloat16", tf32=True), "all in bfloat16": gradients("float32", True, autocast=True)}.items():
@@ -370,7 +372,7 @@ def mobile(report, found):
     """Steps on the ImageNet space: time, memory, kernels; also in other precisions."""
     (space, batch), draws = report.mobile, 1 if report.small else 6
     steps = Steps(report, space, batch, report.half)
-    found["first sight of every shape, s"] = search.timed(report.device, steps.meet_every_shape)
+    found["first sight of every shape, s"] = timed(report.device, steps.meet_every_shape)
     found |= steps.compare(draws) | {"images/s hoped for": 8000, "α step s": steps.alpha_seconds(draws)}
     report.bar("mobile: weight step / plain step", at_most(1.03, found["weight / plain"]))
     report.bar("mobile: images/s of weight steps", at_least(report.needed, found["images/s"]))
@@ -378,7 +380,7 @@ def mobile(report, found):
     report.needed = found["images/s"]
     kinds = {"plain": steps.plain(0), "weight": partial(steps.weight, 0), "α": partial(steps.alpha, 0)}
     sizes, few = {kind: peak(report.device, step) for kind, step in kinds.items()}, max(2, batch // 8)
-    with heuristics():  # algorithms that are only tried would take memory too
+    with heuristics():  # trying algorithms would take memory too
         sizes |= {"all paths, fewer images": peak(report.device, partial(steps.all_paths, few)),
                   "weight, fewer images": peak(report.device, partial(steps.weight, 0, few))}
     found["GB"] = {kind: size / 1e9 for kind, size in sizes.items()}
@@ -403,7 +405,7 @@ def kernels(step):
 
 
 def forecast(report, found):
-    """What a search is told beforehand, against the steps of section mobile."""
+    """The forecast of a search, against the steps of section mobile."""
     measured = report.sections["mobile"]
     found |= search_of(*report.mobile, report.half).forecast()
     for kind, told in (("weight", "weight_step_seconds"), ("α", "alpha_step_seconds")):
@@ -415,9 +417,9 @@ def tree(report, found):
     """Steps on the CIFAR-10 space, whose many small kernels the host must launch; and the compact training's CUDA graph."""
     def graphed_and_eager():
         graphed, eager = (training_of(*report.tree, report.half) for _ in range(2))
-        eager.graphed = partial(Loop.backward, eager)
+        eager.trainer.graphed = None
         return {"graphed": graphed, "eager": eager}
-    with heuristics():  # there are too many shapes to try algorithms at each
+    with heuristics():  # too many shapes to try algorithms for each
         found |= Steps(report, *report.tree, report.half).compare(1 if report.small else 2)
         with repeatable():
             found["losses"] = {kind: losses(run, 8) for kind, run in graphed_and_eager().items()}
@@ -460,18 +462,18 @@ def replays(module, channels, size, n=50):
 
 
 def rate(report, images, batch, skipped, n):
-    """Images/s of n augmented batches that follow `skipped` others."""
+    """Images/s of n augmented batches after `skipped` others."""
     batches = images.to(report.device).batches(images.train, batch, SEED, 0, augment=True)
     for i in range(skipped):
         batches[i]
-    return n * batch / search.timed(report.device, lambda: [batches[i] for i in range(skipped, skipped + n)])
+    return n * batch / timed(report.device, lambda: [batches[i] for i in range(skipped, skipped + n)])
 
 
 def resident(report, found):
     """Images that stay on the GPU and are augmented there."""
     side, crop, batch = (40, 32, 8) if report.small else (256, 224, 256)
     images = made_up(10, side, 4 * batch).to(report.device)
-    for name, kind in {"shifted": dict(shift=side // 8), "resized and distorted": dict(crop=crop, distort=True)}.items():
+    for name, kind in {"shifted": dict(padding=side // 8), "resized and distorted": dict(crop=crop, color_jitter=True)}.items():
         found[f"{name}, images/s"] = rate(report, replace(images, **kind), batch, 2, 16)
         report.bar(f"resident: images/s, {name}", at_least(report.needed, found[f"{name}, images/s"]))
 
@@ -509,7 +511,7 @@ def jpegs(report):
 
 
 def quick(report, found):
-    """The quick search of the digits by the command line."""
+    """The quick search on the digits, from the command line."""
     shorter = ["--epochs", "1", "--warmup-epochs", "1", "--images", "200"] if report.small else []
     with TemporaryDirectory() as folder:
         done = subprocess.run([sys.executable, "-m", "proxyless_lite.search", "--preset", "quick", "--data", "digits", "--out", folder,
@@ -528,7 +530,7 @@ def together(report, found):
 
 
 def trainer(args, start):
-    """What each process of `together` does: it trains for 8 s once all are ready, and tells its images/s."""
+    """What each process of `together` does: it trains for 8 s once all are ready, and reports its images/s."""
     report = Report(args)
     run, seconds = training_of(*report.tree, report.half), []
     with heuristics():
@@ -537,7 +539,7 @@ def trainer(args, start):
     def train(_):
         start.wait()
         while sum(seconds) < 8:
-            seconds.append(search.timed(report.device, lambda: [run.step(0, 5) for _ in range(10)]))
+            seconds.append(timed(report.device, lambda: [run.step(0, 5) for _ in range(10)]))
         yield 10 * run.config.batch_size * len(seconds) / sum(seconds)
     return train
 

@@ -1,10 +1,9 @@
-"""What it costs to judge every network of the CIFAR-10 space of ground truth with shared weights, in trainings.
+"""The cost of scoring every network of the CIFAR-10 ground-truth space with shared weights, in trainings.
 
-Each round trains a network of average cost as the table was trained, then judges all distinct networks as searches do at
-their end: on the validation images, with the weights of one supernet. Seconds of CPU on one thread each; the ratio is a
-median over the rounds.
+Each round trains a network of average cost as for the table, then scores all distinct networks as at the end of a search:
+on the validation images, with one supernet's weights. CPU seconds on one thread each; the ratio is a median over rounds.
 
-    python benchmarks/judging.py [--rounds 5] > data/results/judging.json
+    python benchmarks/judging.py [--rounds 5] > proxyless_lite/tables/results/judging.json
 """
 
 import sys
@@ -14,7 +13,7 @@ from tqdm import trange
 
 import proxyless_lite as pl
 from proxyless_lite import ground_truth, runtime
-from proxyless_lite.ground_truth import rivals
+from proxyless_lite.ground_truth import competitors
 from report import main, median
 
 SPACE = "cifar10"
@@ -23,16 +22,18 @@ SPACE = "cifar10"
 def measure(rounds):
     truth, setting = ground_truth.load(SPACE), ground_truth.BY_NAME[SPACE]
     images, net = setting.load(), pl.SuperNet(setting.space)
-    seconds = [(judging(setting, net, images), ground_truth.pace(truth) * truth.seconds.mean()) for _ in trange(rounds, desc="judging and training", file=sys.stderr)]
-    return {"judging / training": median(judged / trained for judged, trained in seconds), "networks": len(truth), "images": len(images.valid),
+    seconds = [(judging(setting, net, images), ground_truth.pace(truth) * truth.seconds.mean())
+               for _ in trange(rounds, desc="judging and training", file=sys.stderr)]
+    return {"judging / training": median(judged / trained for judged, trained in seconds),
+            "networks": len(truth), "images": len(images.valid),
             "each": [{"judging": round(judged, 2), "training": round(trained, 2)} for judged, trained in seconds]}
 
 
 def judging(setting, net, images):
-    """CPU seconds of rivals.shared_accuracy on one thread."""
+    """CPU seconds of competitors.shared_accuracy on one thread."""
     with runtime.threads(1):
         began = time.process_time()
-        rivals.shared_accuracy(setting, net, images)
+        competitors.shared_accuracy(setting, net, images)
         return time.process_time() - began
 
 

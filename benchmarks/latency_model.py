@@ -7,19 +7,19 @@ space. Released: the Pixel 1 table, downloaded on first use; without it that par
 """
 
 import sys
-from pathlib import Path
 
 import numpy as np
 import torch
 
 import proxyless_lite as pl
-from proxyless_lite.latency.accuracy import autocorrelation
+from proxyless_lite.runtime import TABLES
+from proxyless_lite.latency.errors import autocorrelation
 from report import main
 
-DATA = Path(__file__).parents[1] / "data" / "latency"
+DATA = TABLES / "latency"
 FIT = 4000
 CURVE = (50, 100, 200, 500, 1000, 2000, 4000)
-PUBLIC_BEST = {"rmse/mean": 0.0097, "kendall tau": 0.935, "networks": 4000}  # other machines, see data/README.md
+PUBLIC_BEST = {"rmse/mean": 0.0097, "kendall tau": 0.935, "networks": 4000}  # other machines, see the tables' README.md
 PAPER = {"proxyless_mobile": 78.0, "proxyless_mobile_14": 147.0}             # ms, Table 2 and Figure 4
 
 
@@ -37,7 +37,7 @@ def networks_on_cpu():
     model = pl.latency.Model().fit(*at(fit))
     report = model.report(*at(test))
     means = {n: float(np.mean(rmse)) for n, rmse in curve.items()}
-    return {"machine": timings.about, "networks": len(timings.architectures), "visits": len(timings.visits), "test": report,
+    return {"machine": timings.metadata, "networks": len(timings.architectures), "visits": len(timings.visits), "test": report,
             "rmse/noise": report["rmse"] / report["noise"],
             "rmse/noise, split-half": report["rmse"] / report["noise, split-half"], "public best": PUBLIC_BEST,
             "rmse by networks": means, "rmse by networks, each fit": curve,
@@ -60,9 +60,9 @@ def visit_autocorrelation(timings, model, test):
 
 
 def tables_apart():
-    """How two tables of the same space, taken an hour apart, agree: |ratio − 1| after reference correction."""
+    """How well two tables of the same space, measured an hour apart, agree: |ratio − 1| after reference correction."""
     a, b = (pl.latency.Table.load(DATA / f"mobile_cpu_table_{which}.csv") for which in "ab")
-    ratios = np.array([b[block] / b.about["reference_ms"] / (a[block] / a.about["reference_ms"]) for block in a])
+    ratios = np.array([b[block] / b.metadata["reference_ms"] / (a[block] / a.metadata["reference_ms"]) for block in a])
     raw = np.array([b[block] / a[block] for block in a])
     off = lambda r: {"median": np.median(abs(r - 1)), "90 %": np.quantile(abs(r - 1), 0.9), "worst": abs(r - 1).max()}  # noqa: E731
     return {"blocks": len(a), "after reference correction": off(ratios), "raw": off(raw),
@@ -92,19 +92,19 @@ def pixel1():
 def sums(table):
     """The ten sums that the released table must give, ms."""
     space = pl.spaces.mobile()
-    costs = pl.objective.costs(space, table)
+    costs = pl.costs.costs(space, table)
     uniform = torch.tensor([[1 / len(e.candidates)] * len(e.candidates) + [0.0] * (7 - len(e.candidates)) for e in space.edges()],
                            dtype=torch.float64)
     least = tuple("Zero" if "Zero" in edge.candidates else min(edge.candidates, key=lambda c: table[edge.block(c)])
                   for edge in space.edges())
-    return {"fixed": costs.fixed, "uniform alpha": costs.under(uniform).item(),
-            **{name: costs.of(pl.Architecture(space, (name,) * 21)) for name in pl.ops.MBCONV},
-            "Zero where allowed, else cheapest": costs.of(pl.Architecture(space, least)),
-            "proxyless_mobile, stage 1 at 24": costs.of(pl.Architecture(space, pl.zoo.proxyless_mobile().choices))}
+    return {"fixed": costs.fixed, "uniform alpha": costs.expected_under(uniform).item(),
+            **{name: costs.cost_of(pl.Architecture(space, (name,) * 21)) for name in pl.ops.MBCONV},
+            "Zero where allowed, else cheapest": costs.cost_of(pl.Architecture(space, least)),
+            "proxyless_mobile, stage 1 at 24": costs.cost_of(pl.Architecture(space, pl.zoo.proxyless_mobile().choices))}
 
 
 def predicted(model, table, network, paper):
-    """The table's rows where it has them and the model's predictions where not; and the model alone."""
+    """The table's rows, with the model's predictions where rows are missing; and the model alone."""
     blocks = [b for b in network.space.blocks(network.choices) if b.operation != "Zero"]
     filled = sum(table[b] if b in table else model[b] for b in blocks)
     return {"label": "prediction", "missing blocks": sum(b not in table for b in blocks), "table and model, ms": filled,

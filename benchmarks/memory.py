@@ -5,11 +5,11 @@ Two numbers for every kind of step (see steps.py), both in bytes:
   saved  what autograd keeps for backward, each storage once; parameters, buffers and the batch not counted
   peak   the most that is allocated at one moment of the step, beyond what was allocated before it: activations,
          gradients, temporary tensors. On CUDA torch.cuda.max_memory_allocated; on a CPU the running total that PyTorch's
-         allocator tells the profiler. What a library takes behind that allocator's back (oneDNN) is not in it.
+         allocator tells the profiler. Memory that a library (oneDNN) allocates by itself is not counted.
 
 They do not depend on how busy the machine is. "by candidates": N = 2 … 8, one active network for all. "mobile": one
-drawn network, 224 px. The bars say how far DARTS's larger step lies above our larger one with recomputation, and how far
-gradients with recomputation lie from those without, over the largest of them.
+sampled network, 224 px. The bars: DARTS's larger step over our larger one with recomputation, and the largest difference
+of gradients with and without recomputation, over the largest gradient.
 
     python benchmarks/memory.py
 """
@@ -28,7 +28,7 @@ import proxyless_lite as pl
 from report import at_least, at_most, main
 from steps import Bench
 
-os.environ.setdefault("KINETO_LOG_LEVEL", "10")  # else the profiler writes two lines a step
+os.environ.setdefault("KINETO_LOG_LEVEL", "10")  # else the profiler writes two lines per step
 EIGHT = (*pl.ops.MBCONV, "MB4 3x3", "MB4 5x5")
 EDGES, WIDTH, SIZE, BATCH = 12, 24, 64, 2
 MOBILE = dict(input_size=224)
@@ -52,7 +52,7 @@ def measure(_=None):
 def sizes(bench, steps, kinds):
     """(kind, {"saved", "peak"}) of each of these kinds of step."""
     for kind in kinds:
-        saved = bench.saved(steps[kind])  # this first step also makes what optimizers keep
+        saved = bench.saved(steps[kind])  # this first step also creates the optimizers' state
         yield kind, {"saved": saved, "peak": peak(bench.device, steps[kind])}
 
 
@@ -64,7 +64,7 @@ def bars(mobile):
 
 
 def peak(device, run):
-    """Bytes allocated at the highest moment of run(), beyond those before it."""
+    """Peak bytes allocated during run(), beyond those before it."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
@@ -84,15 +84,15 @@ def difference(bench):
     """The largest difference of a gradient with and without recomputation, over the largest gradient; of weights and of ∂L/∂g."""
     found = []
     for wanted in (False, True):
-        bench.recompute(wanted)
+        bench.activation_checkpointing(wanted)
         torch.manual_seed(1)
         bench.net.sample()
         bench.backward(bench.net)
         weights = torch.cat([p.grad.flatten() for p in bench.net.active_parameters()])
-        gates, _ = pl.rules.TwoPath().estimate(bench.net, bench.images, bench.labels)
+        gates, _ = pl.rules.TwoPath().estimate(bench.net, pl.training.batch_loss(bench.net, (bench.images, bench.labels)))
         found.append((weights, gates))
         bench.sgd.zero_grad()
-    bench.recompute(False)
+    bench.activation_checkpointing(False)
     return max(((a - b).abs().max() / a.abs().max()).item() for a, b in zip(*found))
 
 

@@ -9,7 +9,7 @@ from contextlib import redirect_stdout
 import torch
 
 from proxyless_lite import runtime
-from proxyless_lite.cli import OneLineParser
+from proxyless_lite.runtime.cli import OneLineParser
 
 
 def at_most(goal, value):
@@ -44,7 +44,7 @@ def main(measure, text, rounds):
 
 
 def show(run):
-    """Print what run() returns, and the machine, as one JSON object; all else that is printed goes to stderr."""
+    """Print what run() returns, and the machine, as one JSON object; everything else goes to stderr."""
     torch.manual_seed(0)
     runtime.device()
     with redirect_stdout(sys.stderr):

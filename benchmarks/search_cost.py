@@ -1,13 +1,12 @@
 """A whole search against training the derived network for as many epochs.
 
-`Search.run()` with two-path α steps, and `train` of the network it derives, on the same images: the weight steps and
-the training see the same ones in batches of the same size, so that both do as many steps. To the search belong also the
-α steps on further images and the look at the derived network after every epoch. Each round searches with an α step after
-every 5th weight step (the released code) and after every one, each followed by its training; ratios are medians over the
-rounds.
+`Search.run()` with two-path α steps, and `train` of the network it derives, on the same images in batches of the same
+size, so weight steps and training steps are equally many. The search also includes α steps on further images, and an
+evaluation of the derived network after every epoch. Each round searches with an α step after every 5th weight step (the
+released code), and after every one, each followed by its training. Ratios are medians over the rounds.
 
-Networks drawn on the way cost more or less than the derived one: "over MACs" is the ratio divided by the mean
-multiply-adds of the networks drawn over those of the derived one.
+Sampled networks cost more or less than the derived one: "over MACs" is the ratio divided by their mean multiply-adds over
+those of the derived one.
 
     python benchmarks/search_cost.py [--rounds 9]
 """
@@ -46,12 +45,12 @@ def one(data, every, seed):
     """Search, then train what was found: the ratio of their seconds, and of the MACs drawn and derived."""
     torch.manual_seed(seed)
     net = pl.SuperNet(space())
-    config = pl.presets.SearchConfig(epochs=EPOCHS, batch_size=BATCH, alpha_batch_size=BATCH, alpha_every=every, seed=seed)
+    config = pl.SearchConfig(epochs=EPOCHS, batch_size=BATCH, alpha_batch_size=BATCH, alpha_every=every, seed=seed)
     result = pl.Search(net, data, config=config).run()
     seen = replace(data, valid=data.valid[:0])  # training takes train and valid together
-    training = pl.train(result.architecture, seen, pl.presets.TrainConfig(epochs=EPOCHS, batch_size=BATCH, cutout=0, drop_path=0.0, seed=seed))
+    training = pl.train(result.architecture, seen, pl.TrainConfig(epochs=EPOCHS, batch_size=BATCH, cutout=0, drop_path=0.0, seed=seed))
     macs = pl.objective.costs(net, "macs")
-    drawn = sum(macs.under(torch.tensor(p)).item() for p in result.history.probabilities) / EPOCHS
+    drawn = sum(macs.expected_under(torch.tensor(p)).item() for p in result.history.probabilities) / EPOCHS
     return {"ratio": result.seconds / training.seconds, "MACs": drawn / macs.of(result.architecture), "seconds": result.seconds}
 
 

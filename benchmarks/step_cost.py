@@ -1,4 +1,4 @@
-"""What a step of the search costs, as ratio to a plain training step of the same active network built as a static module.
+"""What a step of the search costs, relative to a plain training step of the same active network built as a static module.
 
 Times are medians over rounds; every round draws another active network, warms it up, and times the kinds of step (see
 steps.py) in random order. Bytes are what autograd keeps for backward (parameters, buffers and the batch not counted).
@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 import proxyless_lite as pl
-from proxyless_lite.search import timed
+from proxyless_lite.search.timing import timed
 from report import command_line, count, median, show
 from steps import Bench
 

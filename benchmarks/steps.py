@@ -4,8 +4,8 @@
   weight     forward, backward, SGD on the weights of the active paths
   two_path   α step of rules.TwoPath        exact  α step of rules.Exact
   darts      α step through Softmax gates, which stores all paths (weights frozen as in ours)
-  all_paths  weight step through Sum gates: One-Shot's, and in cost DARTS's other step
-  … again    the same with each edge computed again in backward (runtime.Engine, recompute)
+  all_paths  weight step through Sum gates: One-Shot's, and as costly as DARTS's weight step
+  … again    the same with each edge recomputed in backward (activation checkpointing)
 """
 
 import torch
@@ -13,19 +13,20 @@ from torch.nn import functional as F
 
 import proxyless_lite as pl
 from proxyless_lite import runtime
+from proxyless_lite.search import place
 
 ADAM = dict(lr=0.006, betas=(0.0, 0.999))
-SGD = dict(lr=0.0, momentum=0.9, nesterov=True, weight_decay=1e-4)  # no rate: every step meets the same weights
+SGD = dict(lr=0.0, momentum=0.9, nesterov=True, weight_decay=1e-4)  # lr 0: every step sees the same weights
 AGAIN = ("weight", "two_path", "exact")
 
 
 class Bench:
-    """A supernet of `space` and a batch of random images; where there is a GPU, on it."""
+    """A supernet of `space` and a batch of random images, on the GPU if there is one."""
 
     def __init__(self, space, batch):
         self.device = runtime.device()
         self.space, self.net = space, pl.SuperNet(space)
-        self.net.use(runtime.Engine(self.device))
+        place(self.net, runtime.Engine(self.device))
         images = torch.randn(batch, 3, space.input_size, space.input_size, device=self.device)
         self.images = images.to(memory_format=torch.channels_last)
         self.labels = torch.randint(10, (batch,), device=self.device)
@@ -55,7 +56,7 @@ class Bench:
 
         def alpha(rule):
             net.set_alpha(certain)
-            rule.update(net, self.adam, self.images, self.labels)
+            rule.update(net, self.adam, pl.training.batch_loss(net, (self.images, self.labels)))
 
         kinds = {"plain": plain, "weight": weight, "two_path": lambda: alpha(pl.rules.TwoPath()),
                  "exact": lambda: alpha(pl.rules.Exact()), "darts": self.darts, "all_paths": self.all_paths}
@@ -80,16 +81,16 @@ class Bench:
         F.cross_entropy(network(self.images), self.labels).backward()
 
     def again(self, step):
-        """The step with each edge computed again in backward."""
+        """The step with each edge recomputed in backward."""
         def run():
-            self.recompute(True)
+            self.activation_checkpointing(True)
             step()
-            self.recompute(False)
+            self.activation_checkpointing(False)
         return run
 
-    def recompute(self, wanted):
+    def activation_checkpointing(self, wanted):
         for op in self.net.mixed_ops.values():
-            op.recompute = wanted
+            op.activation_checkpointing = wanted
 
     def saved(self, step):
         """Bytes that autograd keeps for backward: each storage once; parameters, buffers and the batch not."""

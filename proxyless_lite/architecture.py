@@ -1,15 +1,18 @@
 """A found network as data: the operation on each edge of a space."""
 
 import json
-from dataclasses import dataclass, field
-from functools import lru_cache
+import string
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from . import released, spaces
-from .runtime import write_atomically
+from . import spaces
+from .runtime import load_weights, write_atomically
+
+DIGITS = string.digits + string.ascii_letters  # of a code: each is the index of a candidate
 
 
 @dataclass(frozen=True)
@@ -17,50 +20,70 @@ class Architecture:
     """One network of a space: `choices[e]` is the name of the operation on edge e, in network order.
 
     `space` is None for an architecture derived from a module of your own; it can be printed and saved, not built.
-    `name` says which of the zoo it is; files do not keep it.
     """
 
     space: spaces.Space | None
-    choices: tuple
-    name: str | None = field(default=None, compare=False)
+    choices: tuple[str, ...]
 
-    def build(self, weights=None):
-        """The compact network, with fresh weights by default.
+    def build(self, weights: str | Path | None = None) -> nn.Module:
+        """The compact network, with fresh weights by default; `weights` is the path of a file with its state dict, loaded strictly.
 
-        `weights` may be "released" for a network of the zoo, downloaded on first use, or the path of a file: a state dict of
-        this network, or one in released names; strictly. Raises ValueError for choices that do not fit the space and for
-        weights that are unknown, unreadable or do not fit; FileNotFoundError when the released ones cannot be downloaded.
+        Raises ValueError for choices that do not fit the space, and for weights that are missing, unreadable or do not fit.
         """
         model = self._space("build").compact(self.choices)
-        if weights == "released":
-            released.load(model, released.fetch(self.name))
-        elif weights is not None:
+        if weights is not None:
             if not Path(weights).is_file():
-                raise ValueError(f"unknown weights {str(weights)!r}; allowed: None, \"released\", or the path of a file")
-            released.load(model, weights)
+                raise ValueError(f"unknown weights {str(weights)!r}; allowed: None or the path of a file, "
+                                 f"for networks of the zoo also \"released\"")
+            load_weights(model, weights)
         return model
 
-    def params(self):
+    def params(self) -> int:
         """Number of weights of the compact network, batch norm included."""
         return sum(p.numel() for p in self._on_meta().parameters())
 
-    def macs(self, input_size=None):
+    def macs(self, input_size: int | None = None) -> int:
         """Multiply-adds of convolutions and linear layers for one image of input_size × input_size (the space's by default)."""
         size = input_size or self._space("count").input_size
         return count_macs(self._on_meta(), torch.empty(1, 3, size, size, device="meta"))
 
     @property
     def signature(self):
-        """Space and operations in one line, which tells one network's runs from another's."""
+        """Space and operations in one line: what identifies the network in a run folder."""
         return f"{self.space}: {', '.join(self.choices)}"
 
-    def save(self, path):
+    @property
+    def code(self) -> str:
+        """The network as a short string: one character per edge, from DIGITS, the index of its operation among the candidates.
+
+        Raises ValueError for choices that do not fit the space, and for an edge of more candidates than there are characters.
+        """
+        space = self._space("encode")
+        space.check(self.choices)
+        indices = [edge.candidates.index(name) for edge, name in zip(space.edges(), self.choices)]
+        if any(i >= len(DIGITS) for i in indices):
+            raise ValueError(f"cannot encode: {space} has an edge with more than {len(DIGITS)} candidates; use signature, or save")
+        return "".join(DIGITS[i] for i in indices)
+
+    @classmethod
+    def from_code(cls, space: spaces.Space, code: str) -> "Architecture":
+        """The network of a space with this `code`. Raises ValueError for an invalid code."""
+        edges, code = space.edges(), str(code)
+        if len(code) != len(edges):
+            raise ValueError(f"code {code!r} has {len(code)} characters, but {space} has {len(edges)} edges; give one for each")
+        for edge, character in zip(edges, code):
+            if character not in (allowed := DIGITS[:len(edge.candidates)]):
+                raise ValueError(f"code {code!r} is not one of {space}: edge {edge.name!r} has no candidate {character!r}; "
+                                 f"allowed: {allowed}")
+        return cls(space, tuple(edge.candidates[DIGITS.index(character)] for edge, character in zip(edges, code)))
+
+    def save(self, path: str | Path):
         """Write JSON. The file is complete or absent, never half written."""
         space = self.space and {"name": self.space.name, **self.space.settings}
         write_atomically(path, json.dumps({"space": space, "choices": self.choices}, indent=1).encode())
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: str | Path) -> "Architecture":
         """Read what `save` wrote. Raises ValueError naming the file and what is wrong in it."""
         try:
             content = json.loads(Path(path).read_text())
@@ -68,19 +91,19 @@ class Architecture:
             if not isinstance(choices, list) or not all(isinstance(c, str) for c in choices):
                 raise ValueError("choices must be a list of names")
         except (ValueError, KeyError, TypeError, IsADirectoryError) as error:
-            raise ValueError(f"{path} is no architecture file: expected JSON with \"space\" and \"choices\" ({error!r})") from None
+            raise ValueError(f"{path} is not an architecture file: expected JSON with \"space\" and \"choices\" ({error!r})") from None
         try:
-            found = cls(None if space is None else named_space(**space), tuple(choices))
-            if space is not None:
-                found.space.check(choices)
+            named = None if space is None else named_space(**space)
+            if named is not None:
+                named.check(choices)
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path}: {error}") from None
-        return found
+        return cls(named, tuple(choices))
 
     @classmethod
-    def from_released(cls, config):
+    def from_released(cls, config: dict) -> "Architecture":
         """Read a network configuration (a dict) as the paper's authors released it. Raises ValueError for another kind."""
-        readers = {"ProxylessNASNets": (spaces.mobile, spaces.read_released_mobile),
+        readers: dict = {"ProxylessNASNets": (spaces.mobile, spaces.read_released_mobile),
                    "PyramidTreeNet": (spaces.tree, spaces.read_released_tree)}
         if config.get("name") not in readers:
             raise ValueError(f"released configuration {config.get('name')!r} is not known; allowed: {', '.join(readers)}")
@@ -97,7 +120,7 @@ class Architecture:
     def _space(self, verb):
         if self.space is None:
             raise ValueError(f"cannot {verb}: this architecture comes from a module of your own, not from a space; "
-                             f"SuperNet.prune() gives that module with one path an edge")
+                             f"SuperNet.prune() gives that module with one path per edge")
         return self.space
 
     def _on_meta(self):
@@ -112,25 +135,8 @@ def named_space(name, **settings):
     return spaces.BY_NAME[name](**settings)
 
 
-def count_macs(module, x):
+def count_macs(module: nn.Module, x: torch.Tensor) -> int:
     """Multiply-adds of convolutions and linear layers in module(x); one multiply-add is two of PyTorch's FLOPs."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module(x)
     return counter.get_total_flops() // 2
-
-
-@lru_cache(maxsize=None)
-def candidate_macs(edge, name):
-    """Multiply-adds of candidate `name` on `edge`, for one image."""
-    return count_macs(candidate_on_meta(edge, name), torch.empty(1, edge.in_channels, edge.input_size, edge.input_size, device="meta"))
-
-
-@lru_cache(maxsize=None)
-def candidate_params(edge, name):
-    """Number of weights of candidate `name` on `edge`."""
-    return sum(p.numel() for p in candidate_on_meta(edge, name).parameters())
-
-
-def candidate_on_meta(edge, name):
-    with torch.device("meta"):
-        return edge.operation(name).eval()

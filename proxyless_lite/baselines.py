@@ -6,12 +6,12 @@ from . import objective
 from .architecture import Architecture
 
 
-def random_of_equal_cost(architecture, count, tolerance=0.05, seed=0, costs=None):
+def random_of_equal_cost(architecture: Architecture, count: int, tolerance: float = 0.05, seed: int = 0, costs=None) -> list[Architecture]:
     """`count` different random networks of the same space, each within `tolerance` of the architecture's cost.
 
-    `costs` is an objective.Costs, MACs by default. Each network starts uniformly random; then random edges are redrawn,
-    keeping only draws that bring the cost nearer. Raises ValueError when the space has too few such networks, for a count
-    below 1, and for an architecture of a module of your own.
+    `costs` is a Costs, MACs by default. Each network starts uniformly random; then random edges are redrawn, and only draws
+    that bring the cost nearer are kept. Raises ValueError when the space has too few such networks, for a count below 1, and
+    for an architecture of a module of your own.
     """
     if count < 1:
         raise ValueError(f"random_of_equal_cost(count={count}): ask for at least 1 network")

@@ -1,5 +1,6 @@
 """The mixed operation: N paths, architecture parameters α, and the gate that says which paths run (§3.1–3.2, App. D)."""
 
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 
@@ -14,14 +15,14 @@ class MixedOp(nn.Module):
 
     `candidates` maps a name to any module; all must give the same output shape for the same input.
     `gate` decides what `forward` computes: `Path`, `Probe`, `Softmax` or `Sum`. It is set per edge. A candidate must not
-    change its input in place, nor the layer after an edge the edge's output: a `Probe` needs both again in backward.
-    α starts at N(0, 1e-3), so the first probabilities are nearly uniform. It stays on the CPU wherever the candidates go: paths
-    are drawn there, and a draw must not wait for a GPU. With `recompute` only x is kept for backward.
+    change its input in place, nor the next layer the edge's output: a `Probe` needs both again in backward. α starts at
+    N(0, 1e-3), so the first probabilities are nearly uniform. It always stays on the CPU, where paths are drawn: a draw must
+    not wait for a GPU. With `activation_checkpointing` only x is kept for backward.
 
     Raises ValueError without candidates.
     """
 
-    def __init__(self, candidates):
+    def __init__(self, candidates: Mapping[str, nn.Module]):
         super().__init__()
         if not candidates:
             raise ValueError("MixedOp got no candidates; give a dict of at least one name → module")
@@ -30,10 +31,10 @@ class MixedOp(nn.Module):
         self.alpha = nn.Parameter(1e-3 * torch.randn(len(self.names), device="cpu"))
         self.list_normalisations()
         self.gate = Path(0)
-        self.recompute = False
+        self.activation_checkpointing = False
 
     def forward(self, x):
-        return recomputed(self.gate, self, x) if self.recompute else self.gate(self, x)
+        return recomputed(self.gate, self, x) if self.activation_checkpointing else self.gate(self, x)
 
     def _apply(self, fn, recurse=True):
         """.to(…) and the like move the candidates; of α they change only the precision."""
@@ -44,10 +45,10 @@ class MixedOp(nn.Module):
         return self
 
     def list_normalisations(self):
-        """List once which layers a probe must not leave a trace in: probing must be cheap."""
+        """List once the layers in which a probe must leave no trace: probing must be cheap."""
         self.normalisations = [normalisations(o) for o in self.candidates]
 
-    def probabilities(self):
+    def probabilities(self) -> torch.Tensor:
         """p_i = exp(α_i) / Σ_j exp(α_j), shape (N,)."""
         return self.alpha.softmax(0)
 
@@ -58,7 +59,7 @@ class MixedOp(nn.Module):
 class Path:
     """Binary gate, Eq. (3): m(x) = o_i(x) with i the active path. No other path is touched."""
 
-    def __init__(self, active):
+    def __init__(self, active: int):
         self.active = active
 
     def __call__(self, op, x):
@@ -93,20 +94,20 @@ class Softmax(Sum):
 
 
 class Probe:
-    """Binary gate that also learns what the paths not taken would have changed, Eq. (4) and (9).
+    """Binary gate that also computes ∂L/∂g of paths not taken, Eq. (4) and (9).
 
-    Forward is `Path(active)`. In backward, when ∇_y L has arrived, each other path is computed without a graph,
-    used for ∂L/∂g_j = Σ ∇_y L ∘ o_j(x) and dropped: memory does not grow with the number of paths probed.
-    Afterwards `grad[j]` holds ∂L/∂g_j, a scalar tensor, for the active and each other path; it adds up when the
-    edge is used more than once. The others leave no trace: no gradient, no batch statistics.
+    Forward is `Path(active)`. In backward, given ∇_y L, each of `others` is computed without a graph, used for
+    ∂L/∂g_j = Σ ∇_y L ∘ o_j(x) and dropped: memory does not grow with the number of paths probed. Afterwards `grad[j]` holds
+    ∂L/∂g_j, a scalar tensor, for the active path and the others, summed when the edge is used more than once. The others
+    leave no trace: no gradient, no batch statistics.
 
     `others` may be empty; a repeated or active index in it is a ValueError.
     """
 
-    def __init__(self, active, others):
+    def __init__(self, active: int, others: Sequence[int]):
         others = tuple(others)
         if len({active, *others}) != 1 + len(others):
-            raise ValueError(f"Probe(active={active}, others={list(others)}): others must be distinct paths besides the active one")
+            raise ValueError(f"Probe(active={active}, others={list(others)}): others must be distinct, without the active path")
         self.active, self.others = active, others
         self.grad = {}
 
@@ -114,7 +115,7 @@ class Probe:
         if not torch.is_grad_enabled():                # no backward will come: nothing to probe
             return op.candidates[self.active](x)
         y = untouched(op, self.active, x)
-        return _Probe.apply(y, x, op.alpha, op, self)  # α only makes sure that backward comes by
+        return _Probe.apply(y, x, op.alpha, op, self)  # α only ensures that backward is called
 
     def paths(self, op):
         return (self.active,)
@@ -144,7 +145,7 @@ class _Probe(torch.autograd.Function):
 
 
 def untouched(op, j, x):
-    """o_j(x). Raises ValueError naming the candidate if it changes x in place: the next one would see another x."""
+    """o_j(x). Raises ValueError naming the candidate if it changes x in place: the next one would see a different x."""
     version = x._version
     y = op.candidates[j](x)
     if x._version != version:
@@ -153,7 +154,7 @@ def untouched(op, j, x):
 
 
 def autocast_like_now(device_type):
-    """A context for backward that computes in the precision forward runs in: backward may come outside of autocast."""
+    """A context for backward in the precision of forward: backward may be called outside autocast."""
     if not torch.is_autocast_enabled(device_type):
         return nullcontext()
     return torch.autocast(device_type, torch.get_autocast_dtype(device_type))
@@ -169,24 +170,24 @@ def record(op, gate, j, grad_y, output):
 
 
 def inner(a, b):
-    """⟨a, b⟩ over all elements: one pass and no temporary where both lie densely in memory in the same order."""
+    """⟨a, b⟩ over all elements: one pass and no temporary where both are dense in memory in the same order."""
     order = sorted(range(a.dim()), key=a.stride, reverse=True)            # channels_last: (0, 2, 3, 1)
     a, b = a.permute(order).flatten(), b.permute(order).flatten()
     wide = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
     return torch.dot(a.to(wide), b.to(wide))
 
 
-# -- compute again instead of keeping ---------------------------------------------------------------------------------
+# -- recompute instead of keeping -------------------------------------------------------------------------------------
 
 
 def recomputed(gate, op, x):
-    """gate(op, x), of which autograd keeps only x: in backward the edge runs once more, with the same random numbers."""
+    """gate(op, x), of which autograd keeps only x: in backward the edge runs again, with the same random numbers."""
     return checkpoint(partial(gate, op), x, use_reentrant=False, context_fn=lambda: (nullcontext(), spared_statistics(gate, op)))
 
 
 @contextmanager
 def spared_statistics(gate, op):
-    """Within it the edge's batch norms update copies of their running statistics, which are then dropped.
+    """A context in which the edge's batch norms update copies of their running statistics, which are then dropped.
 
     Without the update, as in `frozen_statistics`, autograd would not keep the same tensors as in the first run.
     """
@@ -211,12 +212,12 @@ def normalisations(module):
 
 @contextmanager
 def frozen_statistics(layers):
-    """Within it these layers still normalise by the batch in training mode, but do not update their running statistics."""
+    """A context in which these layers still normalise by the batch in training mode, without updating running statistics."""
     tracking = [layer for layer in layers if layer.training and layer.track_running_stats]
     kept = [(layer, dict(layer._buffers)) for layer in tracking if isinstance(layer, _InstanceNorm)]
     for layer in tracking:
         layer.track_running_stats = False
-    for layer, buffers in kept:  # an instance norm updates what it has, whatever track_running_stats says
+    for layer, buffers in kept:  # an instance norm updates its buffers whatever track_running_stats is
         layer._buffers.update(dict.fromkeys(buffers))
     try:
         yield

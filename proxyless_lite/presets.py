@@ -1,88 +1,11 @@
 """Settings: quick (seconds, no network), lesson (minutes), paper (the paper's values). Plain data, no flags elsewhere."""
 
-from dataclasses import dataclass, fields, replace
-from numbers import Integral, Real
-from typing import get_args
+from dataclasses import dataclass, replace
 
 import torch
 
 from . import objective, spaces
-
-NUMBERS = {int: (Integral, "an integer"), float: (Real, "a number"), bool: (bool, "True or False")}
-
-
-def plain_numbers(config):
-    """Make the numbers in a dataclass Python's own: a safe loader refuses a checkpoint that holds NumPy's.
-
-    Raises ValueError naming the first field that holds something else.
-    """
-    for field in fields(config):
-        name, given = field.name, getattr(config, field.name)
-        kind, *optional = get_args(field.type) or [field.type]  # "int | None" has both
-        if kind not in NUMBERS or (optional and given is None):
-            continue
-        allowed, told = NUMBERS[kind]
-        value = given.item() if getattr(given, "ndim", None) == 0 else given  # a scalar of NumPy or PyTorch
-        if not isinstance(value, allowed):
-            raise ValueError(f"{type(config).__name__}({name}={' '.join(repr(given).split())}): must be {told}")
-        whole = kind is float and type(value) is int  # stays so: "width=1" is in texts that folders must agree on
-        object.__setattr__(config, name, value if whole else kind(value))
-
-
-def check(config, positive=(), fractions=()):
-    """As `plain_numbers`; raises ValueError also for the first field out of range. Fields not named must not be negative."""
-    plain_numbers(config)
-    for name, value in vars(config).items():
-        if name in positive and not value > 0:
-            raise ValueError(f"{type(config).__name__}({name}={value!r}): must be above 0")
-        if name in fractions and not 0 <= value < 1:
-            raise ValueError(f"{type(config).__name__}({name}={value!r}): must be at least 0 and below 1")
-        if not value >= 0:
-            raise ValueError(f"{type(config).__name__}({name}={value!r}): must not be negative")
-
-
-@dataclass(frozen=True)
-class SearchConfig:
-    """How a search runs. Comments give the paper's CIFAR-10 value and its source."""
-
-    epochs: int = 200              # §4.1: 200 epochs of training the over-parameterised network
-    warmup_epochs: int = 0         # not named for CIFAR-10 (ImageNet as released: 40)
-    alpha_delay: int = 0           # epochs after the warm-up without α updates (ImageNet as released: 1)
-    batch_size: int = 64           # tree-cell paper (Cai et al., 2018b), whose training settings are used
-    alpha_batch_size: int = 64     # not named; the same
-    alpha_every: int = 5           # not named (ImageNet as released: one α step every 5 weight steps)
-    lr: float = 0.1                # tree-cell paper, cosine to 0
-    warmup_lr: float = 0.1         # not named
-    momentum: float = 0.9          # tree-cell paper, Nesterov
-    weight_decay: float = 1e-4     # tree-cell paper
-    label_smoothing: float = 0.0   # none for CIFAR-10 (ImageNet: 0.1)
-    alpha_lr: float = 0.006        # §4.1: Adam, 0.006 for the gradient rule, 0.01 for REINFORCE
-    seed: int = 0
-
-    def __post_init__(self):
-        check(self, positive=("epochs", "batch_size", "alpha_batch_size", "alpha_every", "lr", "alpha_lr"),
-              fractions=("momentum", "label_smoothing"))
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How a found network is trained. Comments give the paper's CIFAR-10 value and its source."""
-
-    epochs: int = 600              # §4.1: 300 epochs, 600 with DropPath
-    batch_size: int = 64           # tree-cell paper
-    lr: float = 0.1                # tree-cell paper, cosine to 0
-    momentum: float = 0.9          # tree-cell paper, Nesterov
-    weight_decay: float = 1e-4     # tree-cell paper
-    label_smoothing: float = 0.0   # none for CIFAR-10
-    cutout: int = 16               # Table 1, "c/o"; pixels of 32
-    drop_path: float = 0.2         # §4.1 uses DropPath without its rate; 0.2 as in DARTS
-    dropout: float = 0.0           # before the last layer: none for CIFAR-10 (ImageNet as released: 0.1 to 0.3)
-    decay_norms: bool = True       # weight decay on batch norms too (ImageNet as released: not)
-    seed: int = 0
-
-    def __post_init__(self):
-        check(self, positive=("epochs", "batch_size", "lr"), fractions=("momentum", "label_smoothing", "drop_path", "dropout"))
-
+from .config import SearchConfig, TrainConfig, plain_numbers
 
 @dataclass(frozen=True)
 class Experiment:
@@ -92,7 +15,7 @@ class Experiment:
     width: int                     # F, the paper: 400
     search: SearchConfig
     train: TrainConfig
-    images: int | None = None      # at most so many training images, None for all; the paper: all 50,000
+    images: int | None = None      # at most this many training images, None for all; the paper: all 50,000
     random_networks: int = 5       # trained like the found one; the paper has no such baseline
 
     all_images = 50_000            # of CIFAR-10
@@ -106,7 +29,7 @@ class Experiment:
 
 
 PRESETS = {
-    "quick": Experiment(           # meant for digits; of a larger set only 2,000 images
+    "quick": Experiment(           # for digits; only 2,000 images of a larger set
         blocks=1, width=72, images=2_000,
         search=SearchConfig(epochs=16, warmup_epochs=4, alpha_every=1, alpha_lr=0.05, lr=0.05, warmup_lr=0.05),
         train=TrainConfig(epochs=8, cutout=0, drop_path=0.0)),
@@ -120,11 +43,11 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class LatencyExperiment:
-    """What notebook 05 does: searches on a chain that listen to latency, over several weights λ₂ of the penalty."""
+    """What notebook 05 does: latency-aware searches on a chain, over several weights λ₂ of the penalty."""
 
     edges: int
     width: int
-    batch: int                     # images at once in the latency measured
+    batch: int                     # batch size at which latency is measured
     weights: tuple                 # λ₂ of Eq. 7 in 1/ms
     target: float                  # ms
     search: SearchConfig
@@ -153,19 +76,19 @@ LATENCY = {
 
 @dataclass(frozen=True)
 class MobileExperiment:
-    """What notebook 06 does: the ImageNet space, a search that listens to a cost, retraining, random networks."""
+    """What notebook 06 does: a search of the ImageNet space with a cost penalty, retraining, random networks."""
 
     width: float                   # multiplier of all channels; the paper: 1
     image_size: int                # the paper: 224
     search: SearchConfig
     train: TrainConfig
-    share: float                   # the cost aimed at, of that of a uniformly random network; the paper: 80 of 114 ms on the Pixel 1
+    share: float                   # target cost over that of a uniformly random network; the paper: 80 of 114 ms on the Pixel 1
     form: str                      # of objective.LatencyPenalty, and its weight
     weight: float
     over: str = "all"              # see objective.LatencyPenalty
     stages: tuple = spaces.MOBILE_STAGES
-    images: int | None = None      # at most so many training images, None for all
-    distort: bool = False          # change colours at random in notebook 07's training (ImageNet as released: yes)
+    images: int | None = None      # at most this many training images, None for all
+    color_jitter: bool = False          # change colours at random in notebook 07's training (ImageNet as released: yes)
     random_networks: int = 3       # trained like the found one; the paper has none
     multipliers: tuple = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)  # of the width, in notebook 07 (Figure 4)
 
@@ -178,15 +101,15 @@ class MobileExperiment:
         """The mobile space of this preset."""
         return spaces.mobile(self.width, classes, input_size or self.image_size, stages=self.stages)
 
-    def aim(self, space, source="macs", target=None):
+    def objective(self, space, source="macs", target=None):
         """The LatencyPenalty of this preset, from costs as objective.costs takes them; `target` in their unit."""
         costs = objective.costs(space, source)
         sizes = [len(edge.candidates) for edge in space.edges()]
         uniform = torch.tensor([[1 / n] * n + [0] * (max(sizes) - n) for n in sizes], dtype=torch.float64)
-        return objective.LatencyPenalty(costs, self.weight, target or self.share * costs.under(uniform).item(), self.form, self.over)
+        return objective.LatencyPenalty(costs, self.weight, target or self.share * costs.expected_under(uniform).item(), self.form, self.over)
 
 
-IMAGENET_SEARCH = SearchConfig(    # as released; the paper names only the learning rate of α
+IMAGENET_SEARCH = SearchConfig(    # as released; the paper gives only the learning rate of α
     epochs=120, warmup_epochs=40, alpha_delay=1, batch_size=256, alpha_batch_size=256, alpha_every=5, lr=0.025, warmup_lr=0.05,
     momentum=0.9, weight_decay=4e-5, label_smoothing=0.1, alpha_lr=0.001)
 IMAGENET_TRAIN = TrainConfig(      # as released
@@ -194,25 +117,25 @@ IMAGENET_TRAIN = TrainConfig(      # as released
     dropout=0.1, decay_norms=False)
 
 MOBILE = {
-    # Each candidate is trained in a sixth of the steps only, so the supernet needs many more of them than a compact network.
-    "quick": MobileExperiment(     # meant for the digits as images
+    # Each candidate is trained in only a sixth of the steps, so the supernet needs many more than a compact network.
+    "quick": MobileExperiment(     # for the digits as images
         width=0.25, image_size=64, images=600, share=0.6, form="abs#linear", weight=1.0,
         search=replace(IMAGENET_SEARCH, epochs=6, warmup_epochs=6, alpha_delay=0, batch_size=32, alpha_batch_size=32, alpha_every=1,
                        lr=0.05, warmup_lr=0.05, alpha_lr=0.08),
         train=replace(IMAGENET_TRAIN, epochs=5, batch_size=32, lr=0.05, dropout=0.0), multipliers=(0.15, 0.25, 0.4)),
-    "lesson": MobileExperiment(    # meant for 20 classes of ImageNet at 64 px
+    "lesson": MobileExperiment(    # for 20 classes of ImageNet at 64 px
         width=0.5, image_size=64, images=10_000, share=0.6, form="abs#linear", weight=1.0,
         search=replace(IMAGENET_SEARCH, epochs=12, warmup_epochs=18, alpha_delay=0, batch_size=64, alpha_batch_size=64, alpha_every=1,
                        lr=0.05, warmup_lr=0.05, alpha_lr=0.04),
         train=replace(IMAGENET_TRAIN, epochs=6, batch_size=64, lr=0.05, dropout=0.0), multipliers=(0.25, 0.5, 0.75)),
-    "paper": MobileExperiment(     # ImageNet; give it a latency table of the device, as the loss is made for milliseconds
+    "paper": MobileExperiment(     # ImageNet; give it a latency table of the device: the loss is tuned for milliseconds
         width=1.0, image_size=224, share=0.7, form="mul#log", weight=0.3, over="pair",
-        search=IMAGENET_SEARCH, train=IMAGENET_TRAIN, distort=True),
+        search=IMAGENET_SEARCH, train=IMAGENET_TRAIN, color_jitter=True),
 }
 
 
 def for_reinforce(config, space="tree"):
-    """The SearchConfig with what REINFORCE has in place of the gradient rule, in the tree space of §4.1 or in "mobile".
+    """The SearchConfig with REINFORCE's settings in place of the gradient rule's, for the tree space of §4.1 or for "mobile".
 
     On CIFAR-10 α learns at 0.01 instead of 0.006 (§4.1); on ImageNet at the same rate (§4.2), but as released 300 times an
     epoch of 4,809 steps instead of 961: every 16th step instead of every 5th.

@@ -1,12 +1,12 @@
 """SuperNet: a network whose edges are MixedOps; sample paths, freeze weights, derive the result (§3.1, §3.2)."""
 
 import copy
+from collections.abc import Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import nn
 
-from . import runtime
 from .architecture import Architecture
 from .mixed_op import MixedOp, Path, Probe, frozen_statistics, normalisations
 from .spaces import Space
@@ -18,13 +18,15 @@ class SuperNet(nn.Module):
     `mixed_ops` maps an edge's name to its MixedOp, in network order. A matrix over edges and paths, (E, N) below, has
     N the largest number of candidates; where an edge has fewer, the rest of its row has probability 0.
 
-    Raises ValueError if there is no MixedOp in the module, or one within another.
+    The weights of a space are drawn with `seed`; with None by PyTorch's global generator. Raises ValueError if there is no
+    MixedOp in the module, or one within another.
     """
 
-    def __init__(self, space):
+    def __init__(self, space: Space | nn.Module, seed: int | None = None):
         super().__init__()
         self.space = space if isinstance(space, Space) else None
-        self.network = space.supernet() if self.space else space
+        with seeded(seed):
+            self.network: nn.Module = space.supernet() if isinstance(space, Space) else space
         for convolution in self.network.modules():
             if isinstance(convolution, nn.Conv2d):
                 convolution.to(memory_format=torch.channels_last)
@@ -36,25 +38,13 @@ class SuperNet(nn.Module):
                 raise ValueError(f"edge {name!r} holds another MixedOp among its candidates; an edge's candidates must be plain")
         names = [edge.name for edge in self.space.edges()] if self.space else found
         self.mixed_ops = dict(zip(names, found.values(), strict=True))
-        self.engine = runtime.Engine()
-        self._list_parts()
+        self.list_parts()
 
-    def forward(self, x):
-        probed = any(isinstance(op.gate, Probe) for op in self.mixed_ops.values())
-        return self.engine.run(self.network, x, full=probed)  # ⟨∇L, o_j⟩ nearly cancels: in half precision it would be mostly rounding
+    def forward(self, *inputs):
+        return self.network(*inputs)
 
-    def use(self, engine):
-        """Compute from now on as this runtime.Engine says: device, precision, ranks, candidates compiled, edges recomputed."""
-        self.network = engine.prepare(self.network)
-        self.engine = engine
-        self._list_parts()
-        for op in self.mixed_ops.values():
-            op.recompute = engine.recompute
-            for candidate in op.candidates if engine.compile else ():
-                runtime.compile_once(candidate)
-
-    def _list_parts(self):
-        """List once what belongs to which path, so that a step costs nothing for inactive paths."""
+    def list_parts(self):
+        """List once what belongs to each path, so that inactive paths cost nothing in a step."""
         edges = self.mixed_ops.values()
         for op in edges:
             op.list_normalisations()
@@ -65,32 +55,32 @@ class SuperNet(nn.Module):
 
     def _apply(self, fn, recurse=True):  # .to(device) and the like may replace parameters
         super()._apply(fn, recurse)
-        self._list_parts()
+        self.list_parts()
         return self
 
     # -- α ----------------------------------------------------------------------------------------------------------
 
-    def architecture_parameters(self):
+    def architecture_parameters(self) -> list[torch.Tensor]:
         """The α of every edge: a list of parameters, each (N,)."""
         return [op.alpha for op in self.mixed_ops.values()]
 
     @torch.no_grad()
-    def alpha_matrix(self):
+    def alpha_matrix(self) -> torch.Tensor:
         """All α as one detached matrix (E, N) on the CPU, −∞ where an edge has no such path."""
         flat = torch.cat(self.architecture_parameters())
         return flat.new_full(self._exists.shape, -torch.inf).masked_scatter_(self._exists, flat)
 
-    def probability_matrix(self):
+    def probability_matrix(self) -> torch.Tensor:
         """All p = softmax(α) as one detached matrix (E, N) on the CPU."""
         return self.alpha_matrix().softmax(1)
 
     @torch.no_grad()
-    def set_alpha(self, matrix):
+    def set_alpha(self, matrix: torch.Tensor):
         """Write a matrix (E, N) back into the α of every edge."""
         torch._foreach_copy_(self.architecture_parameters(), self._rows(matrix))
 
-    def set_alpha_gradient(self, matrix):
-        """Make the rows of a matrix (E, N) the gradients of every edge's α."""
+    def set_alpha_gradient(self, matrix: torch.Tensor):
+        """Set the gradients of every edge's α to the rows of a matrix (E, N)."""
         alphas = self.architecture_parameters()
         for alpha, row in zip(alphas, self._rows(matrix.to(alphas[0]))):
             alpha.grad = row
@@ -99,46 +89,52 @@ class SuperNet(nn.Module):
         """The rows of a matrix (E, N), each as long as its edge has paths."""
         return [row[:len(op.names)] for row, op in zip(matrix, self.mixed_ops.values())]
 
-    def probabilities(self):
+    def probabilities(self) -> dict[str, torch.Tensor]:
         """Edge name -> p, shape (N,), detached."""
         return {name: op.probabilities().detach() for name, op in self.mixed_ops.items()}
 
-    def entropy(self):
+    def entropy(self) -> float:
         """Mean entropy of p over the edges, in nats: log N when uniform, 0 when decided."""
         return torch.special.entr(self.probability_matrix()).sum(1).mean().item()
 
     # -- gates ------------------------------------------------------------------------------------------------------
 
-    def sample(self, generator=None):
-        """Draw one path an edge from p (Eq. 2), one batched draw for all, and make it the active one (Eq. 3).
+    def sample(self, generator: torch.Generator | None = None) -> list[int]:
+        """Draw one path per edge from p (Eq. 2), in one batched draw, and make it active (Eq. 3).
 
-        Returns the indices, a list of E ints. `generator` is one of the CPU.
+        Returns the indices, a list of E ints. `generator` is on the CPU.
         """
         paths = torch.multinomial(self.probability_matrix(), 1, generator=generator)[:, 0].tolist()
         self.activate(paths)
         return paths
 
-    def activate(self, paths):
+    def activate(self, paths: Sequence[int] | Architecture):
         """Make path `paths[e]` the only one of edge e; an Architecture may be given instead of indices.
 
-        Raises ValueError for another number of paths, and for an operation that is no candidate of its edge.
+        Raises ValueError for another number of paths, and for an operation that is not a candidate of its edge.
         """
         given = paths.choices if isinstance(paths, Architecture) else paths
         if len(given) != len(self.mixed_ops):
-            raise ValueError(f"{len(given)} paths given, but the network has {len(self.mixed_ops)} edges; give one an edge")
+            raise ValueError(f"{len(given)} paths given, but the network has {len(self.mixed_ops)} edges; give one per edge")
         if isinstance(paths, Architecture):
             paths = [index_of(choice, op, edge) for choice, (edge, op) in zip(given, self.mixed_ops.items())]
-        self.engine.same("the paths they train", tuple(paths))
         for op, i in zip(self.mixed_ops.values(), paths, strict=True):
             op.gate = Path(i)
 
-    def probe(self, active, others):
+    def probe(self, active: Sequence[int], others: Sequence[Sequence[int]]):
         """Set a Probe on every edge: path active[e] runs, the paths others[e] are probed in backward."""
-        self.engine.same("the paths they compare", (tuple(active), tuple(map(tuple, others))))
         for op, i, js in zip(self.mixed_ops.values(), active, others, strict=True):
             op.gate = Probe(i, js)
 
-    def gate_gradients(self):
+    def gates(self) -> list[str]:
+        """What every edge computes, in words: a list of strings."""
+        return [repr(op.gate) for op in self.mixed_ops.values()]
+
+    def gate_gradient_parts(self):
+        """After backward under Probe: ∂L/∂g of every probed path of every edge, a list of scalar tensors."""
+        return [value for op in self.mixed_ops.values() for value in getattr(op.gate, "grad", {}).values()]
+
+    def gate_gradients(self) -> torch.Tensor:
         """After backward under Probe: ∂L/∂g as a matrix (E, N) where the network computes, 0 where a path was not probed."""
         probed = [op.gate.grad for op in self.mixed_ops.values()]
         none = next(value for grad in probed for value in grad.values()).new_zeros(())
@@ -147,17 +143,17 @@ class SuperNet(nn.Module):
 
     # -- weights ----------------------------------------------------------------------------------------------------
 
-    def weight_parameters(self):
+    def weight_parameters(self) -> list[nn.Parameter]:
         """All weights: everything but α."""
         return self._fixed.parameters + [p for edge in self._of_path for path in edge for p in path.parameters]
 
-    def active_parameters(self):
-        """The weights that the present gates use. The cost of listing them does not grow with the number of candidates."""
+    def active_parameters(self) -> list[nn.Parameter]:
+        """The weights that the present gates use. Listing them does not take longer with more candidates."""
         return [p for part in self._active() for p in part.parameters]
 
     @contextmanager
     def frozen(self):
-        """For the α step: active weights get no gradient, and no batch statistics are updated by what runs within."""
+        """A context for the α step: active weights get no gradient, and no batch statistics are updated."""
         parts = self._active()
         parameters = [p for part in parts for p in part.parameters if p.requires_grad]
         for p in parameters:
@@ -177,56 +173,61 @@ class SuperNet(nn.Module):
 
     # -- result -----------------------------------------------------------------------------------------------------
 
-    def derive(self, aim=None, tolerance=0.05):
+    def derive(self, objective=None, tolerance: float | None = 0.05) -> Architecture:
         """The Architecture of the most probable path of every edge (§3.2.1: prune all others).
 
-        With `aim`, an objective with a target: of all networks whose cost is within `tolerance` of the target, the most
-        probable one (see objective.Costs.most_probable). Raises ValueError where none is found that costs that, and for costs of another space.
+        With an `objective` that has a target: of all networks whose cost is within `tolerance` of the target, the most probable
+        one (see objective.Objective). Raises ValueError where no such network is found, and for costs of another space.
         """
-        paths = self.best_paths()
-        if aim is not None and aim.target is not None:
-            aim.costs.check(self.space)
-            p = self.alpha_matrix().double().softmax(1)                    # in float32 a path given up has probability 0, and log p = −∞
-            paths = aim.costs.most_probable(p, aim.target, tolerance)
+        paths = self.best_paths() if objective is None else objective.most_probable(self, tolerance)
         return Architecture(self.space, tuple(op.names[i] for op, i in zip(self.mixed_ops.values(), paths)))
 
-    def best_paths(self):
+    def best_paths(self) -> list[int]:
         """argmax of α for every edge, a list of E ints."""
         return self.alpha_matrix().argmax(1).tolist()
 
-    def prune(self):
+    def prune(self) -> nn.Module:
         """A copy of the network with only the most probable path of every edge, weights kept: the supernet's own pruning."""
         pruned = copy.deepcopy(self.network)
         for name, op in list(pruned.named_modules(remove_duplicate=False)):
             if isinstance(op, MixedOp):
-                path = op.candidates[op.alpha.argmax()]
+                path = op.candidates[int(op.alpha.argmax())]
                 if not name:  # the network is one MixedOp
                     return path
                 parent, _, attribute = name.rpartition(".")
                 setattr(pruned.get_submodule(parent), attribute, path)
         return pruned
 
-    def check(self, input_shape):
-        """Shape of the output for one image (C, H, W), found on meta tensors: nothing is computed.
+    def check(self, input_shape: Sequence[int]) -> tuple[int, ...]:
+        """Shape of the output for one image (C, H, W), by meta tensors: nothing is computed.
 
         Raises ValueError, naming the edge, where a candidate does not fit or gives another shape than the rest.
         """
         probe = copy.deepcopy(self).eval().to("meta")  # eval: batch norm must not ask other ranks
         for name, op in probe.mixed_ops.items():
-            op.gate = _CheckShapes(name)
+            op.gate = CheckShapes(name)
         with torch.no_grad():
             return tuple(probe(torch.empty(2, *input_shape, device="meta")).shape[1:])
 
 
+@contextmanager
+def seeded(seed):
+    """A context with PyTorch's global generator seeded, then restored; with None nothing is done."""
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            torch.default_generator.manual_seed(seed)
+        yield
+
+
 def index_of(choice, op, edge):
-    """The index of an operation among the candidates of an edge. Raises ValueError naming the edge if it is none of them."""
+    """The index of an operation among the candidates of an edge. Raises ValueError naming the edge if it is not among them."""
     if choice not in op.names:
         raise ValueError(f"edge {edge!r} has no candidate {choice!r}; allowed: {', '.join(op.names)}")
     return op.names.index(choice)
 
 
 class _Part:
-    """The weights and batch norms of one path, or of all that is outside the edges."""
+    """The weights and batch norms of one path, or of everything outside the edges."""
 
     def __init__(self, module, without=()):
         inside = {id(m) for op in without for m in op.modules()}
@@ -235,7 +236,7 @@ class _Part:
         self.normalisations = [m for m in normalisations(module) if id(m) not in inside]
 
 
-class _CheckShapes:
+class CheckShapes:
     def __init__(self, edge):
         self.edge = edge
 

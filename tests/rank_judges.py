@@ -9,25 +9,28 @@ from pathlib import Path
 
 import torch
 
+import cpu_sync
 import proxyless_lite as pl
-from proxyless_lite import loop, runtime
+from proxyless_lite import runtime
+from proxyless_lite.search import place
+from proxyless_lite.training import evaluate
 
 SIZES = range(1, 37)  # with batches of 8: every remainder, also fewer batches than ranks
 
 
 @runtime.threads(1)  # with another number sums are rounded otherwise
 def accuracies(engine):
-    """{"supernet": [...], "trained": [...]}: accuracy on sets of SIZES images, in train mode with frozen statistics, and in eval mode."""
+    """{"supernet": [...], "trained": [...]}: top-1 and top-5 accuracy on sets of SIZES images, in train mode with frozen statistics, and in eval mode."""
     torch.manual_seed(0)
     images, found = pl.data.load("digits", limit=64), {}
     net = pl.SuperNet(pl.spaces.chain(edges=2, width=4, input_size=8, candidates=("MB3 3x3", "MB3 5x5")))
     net.train().activate([0, 1])
     learn(net, *images.batch(images.train, torch.arange(len(images.train))))
-    net.use(engine)
+    place(net, engine)
     with net.frozen():
-        found["supernet"] = [loop.evaluate(net, images, images.test[torch.arange(n)], 8, engine) for n in SIZES]
+        found["supernet"] = [evaluate(net, images, images.test[torch.arange(n)], size=8, engine=engine) for n in SIZES]
     network = engine.prepare(net.derive().build()).eval()
-    found["trained"] = [loop.evaluate(network, images, images.test[torch.arange(n)], 8, engine) for n in SIZES]
+    found["trained"] = [evaluate(network, images, images.test[torch.arange(n)], size=8, engine=engine) for n in SIZES]
     return found
 
 
@@ -42,9 +45,10 @@ def learn(net, x, labels):
 
 def main():
     torch.set_num_threads(1)
+    cpu_sync.install()
     engine = runtime.engine("cpu", sync_batch_norm=True)
     found = accuracies(engine)
-    (Path(sys.argv[1]) / f"{engine.ranks}_{engine.rank}.json").write_text(json.dumps(found))
+    (Path(sys.argv[1]) / f"{engine.world_size}_{engine.rank}.json").write_text(json.dumps(found))
     engine.close()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+import cpu_sync
 import proxyless_lite as pl
 from proxyless_lite import runtime
 
@@ -20,7 +21,7 @@ def search(out, rule="combined", engine=None, seed=7, **settings):
     torch.manual_seed(seed)
     space = pl.spaces.chain(edges=3, width=4, input_size=8, candidates=("MB3 3x3", "MB3 5x5", "Zero"))
     data = pl.data.load("digits", limit=320)
-    return pl.Search(pl.SuperNet(space), data, pl.rules.BY_NAME[rule](), pl.presets.SearchConfig(**FEW | settings), out,
+    return pl.Search(pl.SuperNet(space), data, pl.rules.BY_NAME[rule](), pl.SearchConfig(**FEW | settings), out,
                      engine or runtime.engine("cpu", sync_batch_norm=True))
 
 
@@ -29,9 +30,9 @@ def faulty(found, fault, rank):
     step = found.step
 
     def broken(epoch, index):
-        if rank == 0 and found.done == 5 and "waits" in fault:
+        if rank == 0 and found.loop.done == 5 and "waits" in fault:
             time.sleep(600)  # as for a collective of NCCL that rank 1 never joins
-        if rank == 1 and found.done == 5:
+        if rank == 1 and found.loop.done == 5:
             if fault.startswith("die"):
                 time.sleep(2 * ("waits" in fault))
                 os.kill(os.getpid(), 9)
@@ -48,8 +49,9 @@ def faulty(found, fault, rank):
 
 def main():
     torch.set_num_threads(1)
+    cpu_sync.install()
     out, fault = Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ""
-    engine = runtime.engine("cpu", sync_batch_norm=True, recompute=True)  # changes nothing: one rank without it must end alike
+    engine = runtime.engine("cpu", sync_batch_norm=True, activation_checkpointing=True)  # changes nothing: one rank without it must end alike
     found = search(out, engine=engine, seed=7 + (fault == "weights") * engine.rank)
     faulty(found, fault, engine.rank)
     try:

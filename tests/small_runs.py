@@ -22,7 +22,7 @@ def small_search(out, rule=None, engine="cpu", **settings):
     torch.manual_seed(7)
     space = pl.spaces.chain(edges=2, width=4, input_size=8, candidates=("MB3 3x3", "MB3 5x5", "Zero"), make=with_dropout)
     rule = rule or pl.rules.Combined(pl.rules.TwoPath(), pl.rules.Reinforce(samples=2))
-    return pl.Search(pl.SuperNet(space), pl.data.load("digits"), rule, pl.presets.SearchConfig(**FEW | settings), out, engine)
+    return pl.Search(pl.SuperNet(space), pl.data.load("digits"), rule, pl.SearchConfig(**FEW | settings), out, engine)
 
 
 def run_to_the_end(out, started=None, slow=0.0):
@@ -41,5 +41,5 @@ def run_to_the_end(out, started=None, slow=0.0):
 def everything(search, result):
     """All that must be the same, bit for bit, however often the run was killed."""
     history = result.history.drop(columns=["seconds", "memory"])
-    return {"state": search.state(), "choices": result.architecture.choices,
+    return {"state": search.state_dict(), "choices": result.architecture.choices,
             "probabilities": [torch.from_numpy(p) for p in history.pop("probabilities")], "history": history.to_dict("list")}

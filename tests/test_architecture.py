@@ -11,7 +11,10 @@ from torch.nn import functional as F
 
 import proxyless_lite as pl
 import toy
+from proxyless_lite import ground_truth
+from proxyless_lite.latency.measure import random_networks
 from proxyless_lite.spaces.tree import released_name
+from proxyless_lite.zoo.networks import Released
 
 
 def chain(**settings):
@@ -129,20 +132,68 @@ def test_a_file_of_weights_that_does_not_do_is_told_in_one_line(content, told, t
 
 def test_unknown_weights_are_told_in_one_line(tmp_path):
     for weights in ("imagenet", tmp_path):
-        with pytest.raises(ValueError, match='unknown weights .*; allowed: None, "released", or the path of a file$'):
+        with pytest.raises(ValueError, match='unknown weights .*; allowed: None or the path of a file, .* "released"$'):
             some().build(weights=weights)
 
 
 def test_a_name_is_a_label_only(tmp_path):
-    named = pl.Architecture(some().space, some().choices, "mine")
+    named = Released(some().space, some().choices, "mine")
     named.save(tmp_path / "a.json")
-    assert named == some() and pl.Architecture.load(tmp_path / "a.json").name is None
+    assert named == some() and pl.Architecture.load(tmp_path / "a.json") == some() and named.code == some().code
 
 
 def test_equal_architectures_are_one_key():
-    again = pl.Architecture(chain(), ("MB6 5x5", "Zero"), "name")
+    again = Released(chain(), ("MB6 5x5", "Zero"), "name")
     seen = {some(): 1, again: 2, pl.Architecture(chain(), ("Zero", "Zero")): 3, pl.Architecture(chain(classes=5), ("MB6 5x5", "Zero")): 4}
     assert list(seen.values()) == [2, 3, 4] and hash(some()) == hash(again)
+
+
+# -- codes ------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("space", [chain(), pl.spaces.tree(1, 72), pl.spaces.mobile(),
+                                   chain(candidates=[f"DW {k}x{k}" for k in range(1, 125, 2)])],
+                         ids=lambda space: f"{space.name} {len(space.edges()[0].candidates)}")
+def test_a_code_has_a_character_per_edge_and_gives_the_network_back(space):
+    for network in random_networks(space, 20, seed=0):
+        assert len(network.code) == len(space.edges()) and pl.Architecture.from_code(space, network.code) == network
+    last = pl.Architecture(space, tuple(edge.candidates[-1] for edge in space.edges()))
+    assert pl.Architecture.from_code(space, last.code) == last
+
+
+def test_a_code_is_the_index_of_every_candidate_first_digits_then_letters():
+    space = chain(candidates=("Zero", *(f"DW {k}x{k}" for k in range(1, 80, 2))))
+    codes = [pl.Architecture(space, ("Zero", space.edges()[1].candidates[i])).code for i in (0, 1, 9, 10, 35, 36, 40)]
+    assert codes == ["00", "01", "09", "0a", "0z", "0A", "0E"]
+
+
+def test_codes_of_the_stored_tables_are_read_and_written_alike():
+    """They must keep their meaning: a stored row is one of that network."""
+    for name, setting in ground_truth.BY_NAME.items():
+        rows = ground_truth.read(ground_truth.FOLDER / f"{name}.csv")
+        choices = {code: tuple(setting.chain["candidates"][int(digit)] for digit in code) for code in rows.network.unique()}
+        assert all(pl.Architecture(setting.space, names).code == code for code, names in choices.items())
+        assert all(pl.Architecture.from_code(setting.space, code).choices == names for code, names in choices.items())
+
+
+@pytest.mark.parametrize("code, told", [
+    ("0", "has 1 characters, but chain.* has 2 edges"), ("000", "has 3 characters"), ("", "has 0 characters"),
+    ("07", "edge 'edge1' has no candidate '7'; allowed: 0123456"), ("-1", "edge 'edge0' has no candidate '-'"),
+    (3, "code '3' has 1 characters"), (float("nan"), "code 'nan' has 3 characters"),
+])
+def test_a_code_of_another_space_is_refused_in_one_line(code, told):
+    with pytest.raises(ValueError, match=told) as error:
+        pl.Architecture.from_code(chain(), code)
+    assert "\n" not in str(error.value)
+
+
+def test_what_has_no_code_says_so():
+    crowded = chain(candidates=[f"DW {k}x{k}" for k in range(1, 127, 2)])
+    for network, told in ((pl.Architecture(None, ("mine",)), "not from a space"),
+                          (pl.Architecture(chain(), ("Zero",)), "1 operations given"),
+                          (pl.Architecture(chain(), ("identity", "Zero")), "has no candidate 'identity'"),
+                          (pl.Architecture(crowded, ("DW 125x125",) * 2), "more than 62 candidates")):
+        with pytest.raises(ValueError, match=told):
+            print(network.code)
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
@@ -178,14 +229,14 @@ def content(space=None, choices=("Zero", "Zero")):
     (content(space=dict(name="chain", width=-3)), "width=-3"),
     (content(space=dict(name="chain", make="x")), r"chain\(make='x'\): give a function of"),
     (content(space=dict(name="chain of mine")), "unknown space 'chain of mine'"),
-    ("once upon a time", "no architecture file"),
-    ("", "no architecture file"),
-    ("[1, 2]", "no architecture file"),
-    ("{}", "no architecture file.*'space'"),
-    ('{"space": null}', "no architecture file.*'choices'"),
-    ('{"space": null, "choices": 5}', "no architecture file.*list of names"),
-    ('{"space": null, "choices": "abc"}', "no architecture file.*list of names"),
-    (content()[:-20], "no architecture file"),
+    ("once upon a time", "not an architecture file"),
+    ("", "not an architecture file"),
+    ("[1, 2]", "not an architecture file"),
+    ("{}", "not an architecture file.*'space'"),
+    ('{"space": null}', "not an architecture file.*'choices'"),
+    ('{"space": null, "choices": 5}', "not an architecture file.*list of names"),
+    ('{"space": null, "choices": "abc"}', "not an architecture file.*list of names"),
+    (content()[:-20], "not an architecture file"),
 ])
 def test_a_bad_file_is_told_in_one_line(text, told, tmp_path):
     path = tmp_path / "bad.json"
@@ -197,7 +248,7 @@ def test_a_bad_file_is_told_in_one_line(text, told, tmp_path):
 
 def test_a_binary_file_is_no_architecture(tmp_path):
     (tmp_path / "bad.json").write_bytes(b"\x80\x02\xff\x00")
-    with pytest.raises(ValueError, match="no architecture file"):
+    with pytest.raises(ValueError, match="not an architecture file"):
         pl.Architecture.load(tmp_path / "bad.json")
 
 

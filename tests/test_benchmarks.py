@@ -20,7 +20,8 @@ import search_cost
 import proxyless_lite as pl
 import step_cost
 from proxyless_lite import ground_truth
-from proxyless_lite.ground_truth import rivals
+from proxyless_lite.training.loop import Loop
+from proxyless_lite.ground_truth import competitors
 
 BENCHMARKS = Path(report.__file__).parent
 BARS = {"reading a batch / weight step", "DARTS / ours with recomputation, saved bytes, mobile",
@@ -45,6 +46,7 @@ def small(monkeypatch):
     monkeypatch.setattr(whole, "PARTS", {name: (part, 1, 1, share) for name, (part, _, _, share) in whole.PARTS.items()})
 
 
+@pytest.mark.slow
 def test_one_json_object_has_every_part_and_every_bar(small, capsys):
     report.show(lambda: whole.measure(full=False))
     said = capsys.readouterr()
@@ -96,10 +98,10 @@ def test_peak_is_the_highest_moment():
 
 
 def test_every_part_of_a_step_is_timed_where_it_happens(monkeypatch):
-    search = pl.Search(pl.SuperNet(pl.spaces.tree(1, 72)), components.images(40), config=pl.presets.SearchConfig(batch_size=4, alpha_batch_size=4))
+    search = pl.Search(pl.SuperNet(pl.spaces.tree(1, 72)), components.images(40), config=pl.SearchConfig(batch_size=4, alpha_batch_size=4))
     before = vars(pl.rules)["draw"], torch.Tensor.backward
-    slow = type(search.rule).finish
-    monkeypatch.setattr(type(search.rule), "finish", lambda *a: (time.sleep(0.3), slow(*a)))
+    slow = type(search.rule).after_step
+    monkeypatch.setattr(type(search.rule), "after_step", lambda *a: (time.sleep(0.3), slow(*a)))
     seconds = components.dissected(search, search.alpha_batches, 0, search.alpha_step)
     assert seconds["rescale"] > 0.3 and seconds["step"] == pytest.approx(sum(v for k, v in seconds.items() if k != "step"))
     assert (vars(pl.rules)["draw"], torch.Tensor.backward) == before and search.alpha_steps == 1
@@ -107,17 +109,18 @@ def test_every_part_of_a_step_is_timed_where_it_happens(monkeypatch):
 
 def test_the_search_and_its_training_do_as_many_steps(small, monkeypatch):
     done = []
-    go_on = pl.search.Loop.go_on
-    monkeypatch.setattr(pl.search.Loop, "go_on", lambda loop: (go_on(loop), done.append(loop.done)))
+    go_on = Loop.go_on
+    monkeypatch.setattr(Loop, "go_on", lambda loop: (go_on(loop), done.append(loop.done)))
     found = search_cost.one(components.images(24), 1, seed=0)
     assert done == [5, 5] and found["ratio"] > 0 and 0.3 < found["MACs"] < 3
 
 
+@pytest.mark.slow
 def test_judging_is_told_in_trainings_of_an_average_network(monkeypatch):
     truth = ground_truth.load("digits")
-    judged, evaluate, pace = [], rivals.evaluate, ground_truth.pace
+    judged, evaluate, pace = [], competitors.evaluate, ground_truth.pace
     monkeypatch.setattr(judging, "SPACE", "digits")
-    monkeypatch.setattr(rivals, "evaluate", lambda net, images, batches: judged.append(torch.get_num_threads()) or evaluate(net, images, batches))
+    monkeypatch.setattr(competitors, "evaluate", lambda net, images, batches: judged.append(torch.get_num_threads()) or evaluate(net, images, batches))
     monkeypatch.setattr(ground_truth, "pace", lambda table: paces.append(pace(table)) or paces[-1])
     paces, began = [], time.process_time()
     found = judging.measure(1)

@@ -10,7 +10,7 @@ import lab
 import nbformat
 import pytest
 
-from proxyless_lite import widgets
+from proxyless_lite.course import widgets
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install -e '.[browser]'")
 if lab.CHROMIUM is None:
@@ -27,7 +27,7 @@ FIRST = "02_binary_gates"
 SEARCHED = """
 import numpy as np
 import pandas as pd
-from proxyless_lite import notebook, widgets
+from proxyless_lite.course import notebook, widgets
 notebook.setup()
 random = np.random.default_rng(0)
 """
@@ -90,7 +90,7 @@ def test_a_picture_that_does_not_change_is_found(server, browser):
     still = excerpts.of("""
 import ipywidgets
 from IPython.display import display
-from proxyless_lite import notebook, plots
+from proxyless_lite.course import notebook, plots
 notebook.setup()
 n = ipywidgets.IntSlider(0, 0, 5)
 show = lambda n: display(plots.new_figure()[0])

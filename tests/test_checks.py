@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import proxyless_lite as pl
-from proxyless_lite import checks, plots
-from proxyless_lite.notebook import DATA
+from proxyless_lite.course import checks, plots
+from proxyless_lite.runtime import TABLES as DATA
 
 NONSENSE = (None, "abc", [], {}, float("nan"), float("inf"), object(), (1, 2, 3), lambda: 0)
 
@@ -71,7 +71,7 @@ STEPS_AN_EPOCH = len(range(64, 1_078 + 1, 64))  # whole batches
     (checks.paper_hours, [2.5], "α steps take time"),
     (checks.paper_hours, [2.5 + 2.0], "alpha_every"),
     (checks.paper_hours, [60 * HOURS], "minutes"),
-    (checks.paper_hours, [3.0], "a rate of their own"),
+    (checks.paper_hours, [3.0], "at their own rate"),
 ])
 def test_start_here(capsys, check, answers, hint):
     assert hint in said(capsys, check, *answers)
@@ -285,7 +285,7 @@ def kernels():
     space, folder = pl.spaces.mobile(), DATA / "latency"
     timings = pl.latency.Timings.load(folder / "mobile_cpu.csv")
     model = pl.latency.Model().fit(timings.architectures[:1000], timings.repeats()[:1000])
-    alone = pl.objective.costs(space, pl.latency.Table.load(folder / "mobile_cpu_table_a.csv"))
+    alone = pl.costs.costs(space, pl.latency.Table.load(folder / "mobile_cpu_table_a.csv"))
     networks = [pl.Architecture(space, (name,) * 21) for name in ("MB6 3x3", "MB6 7x7")]
     return [[price(a) for a in networks] for price in (pl.Architecture.macs, model.predict, alone.of)]
 
@@ -325,7 +325,7 @@ def test_price_on_the_front(capsys):
 
 
 def test_released_price(capsys):
-    costs = pl.objective.costs(pl.spaces.chain(edges=1), "macs")  # any costs above 1: only the form counts
+    costs = pl.costs.costs(pl.spaces.chain(edges=1), "macs")  # any costs above 1: only the form counts
     penalty = pl.objective.LatencyPenalty(costs, 0.3, 80.0, "mul#log")
     ce, expected = (torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in (1.0, 80.0))
     by_ce, by_expected = torch.autograd.grad(penalty.loss(ce, expected), (ce, expected))
@@ -353,7 +353,7 @@ def test_06_search_hours(capsys):
     assert "eight share the images" in said(capsys, checks.search_hours, 8 * hours, None)
     assert "warm-up" in said(capsys, checks.search_hours, 1_281_167 * 120 / 8_000 / 3600, None)
     assert "seconds" in said(capsys, checks.search_hours, images / 8_000, None)
-    assert "all along" in said(capsys, checks.search_hours, None, hours)
+    assert "throughout" in said(capsys, checks.search_hours, None, hours)
     assert "do not divide" in said(capsys, checks.search_hours, None, hours / 8)
 
 
@@ -431,7 +431,7 @@ def test_away_from_home(capsys):
     right = math.exp(sum(map(math.log, ratios)) / 6)
     assert said(capsys, checks.away_from_home, right) == "factor: right\n"
     assert "arithmetic mean" in said(capsys, checks.away_from_home, sum(ratios) / 6)
-    assert "at home do not belong" in said(capsys, checks.away_from_home, right ** (6 / 9))
+    assert "leave out the three at home" in said(capsys, checks.away_from_home, right ** (6 / 9))
     assert "the other way round" in said(capsys, checks.away_from_home, 1 / right)
 
 
@@ -462,8 +462,8 @@ def fastest(clock, macs, wanted):
 
 def test_least_time(capsys):
     space = pl.spaces.mobile()
-    of = lambda name: pl.objective.costs(space, pl.latency.Table.load(DATA / "latency" / f"{name}.csv"))  # noqa: E731
-    clock, macs = of("mobile_onnxruntime_table"), pl.objective.costs(space, "macs")
+    of = lambda name: pl.costs.costs(space, pl.latency.Table.load(DATA / "latency" / f"{name}.csv"))  # noqa: E731
+    clock, macs = of("mobile_onnxruntime_table"), pl.costs.costs(space, "macs")
     right = fastest(clock, macs, 400e6)
     assert said(capsys, checks.least_time, right) == "time: right\n"
     assert "fixed part (stem" in said(capsys, checks.least_time, right - clock.fixed)

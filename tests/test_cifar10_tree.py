@@ -15,7 +15,8 @@ from tree_runs import MINI, arguments, cifar10_tree, latency_table  # puts bench
 
 import cifar10_tree_rows
 import proxyless_lite as pl
-from proxyless_lite.ground_truth.settings import network
+from cifar10_tree_rows import Runs
+from proxyless_lite.runtime.cli import one_line
 
 SPACE = pl.spaces.tree(1, 72, input_size=8)
 ROLES = ["search", "found", "random1", "random2"]
@@ -40,16 +41,17 @@ def whole(bench):
     """All rows of the mini setting, made in this process."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    nothing = pd.DataFrame(columns=cifar10_tree.COLUMNS)
+    nothing = pd.DataFrame(columns=[*cifar10_tree.COLUMNS])
     rows = [row for task in bench.missing(nothing) for row in bench(task)]
     torch.set_num_threads(threads)
-    return pd.DataFrame([[str(cell) for cell in row] for row in rows], columns=cifar10_tree.COLUMNS)
+    return pd.DataFrame([[str(cell) for cell in row] for row in rows], columns=[*cifar10_tree.COLUMNS])
 
 
 def rows_in(path):
     return max(0, path.read_bytes().count(b"\n") - 2) if path.exists() else 0
 
 
+@pytest.mark.slow
 def test_a_command_that_was_killed_goes_on_to_the_same_rows(folder, whole, capsys):
     path = folder / "rows.csv"
     command = [sys.executable, str(Path(__file__).with_name("tree_runs.py")), str(folder)]
@@ -66,9 +68,9 @@ def test_a_command_that_was_killed_goes_on_to_the_same_rows(folder, whole, capsy
     with open(path, "ab") as file:
         file.write(b"0,two_path,none,fou")  # a row cut short
     cifar10_tree.main(arguments(folder))
-    about, rows = cifar10_tree.read(path)
-    assert about["command"].startswith("python benchmarks/cifar10_tree.py") and {"torch", "python"} <= about["machine"].keys()
-    assert "Short of the paper's scale" in capsys.readouterr().out
+    rows = Runs.read(path)
+    assert rows.attrs["command"].startswith("python benchmarks/cifar10_tree.py") and {"torch", "python"} <= rows.attrs["machine"].keys()
+    assert "Scale against the paper's" in capsys.readouterr().out
     keys = ["seed", "rule", "cost", "role"]
     written = pd.read_csv(path, comment="#", dtype=str, keep_default_na=False)
     both = written.drop(columns=TIMED).merge(whole.drop(columns=TIMED), on=keys, suffixes=("", "_whole"), validate="1:1")
@@ -80,13 +82,14 @@ def test_a_command_that_was_killed_goes_on_to_the_same_rows(folder, whole, capsy
     assert path.stat().st_size == size
 
 
+@pytest.mark.slow
 def test_every_search_is_followed_by_the_network_found_and_other_ones_of_its_cost(folder, bench, whole):
-    assert bench.target == pytest.approx(0.8 * bench.ms.under(torch.full((36, 7), 1 / 7, dtype=torch.float64)).item())
+    assert bench.target == pytest.approx(0.8 * bench.ms.expected_under(torch.full((36, 7), 1 / 7, dtype=torch.float64)).item())
     assert whole.groupby(["seed", "rule", "cost"], sort=False).role.agg(list).tolist() == [ROLES] * 4
-    costs = {"none": pl.objective.costs(SPACE, "macs"), "ms": pl.objective.costs(SPACE, pl.latency.Table.load(folder / "latency.csv"))}
+    costs = {"none": pl.costs.costs(SPACE, "macs"), "ms": pl.costs.costs(SPACE, pl.latency.Table.load(folder / "latency.csv"))}
     for (_, _, cost), own in whole.groupby(["seed", "rule", "cost"]):
-        networks = own.set_index("role").network.map(lambda code: network(SPACE, code))
-        price = networks.map(costs[cost].of)
+        networks = own.set_index("role").network.map(lambda code: pl.Architecture.from_code(SPACE, code))
+        price = networks.map(costs[cost].cost_of)
         assert networks["search"] == networks["found"] and len({n.choices for n in networks}) == 3
         assert (abs(price / price["found"] - 1) <= 0.05).all()
         if cost == "ms":
@@ -94,7 +97,7 @@ def test_every_search_is_followed_by_the_network_found_and_other_ones_of_its_cos
         else:
             assert own.network.iloc[0] == own.most_probable.iloc[0]
         assert own.macs.astype(int).tolist() == [n.macs() for n in networks] and own.params.astype(int).tolist() == [n.params() for n in networks]
-        assert np.allclose(own.ms.astype(float), networks.map(costs["ms"].of), atol=1e-4)
+        assert np.allclose(own.ms.astype(float), networks.map(costs["ms"].cost_of), atol=1e-4)
     drawn = whole[whole.role.str.startswith("random")].network
     assert drawn.is_unique
 
@@ -113,14 +116,14 @@ def test_each_search_moves_alpha_by_its_own_rule_and_objective(bench, monkeypatc
     for configuration in cifar10_tree.CONFIGURATIONS:
         with pytest.raises(Stopped):
             bench.search(5, *configuration)
-    kinds = {c: (type(rule), type(aim)) for c, (rule, _, aim) in seen.items()}
+    kinds = {c: (type(rule), type(objective)) for c, (rule, _, objective) in seen.items()}
     none = type(None)
     assert kinds == {("two_path", "none"): (pl.rules.TwoPath, none), ("reinforce", "none"): (pl.rules.Reinforce, none),
                      ("two_path", "ms"): (pl.rules.TwoPath, pl.objective.LatencyPenalty), ("reinforce", "ms"): (pl.rules.Reinforce, pl.objective.Reward)}
-    for (rule, cost), (how, config, aim) in seen.items():
+    for (rule, cost), (how, config, objective) in seen.items():
         assert config.seed == 5 and config.alpha_lr == pytest.approx(0.05 * (0.01 / 0.006 if rule == "reinforce" else 1))
         assert rule == "two_path" or how.samples == 2
-        assert aim is None or aim.target == bench.target and aim.costs is bench.ms
+        assert objective is None or objective.target == bench.target and objective.costs is bench.ms
 
 
 @pytest.mark.parametrize("given, told", [
@@ -136,18 +139,18 @@ def test_what_is_wrong_is_said_in_one_line(folder, tmp_path, given, told):
     with pytest.raises((ValueError, KeyError, OSError), match=told) as raised:
         cifar10_tree.main(["--preset", "mini", "--data", "digits", "--table", str(tmp_path / "t.csv"), "--runs", str(tmp_path / "runs"),
                            *(words.get(word, word) for word in given)])
-    assert "\n" not in pl.cli.one_line(raised.value)
+    assert "\n" not in one_line(raised.value)
     assert not (tmp_path / "t.csv").exists()
 
 
 def test_a_table_of_another_setting_is_refused(folder, tmp_path, bench):
     path = tmp_path / "t.csv"
-    pl.runtime.Rows(path, {"command": "", **bench.about()}, cifar10_tree.COLUMNS, cifar10_tree.read).close()
-    about = bench.about()
-    about["setting"]["share"] = 0.5
+    Runs(path, {"command": "", **bench.metadata()}).close()
+    metadata = bench.metadata()
+    metadata["setting"]["share"] = 0.5
     with pytest.raises(ValueError, match="another configuration: share is 0.8 there and 0.5 here"):
-        pl.runtime.Rows(path, {"command": "", **about}, cifar10_tree.COLUMNS, cifar10_tree.read)
-    with pytest.raises(ValueError, match="holds no network found"):
+        Runs(path, {"command": "", **metadata})
+    with pytest.raises(ValueError, match="holds no found network"):
         cifar10_tree_rows.summary(path)
 
 
@@ -160,7 +163,7 @@ FOUND, RANDOM = [0.60, 0.58, 0.62], [[0.57, 0.59], [0.58, 0.56], [0.59, 0.57]]
 def by_hand(tmp_path, bench):
     """A table of two configurations with accuracies from above, the second of one seed only."""
     path = tmp_path / "t.csv"
-    table = pl.runtime.Rows(path, {"command": "", **bench.about()}, cifar10_tree.COLUMNS, cifar10_tree.read)
+    table = Runs(path, {"command": "", **bench.metadata()})
     for seed in range(3):
         for cost in ("none", "ms")[:2 if seed == 0 else 1]:
             table.append(seed, "two_path", cost, "search", "0" * 36, 900, 70, 2, 0.4, 1.5, 3600, 1.25, "1" * 36)
@@ -173,7 +176,7 @@ def by_hand(tmp_path, bench):
 
 
 def test_the_difference_is_paired_by_seed(by_hand, bench):
-    _, rows = cifar10_tree.read(by_hand)
+    rows = Runs.read(by_hand)
     found = cifar10_tree_rows.pairs(rows)
     none = found[found.cost == "none"]
     off = np.array([0.60 - 0.58, 0.58 - 0.57, 0.62 - 0.58])
@@ -186,7 +189,7 @@ def test_the_difference_is_paired_by_seed(by_hand, bench):
 
 
 def test_the_comparison_has_means_deviations_and_costs(by_hand, bench):
-    _, rows = cifar10_tree.read(by_hand)
+    rows = Runs.read(by_hand)
     shown = cifar10_tree_rows.comparison(cifar10_tree_rows.pairs(rows), bench.target).set_index(["rule", "cost"])
     assert set(shown.index) == {("two_path", "none"), ("two_path", "ms"), ("all", "")}
     randoms = np.ravel(RANDOM)
@@ -198,15 +201,16 @@ def test_the_comparison_has_means_deviations_and_costs(by_hand, bench):
 
 
 def test_the_distance_to_the_paper_is_counted_and_extrapolated(by_hand, bench):
-    about, rows = cifar10_tree.read(by_hand)
-    here = cifar10_tree_rows.scale_here(about)
+    rows = Runs.read(by_hand)
+    metadata = rows.attrs
+    here = cifar10_tree_rows.scale_here(metadata)
     assert (len(bench.images.train), len(bench.images.valid)) == (120, 40)
     assert here["images in weight steps of a search"] == 2 * 120 and here["images in a training"] == 160
     assert here["images in updates of α"] == 120 // 32 * 32
     paper = 200 * 45_000 + 200 * 703 // 5 * 64  # 703 steps an epoch
     per_image_and_mac = np.mean([1800 / 900] * 4 + [1800 / 945] * 8) / 160
     expected = 1_213_155_872 / 3600 * per_image_and_mac * np.array([paper, 600 * 50_000])
-    assert cifar10_tree_rows.hours_of_table_1(about, rows) == pytest.approx(tuple(expected))
+    assert cifar10_tree_rows.hours_of_table_1(metadata, rows) == pytest.approx(tuple(expected))
     text = cifar10_tree_rows.summary(by_hand)
     assert "17 runs so far: 5.00 h of searches, 6.00 h of trainings" in text and "extrapolated" in text
     assert f"{600 * 50_000:,}   1 : {600 * 50_000 / 160:,.0f}" in text
@@ -214,6 +218,7 @@ def test_the_distance_to_the_paper_is_counted_and_extrapolated(by_hand, bench):
 
 # -- workers ----------------------------------------------------------------------------------------------------------
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
 def test_workers_end_at_once_when_the_process_that_started_them_is_killed(tmp_path):
     script = tmp_path / "forever.py"

@@ -15,6 +15,7 @@ from torchvision import transforms
 from torchvision.transforms.v2 import functional
 
 import proxyless_lite as pl
+from proxyless_lite.training import evaluate
 
 REAL = pl.runtime.default_root() / "cifar10"
 needs_cifar = pytest.mark.skipif(not REAL.is_dir(), reason="CIFAR-10 as an image folder is not in $PROXYLESS_DATA")
@@ -72,7 +73,7 @@ def test_augmented_images_are_crops_of_the_padded_mirrored_originals(folder):
     pixels = (images.permute(0, 2, 3, 1) * std + mean).round().to(torch.uint8)
     found = []
     for image, original in zip(pixels, data.train.images):
-        padded = torch.nn.functional.pad(original, (0, 0, 2, 2, 2, 2))                # shift = 16 / 8 pixels
+        padded = torch.nn.functional.pad(original, (0, 0, 2, 2, 2, 2))                # padding = 16 / 8 pixels
         crops = {(y, x, flip): padded.flip(1)[y:y + 16, x:x + 16] if flip else padded[y:y + 16, x:x + 16]
                  for y in range(5) for x in range(5) for flip in (False, True)}
         (how,) = [key for key, crop in crops.items() if torch.equal(crop, image)]
@@ -100,13 +101,13 @@ def test_a_truncated_jpeg_is_not_filled_up_with_grey(folder):
     (folder / "train/cat/0.jpeg").write_bytes(whole[:len(whole) // 2])
     with pytest.raises(ValueError, match="1 of 33 images cannot be read: .*train/cat/0.jpeg"):
         pl.data.load(str(folder), image_size=16)
-    assert [path.name for path in pl.folders.unreadable(pl.folders.find(folder)[0])] == ["0.jpeg"]
+    assert [path.name for path in pl.data.folders.unreadable(pl.data.folders.find(folder)[0])] == ["0.jpeg"]
 
 
 def test_images_of_other_shapes_are_resized_and_cropped_like_torchvision(tmp_path):
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
     image.save(tmp_path / "x.png")
-    ours = pl.folders.decode(tmp_path / "x.png", 20)
+    ours = pl.data.folders.decode(tmp_path / "x.png", 20)
     theirs = np.asarray(transforms.CenterCrop(20)(transforms.Resize(20)(image)))
     assert np.array_equal(ours, theirs)
 
@@ -119,14 +120,14 @@ def test_bad_folders_are_refused_in_one_line(folder, tmp_path_factory):
     broken = folder / "train/cat/3.png"
     good = broken.read_bytes()
     broken.write_bytes(good[:60])
-    refused("1 of 32 images cannot be read: .*train/cat/3.png; mend or remove it")
+    refused("1 of 32 images cannot be read: .*train/cat/3.png; fix or remove it")
     for i in (0, 4, 5):  # not even the first, whose size counts, nor those of test/
         (folder / f"train/cat/{i}.png").write_bytes(b"not an image")
-    refused("4 of 24 images cannot be read: .*train/cat/0.png, .*train/cat/3.png, .*train/cat/4.png, …; mend or remove them")
+    refused("4 of 24 images cannot be read: .*train/cat/0.png, .*train/cat/3.png, .*train/cat/4.png, …; fix or remove them")
     for i in (0, 4, 5):
         (folder / f"train/cat/{i}.png").write_bytes(good)
     (folder / "test/dog/1.png").write_bytes(good[:-30])
-    refused("2 of 32 images cannot be read: .*train/cat/3.png, .*test/dog/1.png; mend or remove them")
+    refused("2 of 32 images cannot be read: .*train/cat/3.png, .*test/dog/1.png; fix or remove them")
     (folder / "test/dog/1.png").write_bytes(good)
     broken.write_bytes(good)
     (folder / "train/bird").mkdir()
@@ -140,7 +141,7 @@ def test_bad_folders_are_refused_in_one_line(folder, tmp_path_factory):
     for split in ("train", "test"):
         (one / split / "cat/0.png").write_bytes(good)
     refused("one class .cat.", one)
-    refused("no image folder", tmp_path_factory.mktemp("empty"))
+    refused("not an image folder", tmp_path_factory.mktemp("empty"))
     with pytest.raises(ValueError, match="unknown data set 'mnist'; allowed: digits, cifar10, imagenet, or the path"):
         pl.data.load("mnist")
     with pytest.raises(ValueError, match="valid=2"):
@@ -179,15 +180,15 @@ def test_resized_crops_are_torchvisions(crop):
     coarse = torch.rand(20, 3, 6, 6, generator=random) * 255
     images = torch.nn.functional.interpolate(coarse, 64, mode="bicubic").clamp(0, 255).permute(0, 2, 3, 1).to(torch.uint8)
     seeded = lambda: torch.Generator().manual_seed(1)  # noqa: E731
-    ours = pl.augment.resized(images, torch.arange(20), crop, False, seeded(), slice(None))
-    for image, (x0, y0, x1, y1), found in zip(images, pl.augment.boxes(20, 64, seeded(), "cpu").int().tolist(), ours):
+    ours = pl.data.augment.resized(images, torch.arange(20), crop, False, seeded(), slice(None))
+    for image, (x0, y0, x1, y1), found in zip(images, pl.data.augment.boxes(20, 64, seeded(), "cpu").int().tolist(), ours):
         theirs = functional.resized_crop(image.permute(2, 0, 1).float(), y0, x0, y1 - y0, x1 - x0, [crop, crop], antialias=True)
         error = (found - theirs.permute(1, 2, 0)).abs()
         assert error[2:-2, 2:-2].max() < 6 and error.mean() < 2
 
 
 def test_boxes_are_drawn_as_torchvision_does():
-    ours = pl.augment.boxes(4000, 64, torch.Generator().manual_seed(0), "cpu")
+    ours = pl.data.augment.boxes(4000, 64, torch.Generator().manual_seed(0), "cpu")
     assert ours.min() >= 0 and ours.max() <= 64 and torch.equal(ours, ours.round())
     torch.manual_seed(0)
     draw = transforms.RandomResizedCrop.get_params
@@ -219,7 +220,7 @@ def test_resident_crops_and_their_flips(folder):
 def test_colours_are_distorted_as_torchvision_does():
     pixels = torch.randint(0, 256, (200, 4, 4, 3), generator=torch.Generator().manual_seed(0)).float()
     pixels[:, 0, 0], pixels[:, 0, 1] = 128, torch.tensor([120.0, 100.0, 110.0])
-    found = pl.augment.distorted(pixels, 200, torch.Generator().manual_seed(1), slice(None))
+    found = pl.data.augment.color_jittered(pixels, 200, torch.Generator().manual_seed(1), slice(None))
     brightness = found[:, 0, 0, 0] / 128                                              # saturation leaves grey alone
     grey = (found[:, 0, 1] * torch.tensor([0.2989, 0.587, 0.114])).sum(1)
     saturation = (found[:, 0, 1, 0] - grey) / (brightness * (120 - 0.2989 * 120 - 0.587 * 100 - 0.114 * 110))
@@ -231,18 +232,18 @@ def test_colours_are_distorted_as_torchvision_does():
 
 
 def test_distortion_is_of_training_only_and_named(folder):
-    plain, changed = (pl.data.load(str(folder), distort=distort) for distort in (False, True))
+    plain, changed = (pl.data.load(str(folder), color_jitter=color_jitter) for color_jitter in (False, True))
     assert str(changed) == f"{plain}, distorted"
     same, other = (data.batches(data.train, 8, 0, 0, augment=True)[0][0] for data in (plain, changed))
     assert not torch.equal(same, other)
     assert torch.equal(*(data.batches(data.train, 8, 0, 0, augment=False)[0][0] for data in (plain, changed)))
 
 
-@pytest.mark.parametrize("settings", (dict(), dict(image_size=20, crop=16, distort=True)), ids=("shift", "crop"))
+@pytest.mark.parametrize("settings", (dict(), dict(image_size=20, crop=16, color_jitter=True)), ids=("padding", "crop"))
 def test_ranks_share_the_batch_that_one_alone_would_get(folder, settings):
     data = pl.data.load(str(folder), **settings)
     alone = data.batches(data.train, 12, 3, 1, augment=True)
-    assert alone.per_pass == 1
+    assert alone.batches_per_epoch == 1
     for i in (0, 5):
         shares = [data.batches(data.train, 12, 3, 1, True, rank, 3)[i] for rank in range(3)]
         assert [len(labels) for _, labels in shares] == [4, 4, 4]
@@ -255,36 +256,53 @@ def test_a_pass_takes_every_image_once_in_an_order_of_its_own():
     data = pl.data.load("digits")
     batches = data.batches(data.test, 36, 0, 0, augment=False)
     passes = [torch.cat([batches[p * 10 + i][0] for i in range(10)]).flatten(1) for p in range(2)]
-    whole = next(data.once(data.test, 360))[0].flatten(1)
-    assert batches.per_pass == 10 and not torch.equal(*passes)
+    whole = next(data.eval_batches(data.test, 360))[0].flatten(1)
+    assert batches.batches_per_epoch == 10 and not torch.equal(*passes)
     assert all(sorted(p.tolist()) == sorted(whole.tolist()) for p in passes)
     again = data.batches(data.test, 36, 0, 0, augment=False)
     assert torch.equal(again[13][0], batches[13][0])                                  # whatever was asked for before
 
 
-@pytest.mark.parametrize("size, ranks, message", ((2000, 1, "a batch of 2000 images asked for, but digits has only 1078"),
+@pytest.mark.parametrize("size, world_size, message", ((2000, 1, "a batch of 2000 images asked for, but digits has only 1078"),
                                                   (100, 8, "cannot be shared equally by 8 ranks; the next sizes that can: 96 and 104"),
                                                   (4, 8, "the next sizes that can: 8")))
-def test_batches_that_cannot_be_given_are_refused(size, ranks, message):
+def test_batches_that_cannot_be_given_are_refused(size, world_size, message):
     data = pl.data.load("digits")
     with pytest.raises(ValueError, match=message) as caught:
-        data.batches(data.train, size, 0, 0, True, 0, ranks)
+        data.batches(data.train, size, 0, 0, True, 0, world_size)
     assert "\n" not in str(caught.value)
 
 
-def test_correct_counts_top_1_and_top_5_over_ranks():
+class Alone(pl.runtime.Engine):
+    """A rank without the others: what it would add up with theirs goes to `shares`."""
+
+    def __init__(self, shares, **settings):
+        super().__init__(**settings)
+        object.__setattr__(self, "shares", shares)
+
+    def from_first(self, make):
+        return make()
+
+    def sum(self, tensor):
+        self.shares.append(tensor.tolist())
+        return tensor
+
+
+def test_evaluation_counts_top_1_and_top_5_over_ranks():
     data = pl.data.load("digits")
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 10))
     images, labels = data.batch(data.test, torch.arange(360))
     scores = model(images).detach().numpy()
     expected = [top_k_accuracy_score(labels, scores, k=k, normalize=False) for k in (1, 5)] + [360]
-    assert list(pl.data.correct(model, data, data.test)) == expected
-    shares = [pl.data.correct(model, data, data.test, 50, rank, 7) for rank in range(7)]     # 360 is no multiple of 7
+    for size in (250, 50, 7):
+        assert evaluate(model, data, data.test, size=size) == {"accuracy": expected[0] / 360, "top5": expected[1] / 360}
+    shares = []
+    for rank in range(7):                                                             # 360 is no multiple of 7
+        evaluate(model, data, data.test, size=50, engine=Alone(shares, rank=rank, world_size=7))
     assert [sum(column) for column in zip(*shares)] == expected
-    assert pl.loop.evaluate(model, data, data.test) == expected[0] / 360
     few = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 3))
-    assert pl.data.correct(few, data, data.test)[1] == (labels < 3).sum()                    # all three of three classes
+    assert evaluate(few, data, data.test)["top5"] == (labels < 3).sum().item() / 360  # all three of three classes
 
 
 def test_cifar10_that_is_not_there_says_where_to_put_it(tmp_path):
@@ -320,11 +338,11 @@ def test_cifar10_is_resized_alike_however_it_is_stored(tmp_path, monkeypatch):
     settings = (dict(), dict(image_size=32), dict(image_size=8), dict(crop=16), dict(crop=28), dict(image_size=24, crop=20))
     load = lambda given: pl.data.load("cifar10", root=tmp_path, valid=0.5, **given)  # noqa: E731
     stored = [load(given) for given in settings]
-    monkeypatch.setattr(pl.data, "cifar10", lambda root, download: (split[order], split[order], ["0", "1"]))
+    monkeypatch.setattr(pl.data.datasets, "cifar10", lambda root, download: (split[order], split[order], ["0", "1"]))
     order = torch.cat([torch.arange(0, 40, 2), torch.arange(1, 40, 2)])                  # as folders come
     for files, given in zip(stored, settings):
         tensors = load(given)
-        assert str(files) == str(tensors) and files.digest == tensors.digest and (files.mean, files.shift) == (tensors.mean, tensors.shift)
+        assert str(files) == str(tensors) and files.digest == tensors.digest and (files.mean, files.padding) == (tensors.mean, tensors.padding)
 
 
 def test_digits_stay_as_they_are():
@@ -342,7 +360,7 @@ def test_ranks_download_cifar10_one_after_another(tmp_path, monkeypatch):
             raise RuntimeError("Dataset not found")
         assert b"BlockingIOError" in subprocess.run([sys.executable, "-c", other], capture_output=True).stderr
         return SimpleNamespace(data=np.zeros((40, 32, 32, 3), np.uint8), targets=[0, 1] * 20, classes=["a", "b"])
-    monkeypatch.setattr(pl.data.datasets, "CIFAR10", downloading)
+    monkeypatch.setattr(pl.data.datasets.datasets, "CIFAR10", downloading)
     assert pl.data.load("cifar10", root=tmp_path / "root", valid=0.5).shape == (3, 32, 32) and tried == [False, True, False]
     subprocess.run([sys.executable, "-c", other], check=True)                            # and then it is free
 
@@ -361,7 +379,7 @@ def test_real_cifar10():
 def test_search_on_real_cifar10_beats_chance(tmp_path):
     data = pl.data.load("cifar10", limit=2000)
     torch.manual_seed(0)
-    config = pl.presets.SearchConfig(epochs=2, warmup_epochs=1, batch_size=100, alpha_batch_size=100, lr=0.05, warmup_lr=0.05, alpha_every=2)
+    config = pl.SearchConfig(epochs=2, warmup_epochs=1, batch_size=100, alpha_batch_size=100, lr=0.05, warmup_lr=0.05, alpha_every=2)
     result = pl.Search(pl.SuperNet(pl.spaces.tree(1, 72)), data, config=config, out=tmp_path, device="cpu").run()
     assert result.history.derived_accuracy.iloc[-1] > 0.15
     assert result.architecture.build()(torch.randn(2, 3, 32, 32)).shape == (2, 10)

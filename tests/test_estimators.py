@@ -14,9 +14,9 @@ from truth_runs import MINI
 import proxyless_lite as pl
 import toy
 from proxyless_lite import ground_truth
-from proxyless_lite.ground_truth import estimators, rivals
-from proxyless_lite.batches import mixed
-from proxyless_lite.loop import evaluate
+from proxyless_lite.ground_truth import estimators, competitors
+from proxyless_lite.data.sampling import shuffled
+from proxyless_lite.training.evaluation import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def estimate_at(rule, net, p, pairs, monkeypatch):
     monkeypatch.setattr(pl.rules, "draw", lambda p, count, generator=None: torch.stack([active, partner], 1)[:, :count])
     if rule == "two_path":
         monkeypatch.setattr(torch, "multinomial", lambda *args, **kwargs: active[:, None])
-    return getattr(pl.rules, {"two_path": "TwoPath", "trapezoid": "Trapezoid", "exact": "Exact"}[rule])().estimate(net, *toy.batch())[0]
+    return getattr(pl.rules, {"two_path": "TwoPath", "trapezoid": "Trapezoid", "exact": "Exact"}[rule])().estimate(net, toy.on(net, *toy.batch()))[0]
 
 
 @pytest.mark.parametrize("rule", ["two_path", "trapezoid", "exact"])
@@ -99,7 +99,7 @@ def test_reinforce_has_no_bias_and_the_variance_of_its_score(net, enumerated):
 
 
 def test_a_row_says_how_far_the_mean_is_off_in_units_of_the_true_gradient(net, enumerated):
-    rows = {row["rule"]: row for row in estimators.judge(net, net.alpha_matrix(), *toy.batch(), enumerated)}
+    rows = {row["rule"]: row for row in estimators.score(net, net.alpha_matrix(), *toy.batch(), enumerated)}
     true = estimators.true_gradient(net.probability_matrix(), *enumerated[:2])
     mean, _ = estimators.exact(net.probability_matrix(), *enumerated)
     assert tuple(rows) == estimators.NAMES and rows["reinforce"]["bias"] < 1e-12 and rows["softmax"]["variance"] == 0
@@ -112,9 +112,9 @@ def test_a_table_has_a_row_for_every_network_alpha_and_rule(monkeypatch, tmp_pat
     path = tmp_path / "estimators.csv"
     estimators.measure(MINI, path, seeds=2, batches=1, batch_size=10)
     rows = pd.read_csv(path, comment="#")
-    about = json.loads(path.read_text().splitlines()[0].removeprefix("# "))
+    metadata = json.loads(path.read_text().splitlines()[0].removeprefix("# "))
     assert rows.groupby("weights").alpha.nunique().to_dict() == {"warm-up": 4, "searched": 5}
-    assert len(rows) == 2 * 1 * (4 + 5) * len(estimators.NAMES) and rows.seed.nunique() == 2 and about["setting"] == MINI.describe()
+    assert len(rows) == 2 * 1 * (4 + 5) * len(estimators.NAMES) and rows.seed.nunique() == 2 and metadata["setting"] == MINI.describe()
     unbiased = rows[rows.rule == "reinforce"]
     assert (unbiased.bias < 1e-9).all() and (unbiased.cosine > 1 - 1e-9).all() and (unbiased.variance > 0).all()
     at = rows[rows.weights == "searched"].set_index(["seed", "rule", "alpha"]).cosine.unstack()
@@ -155,11 +155,11 @@ def test_too_many_batches_and_a_folder_that_cannot_be_written_are_told_before_th
 
 def test_the_gradient_of_darts_is_that_of_the_mixture_and_leaves_the_weights_alone(net):
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    found, metrics = rivals.AllPaths().estimate(net, *toy.batch())
+    found, metrics = competitors.AllPaths().estimate(net, toy.on(net, *toy.batch()))
     after = net.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
     assert all(weight.grad is None and weight.requires_grad for weight in net.weight_parameters())
-    rivals.open_all(net)
+    competitors.open_all(net)
     with net.frozen():
         by_differences = toy.finite_differences(lambda: loss_of(net)().item(), net.architecture_parameters())
     assert_close(found, torch.stack(by_differences), rtol=0, atol=1e-7)
@@ -171,30 +171,30 @@ def test_the_gradient_of_darts_follows_its_objective_where_edges_differ_in_size(
     net = toy.spread(pl.SuperNet(pl.spaces.mobile(0.25, 3, 32, stages=((8, 2, 2),), candidates=("MB3 3x3", "MB6 5x5"))).double())
     images, labels = torch.randn(4, 3, 32, 32, dtype=torch.float64, generator=toy.seeded(1)), torch.tensor([0, 1, 2, 1])
     costs = pl.objective.costs(net, "macs")
-    penalty = pl.objective.LatencyPenalty(costs, weight=2.0, target=costs.under(net.probability_matrix()).item() / 2, form="mul#log")
+    penalty = pl.objective.LatencyPenalty(costs, weight=2.0, target=costs.expected_under(net.probability_matrix()).item() / 2, form="mul#log")
     assert toy.sizes(net) == [2, 3]
-    found, metrics = rivals.AllPaths().estimate(net, images, labels, None, penalty)
+    found, metrics = competitors.AllPaths().estimate(net, toy.on(net, images, labels), None, penalty)
 
     def loss():
         ce = F.cross_entropy(net(images), labels)
         return penalty.loss(ce, costs.expected(net)), ce
 
-    rivals.open_all(net)
+    competitors.open_all(net)
     with net.frozen():
         total, ce = loss()
         toy.exactly(found, toy.padded(net, torch.autograd.grad(total, net.architecture_parameters())))
     assert metrics["loss"].item() == pytest.approx(ce.item())
-    assert (found - rivals.AllPaths().estimate(net, images, labels)[0]).abs().max() > 1e-3
+    assert (found - competitors.AllPaths().estimate(net, toy.on(net, images, labels))[0]).abs().max() > 1e-3
 
 
 @pytest.fixture
 def config():
-    return pl.presets.SearchConfig(epochs=1, warmup_epochs=1, alpha_every=1, batch_size=50, alpha_lr=0.05)
+    return pl.SearchConfig(epochs=1, warmup_epochs=1, alpha_every=1, batch_size=50, alpha_lr=0.05)
 
 
 def test_darts_trains_all_paths_in_every_step_and_moves_alpha_only_after_the_warm_up(config):
     net, images = pl.SuperNet(MINI.space), MINI.load()
-    search = rivals.Darts(net, images, rivals.AllPaths(), config, device="cpu")
+    search = competitors.Darts(net, images, competitors.AllPaths(), config, device="cpu")
     before = [weight.clone() for weight in net.weight_parameters()]
     alpha = net.alpha_matrix()
     search.weight_step(0, search.weight_batches[0])
@@ -208,26 +208,26 @@ def test_one_shot_leaves_alpha_alone_and_takes_the_best_of_all_by_shared_weights
     torch.manual_seed(0)
     net, images = pl.SuperNet(MINI.space), MINI.load()
     alpha = net.alpha_matrix()
-    result = rivals.one_shot(MINI, net, images, replace(config, epochs=25))
+    result = competitors.one_shot(MINI, net, images, replace(config, epochs=25))
     assert torch.equal(alpha, net.alpha_matrix())
-    judged = rivals.shared_accuracy(MINI, net, images)
+    judged = competitors.shared_accuracy(MINI, net, images)
     assert set(judged.index) == set(MINI.networks()) and judged.nunique() > 1
     for code in ("10", "12", "21"):
         net.set_alpha(F.one_hot(torch.tensor([int(i) for i in code]), 3).float())
-        assert judged[code] == evaluate(net.prune().train(), images, mixed(images.valid))
-    best = ground_truth.network(MINI.space, judged.idxmax())
+        assert judged[code] == evaluate(net.prune().train(), images, shuffled(images.valid))["accuracy"]
+    best = pl.Architecture.from_code(MINI.space, judged.idxmax())
     assert result.architecture == best and len(result.history) == 26
 
 
 def test_judging_all_networks_leaves_no_trace(config):
     net, images = pl.SuperNet(MINI.space), MINI.load()
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    rivals.shared_accuracy(MINI, net, images)
+    competitors.shared_accuracy(MINI, net, images)
     assert all(torch.equal(net.state_dict()[name], value) for name, value in before.items())
 
 
 @pytest.mark.parametrize("method, kind, rule, delay", [
-    ("one_shot", pl.Search, pl.rules.TwoPath, 1), ("softmax", rivals.Darts, rivals.AllPaths, 0), ("combined", pl.Search, pl.rules.Combined, 0),
+    ("one_shot", pl.Search, pl.rules.TwoPath, 1), ("softmax", competitors.Darts, competitors.AllPaths, 0), ("combined", pl.Search, pl.rules.Combined, 0),
     ("reinforce", pl.Search, pl.rules.Reinforce, 0), ("exact", pl.Search, pl.rules.Exact, 0)])
 def test_rivals_search_by_name(method, kind, rule, delay, monkeypatch):
     monkeypatch.setitem(ground_truth.searches.CONFIG, "digits", dict(epochs=1, warmup_epochs=0, alpha_every=1, batch_size=50))

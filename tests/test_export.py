@@ -16,7 +16,7 @@ from torch.testing import assert_close
 
 import proxyless_lite as pl
 
-module = importlib.import_module("proxyless_lite.export")  # pl.export is its function
+module = importlib.import_module("proxyless_lite.export.exporter")  # pl.export is the function
 FILES = ["architecture.json", "export.json", "network.onnx", "network.pt2", "weights.pt"]
 SPACES = {
     "chain": pl.spaces.chain(edges=3, width=4, classes=5, candidates=("MB3 3x3", "Zero", "MB6 5x5")),
@@ -160,7 +160,7 @@ def own_module(edge):
 def test_a_module_of_ones_own_needs_a_size_and_has_no_architecture(tmp_path):
     model = own_module(nn.ReLU())
     model(images(2, 10))
-    with pytest.raises(ValueError, match="size of the images is not known .*; give input_size"):
+    with pytest.raises(ValueError, match="image size of a model of your own is unknown; give input_size"):
         pl.export(model, tmp_path)
     pl.export(as_if_trained(model), tmp_path, input_size=10)
     assert sorted(p.name for p in tmp_path.iterdir()) == FILES[1:]
@@ -299,7 +299,7 @@ def run(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
     architecture = every_candidate(pl.spaces.chain(edges=2, width=4, candidates=("avg 3x3", "MB3 3x3", "max 3x3")))
     architecture.save(out / "architecture.json")
-    config = pl.presets.TrainConfig(epochs=2, lr=0.05, cutout=0)
+    config = pl.TrainConfig(epochs=2, lr=0.05, cutout=0)
     report = pl.train(architecture, pl.data.load("digits", limit=300), config, out / "found", "cpu")
     pl.Architecture(architecture.space, ("max 3x3", "MB3 3x3")).save(out / "other.json")  # the same weights
     pl.Architecture(architecture.space, ("MB3 3x3", "MB3 3x3")).save(out / "larger.json")
@@ -328,6 +328,17 @@ def test_weights_in_a_file_are_exported(run, tmp_path, monkeypatch):
     assert json.loads((tmp_path / "export.json").read_text())["input_size"] == 12
 
 
+def test_weights_under_released_names_are_exported(tmp_path, monkeypatch):
+    architecture = ARCHITECTURES["mobile"]
+    state = (model := as_if_trained(architecture.build())).state_dict()
+    architecture.save(tmp_path / "a.json")
+    torch.save({name: state[ours] for name, ours in pl.zoo.weights.released_names(model).items()}, tmp_path / "w.pt")
+    arguments = ["--weights", tmp_path / "w.pt", "--architecture", tmp_path / "a.json", "--formats", "weights", "--out", tmp_path / "out"]
+    assert cli(*arguments, monkeypatch=monkeypatch) is None
+    written = torch.load(tmp_path / "out/weights.pt", weights_only=True)
+    assert written.keys() == state.keys() and all(torch.equal(written[key], state[key]) for key in state)
+
+
 def test_a_run_that_holds_its_architecture_needs_no_other(run, tmp_path, monkeypatch, capsys):
     saved = pl.runtime.load_checkpoint(run[0] / "found/checkpoint.pt")
     saved["done"] //= 2
@@ -344,13 +355,13 @@ NAMED = ["--architecture", "architecture.json"]
 @pytest.mark.parametrize("arguments, told", [
     (["--run", "empty", *NAMED], "empty holds no checkpoint.pt"),
     (["--run", "absent", *NAMED], "absent holds no checkpoint.pt"),
-    (["--run", "found"], "found holds no architecture.json; name the file"),
+    (["--run", "found"], "found holds no architecture.json; give the file"),
     (["--weights", "weights.pt"], "--weights needs --architecture"),
     (["--run", "found", "--architecture", "absent.json"], "absent.json"),
-    (["--run", "found", "--architecture", "text.pt"], "text.pt is no architecture file"),
-    (["--run", "found", "--architecture", "other.json"], "found trained another network than that of other.json: chain(edges=2,"),
+    (["--run", "found", "--architecture", "text.pt"], "text.pt is not an architecture file"),
+    (["--run", "found", "--architecture", "other.json"], "found trained a different network than other.json: chain(edges=2,"),
     (["--weights", "weights.pt", "--architecture", "larger.json"], "weights.pt: weights do not fit the network: '1.operation.0.weight'"),
-    (["--weights", "absent.pt", *NAMED], "unknown weights 'absent.pt'"),
+    (["--weights", "absent.pt", *NAMED], "absent.pt cannot be read as weights"),
     (["--weights", "text.pt", *NAMED], "text.pt cannot be read as weights"),
     (["--weights", "numbers.pt", *NAMED], "numbers.pt holds no weights"),
     (["--weights", "weights.pt", *NAMED, "--input-size", 0], "input_size=0: must be at least 1"),
@@ -365,9 +376,9 @@ def test_errors_are_one_line(arguments, told, run, tmp_path, monkeypatch):
 
 def test_the_folder_of_a_search_is_no_training(run, tmp_path, monkeypatch):
     space = pl.Architecture.load(run[0] / "architecture.json").space
-    config = pl.presets.SearchConfig(batch_size=64)
+    config = pl.SearchConfig(batch_size=64)
     search = pl.Search(pl.SuperNet(space), pl.data.load("digits", limit=300), config=config, out=tmp_path, device="cpu")
-    search.save()
+    search.loop.save()
     search.net.derive().save(tmp_path / "architecture.json")
     code = cli("--run", tmp_path, "--out", tmp_path / "out", monkeypatch=monkeypatch)
     assert code.startswith(f"error: {tmp_path} is the folder of a Search, not of a training; train the network that it found")

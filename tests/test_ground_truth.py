@@ -18,13 +18,13 @@ from truth_runs import MINI
 
 import proxyless_lite as pl
 from proxyless_lite import ground_truth
-from proxyless_lite.ground_truth import BY_NAME, build, canonical, load, network, rank, verify
+from proxyless_lite.ground_truth import BY_NAME, build, canonical, load, rank, verify
 from proxyless_lite.ground_truth.__main__ import main
 from proxyless_lite.ground_truth.builder import order, train_one
-from proxyless_lite.ground_truth.settings import code
-from proxyless_lite.ground_truth.table import COLUMNS, Writer, read, seed_sd
+from proxyless_lite.ground_truth.table import Runs, read, seed_sd
 from proxyless_lite.ground_truth.criteria import spreads
 
+network = pl.Architecture.from_code
 FOUR = ("Zero", "conv 3x3", "DW 5x5", "MB3 3x3")
 
 
@@ -63,7 +63,7 @@ def test_the_distinct_networks_of_a_setting_are_counted_with_their_members(setti
     assert len(networks) == sum(others ** k for k in range(edges + 1))
     assert sum(networks.values()) == setting.space.size()
     assert 256 <= setting.space.size() <= 1024
-    assert all(code(setting.space, network(setting.space, found).choices) == found for found in networks)
+    assert all(network(setting.space, found).code == found for found in networks)
 
 
 def test_training_cannot_tell_where_zero_stands():
@@ -80,7 +80,7 @@ def whole():
     """All rows of the mini setting, trained in this process."""
     images, threads = MINI.load(), torch.get_num_threads()
     torch.set_num_threads(1)
-    rows = pd.DataFrame([train_one(MINI, images, *run)[:4] for run in order(MINI)], columns=COLUMNS[:4])
+    rows = pd.DataFrame([train_one(MINI, images, *run)[:4] for run in order(MINI)], columns=[*Runs.columns][:4])
     torch.set_num_threads(threads)
     return rows
 
@@ -101,6 +101,7 @@ def wait_for(condition, seconds=120):
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 def test_a_build_killed_at_any_moment_goes_on_to_the_same_table(tmp_path, whole):
     path = tmp_path / "t.csv"
     builder = start(path)
@@ -112,7 +113,7 @@ def test_a_build_killed_at_any_moment_goes_on_to_the_same_table(tmp_path, whole)
     with open(path, "ab") as file:
         file.write(b"12,1,0.23")  # a row cut short
     build(MINI, path, workers=1)
-    _, rows = read(path)
+    rows = read(path)
     both = rows.merge(whole, on=["network", "seed"], suffixes=("", "_whole"), validate="1:1")
     assert len(both) == len(rows) == len(whole) == 7 * 2
     assert (both.accuracy - both.accuracy_whole).abs().max() <= 5e-5 and (both.loss - both.loss_whole).abs().max() <= 5e-5
@@ -125,6 +126,7 @@ def children(pid):
     return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
 def test_workers_end_when_the_builder_is_killed_alone(tmp_path):
     path = tmp_path / "t.csv"
@@ -137,6 +139,7 @@ def test_workers_end_when_the_builder_is_killed_alone(tmp_path):
     wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers), seconds=60)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_named(tmp_path):
     diverges = replace(MINI, recipe=replace(MINI.recipe, lr=1e30))
     with pytest.raises(ChildProcessError, match="worker that did .* died"):
@@ -157,31 +160,31 @@ def test_runs_come_network_by_network_in_random_order():
 
 def test_a_table_is_written_by_one_and_for_one_setting(tmp_path):
     path = tmp_path / "t.csv"
-    writer = Writer(path, MINI)
+    writer = Runs(path, MINI)
     with pytest.raises(ValueError, match="being built by another"):
-        Writer(path, MINI)
+        Runs(path, MINI)
     writer.close()
     with pytest.raises(ValueError, match="belongs to another configuration: seeds is 2 there and 3 here"):
-        Writer(path, replace(MINI, seeds=3))
+        Runs(path, replace(MINI, seeds=3))
     other = tmp_path / "other.csv"
     other.write_text("a,b\n1,2")
-    with pytest.raises(ValueError, match="no table of ground truth"):
-        Writer(other, MINI)
+    with pytest.raises(ValueError, match="is not a table of ground truth"):
+        Runs(other, MINI)
     assert other.read_text() == "a,b\n1,2"
 
 
 def test_a_table_says_on_which_machines_it_was_made(tmp_path, monkeypatch):
     path = tmp_path / "t.csv"
-    Writer(path, MINI).close()
-    Writer(path, MINI).close()
+    Runs(path, MINI).close()
+    Runs(path, MINI).close()
     here = pl.runtime.describe()
     for machine in (here, {"torch": "99"}, {"torch": "99"}, here):
         monkeypatch.setattr(pl.runtime, "describe", lambda: machine)
-        writer = Writer(path, MINI)
+        writer = Runs(path, MINI)
         writer.append("12", 0, 0.5, 1.0, 2.0)
         writer.close()
-    about, rows = read(path)
-    assert [machine["torch"] for machine in about["machines"]] == [torch.__version__, "99", torch.__version__]
+    rows = read(path)
+    assert [machine["torch"] for machine in rows.attrs["machines"]] == [torch.__version__, "99", torch.__version__]
     assert rows.processor.fillna("unknown").tolist() == [here["processor"], "unknown", "unknown", here["processor"]]
     assert max(len(line) for line in path.read_text().splitlines()[2:] if "#" not in line) <= 40
 
@@ -190,7 +193,7 @@ def test_a_table_says_on_which_machines_it_was_made(tmp_path, monkeypatch):
 
 def table_of(path, accuracies, setting=MINI):
     """A table with given accuracies: code -> one a seed."""
-    Writer(path, setting).close()
+    Runs(path, setting).close()
     with open(path, "a") as file:  # not by append, which waits for the disk a thousand times
         file.writelines(f"{found},{seed},{accuracy:.4f},1.0,2.0\n"
                         for found, values in accuracies.items() for seed, accuracy in enumerate(values))
@@ -292,10 +295,10 @@ def test_spread_is_the_true_one_without_the_noise_of_seeds(tmp_path):
 def test_verify_is_content_with_a_good_table_and_names_what_is_wrong_with_others(tmp_path):
     good, _ = synthetic(tmp_path / "good.csv", fair)
     assert all(met(good).values()), verify(good)
-    costs = pl.objective.costs(LARGE.space, "macs")
+    costs = pl.costs.costs(LARGE.space, "macs")
 
     def dear_is_good(choices):
-        return fair(choices) + 5e-6 * costs.of(pl.Architecture(LARGE.space, choices))
+        return fair(choices) + 5e-6 * costs.cost_of(pl.Architecture(LARGE.space, choices))
 
     broken = {
         "finished runs": good.iloc[:-1],
@@ -341,6 +344,6 @@ def test_only_commands_that_read_or_write_a_table_take_one(tmp_path, capsys, mon
 
 def test_committed_tables_are_those_of_their_settings():
     for name, setting in BY_NAME.items():
-        about, rows = read(ground_truth.FOLDER / f"{name}.csv")
-        assert about["setting"] == setting.describe()
+        rows = read(ground_truth.FOLDER / f"{name}.csv")
+        assert rows.attrs["setting"] == setting.describe()
         assert set(zip(rows["network"], rows["seed"])) <= set(order(setting)) and not rows.duplicated(["network", "seed"]).any()

@@ -1,4 +1,4 @@
-"""What notebooks 04 and 05 state: numbers of the text, the stored sweep, and the choice from a front."""
+"""What notebooks 04 and 05 rest on: numbers of the text, the stored sweep, and the choice from a front."""
 
 import json
 import re
@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import proxyless_lite as pl
-from proxyless_lite import notebook, plots, widgets
+from proxyless_lite.course import notebook, plots, widgets
 
 RELEASED = Path(__file__).resolve().parents[1].parent / "shared/data/released"
 SWEEP = notebook.DATA / "results" / "latency_sweep.csv"
@@ -58,13 +58,13 @@ def sweep():
 
 
 def test_the_stored_sweep_is_of_the_preset_and_its_latencies_are_those_of_its_networks(sweep):
-    experiment, about = pl.presets.latency("quick"), json.loads(SWEEP.read_text().splitlines()[0].removeprefix("# "))
-    assert "05_latency_aware_search" in about["command"] and about["machine"]["processor"]
+    experiment, metadata = pl.presets.latency("quick"), json.loads(SWEEP.read_text().splitlines()[0].removeprefix("# "))
+    assert "05_latency_aware_search" in metadata["command"] and metadata["machine"]["processor"]
     searched = sweep[sweep.kind == "searched"]
-    assert searched.groupby("weight").seed.nunique().to_dict() == {w: about["seeds"] for w in experiment.weights}
+    assert searched.groupby("weight").seed.nunique().to_dict() == {w: metadata["seeds"] for w in experiment.weights}
     space = pl.spaces.chain(experiment.edges, experiment.width, classes=10, input_size=8)
-    costs = pl.objective.costs(space, pl.latency.Table.load(notebook.DATA / "latency" / "chain_cpu.csv"))
-    assert [costs.of([*map(int, digits)]) for digits in sweep.network] == pytest.approx(sweep.latency.tolist(), rel=1e-3)
+    costs = pl.costs.costs(space, pl.latency.Table.load(notebook.DATA / "latency" / "chain_cpu.csv"))
+    assert [costs.cost_of([*map(int, digits)]) for digits in sweep.network] == pytest.approx(sweep.latency.tolist(), rel=1e-3)
 
 
 def test_a_random_network_of_the_stored_sweep_is_as_fast_as_the_searched_one_within_a_tenth(sweep):

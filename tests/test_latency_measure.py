@@ -112,19 +112,21 @@ def test_a_last_line_cut_short_is_measured_anew(tmp_path):
 def test_more_rounds_go_on_from_where_it_ended(tmp_path):
     for count in (2, 3):
         get, visited = counting(4)
-        about = {**ABOUT, "rounds": count, "date": f"day {count}"}
-        visits = rounds.run_rounds(get, 4, lambda: 0.01, count, 0.0, about, tmp_path / "t.csv")
+        metadata = {**ABOUT, "rounds": count, "date": f"day {count}"}
+        visits = rounds.run_rounds(get, 4, lambda: 0.01, count, 0.0, metadata, tmp_path / "t.csv")
     assert len(visited) == 4 and len(visits) == 12
 
 
 @pytest.mark.parametrize("content, told", [
-    ("\n", "its heading is another"), ("once\nupon\na time\n", "its heading is another"),
+    ("\n", "the file is empty"), ("once\nupon\na time\n", "its columns are once, not round, item, ms, reference_ms"),
     (None, "device is 'fake' there and 'other' here"),
-    ("# {}\nround,item,ms,reference_ms\n0,1,2\n", "holds no visits"),
-    ("# {}\nround,item,ms,reference_ms\n0,1,x,2\n", "holds no visits"),
+    ("# {}\nround,item,ms,reference_ms\n0,1,2\n", "is not a file of visits"),
+    ("# {}\nround,item,ms,reference_ms\n0,1,2,3,4\n", "is not a file of visits"),
+    ("# {}\nround,item,ms,reference_ms\n0,0.5,2,3\n", "is not a file of visits"),
+    ("# {}\nround,item,ms,reference_ms\n0,1,x,2\n", "is not a file of visits"),
     ("# {}\nround,item,ms,reference_ms\n0,1,-2,2\n", "is not positive"),
     ("# {}\nround,item,ms,reference_ms\n0,1,nan,2\n", "is not positive"),
-    ("# {\nround,item,ms,reference_ms\n0,1,2,2\n", "holds no visits"),
+    ("# {\nround,item,ms,reference_ms\n0,1,2,2\n", "is not a file of visits"),
 ])
 def test_a_file_of_something_else_is_refused_and_kept(content, told, tmp_path):
     path = tmp_path / "t.visits.csv"
@@ -151,9 +153,9 @@ def test_two_processes_do_not_measure_into_one_file(tmp_path):
     assert len(rounds.run_rounds(counting(2)[0], 2, lambda: 0.01, 2, 0.0, ABOUT, tmp_path / "t.csv")) == 4
 
 
-def on(device, gpu, processor, **about):
+def on(device, gpu, processor, **metadata):
     """Metadata of a measurement on a machine with a GPU and a CPU of these names."""
-    return {**ABOUT, "device": device, "machine": {"device": gpu, "processor": processor, **about}}
+    return {**ABOUT, "device": device, "machine": {"device": gpu, "processor": processor, **metadata}}
 
 
 @pytest.mark.parametrize("ours, theirs, told", [
@@ -222,7 +224,7 @@ def test_the_standard_error_is_that_of_the_median_of_normal_noise():
 
 def test_the_summary_is_the_median_ratio_times_the_median_reference():
     rows = [(0, 0, 2., 1.), (0, 1, 8., 2.), (1, 0, 9., 3.), (1, 1, 5., 1.), (2, 0, 16., 4.)]
-    visits = pd.DataFrame(rows, columns=rounds.COLUMNS)
+    visits = pd.DataFrame(rows, columns=[*rounds.COLUMNS])
     rows = rounds.summarize(visits)  # ratios of item 0: 2, 3, 4, of item 1: 4, 5; the reference's median is 2
     assert rows.ms.tolist() == pytest.approx([6, 9]) and rows.visits.tolist() == [3, 2]
     assert rows["sd"].tolist() == pytest.approx([2, 2**.5])
@@ -247,7 +249,7 @@ def test_drift_that_slows_item_and_reference_alike_cancels_out():
 
 
 def test_repeats_has_nan_where_a_network_was_not_visited():
-    visits = pd.DataFrame([(0, 1, 4., 2.), (0, 0, 2., 2.), (2, 1, 6., 2.)], columns=rounds.COLUMNS)
+    visits = pd.DataFrame([(0, 1, 4., 2.), (0, 0, 2., 2.), (2, 1, 6., 2.)], columns=[*rounds.COLUMNS])
     np.testing.assert_array_equal(Timings([None] * 3, visits, {}).repeats(), [[2, np.nan, np.nan], [4, np.nan, 6], [np.nan] * 3])
 
 
@@ -310,19 +312,19 @@ def test_measure_times_every_distinct_block_once_and_resumes(tmp_path, monkeypat
     assert set(table) == {Block("conv 3x3", 3, 4, 4), Block("linear", 4, 3, 4),
                           Block("MB3 3x3", 4, 4, 4, residual=True), Block("DW 3x3", 4, 4, 4, residual=True)}
     assert all(0 < entry.ms < 100 and entry.count == 2 for entry in table.entries.values())
-    about = table.about
-    assert about["device"] == "cpu" and about["threads"] == about["batch"] == 1 and about["reference_ms"] > 0
-    assert about["space_settings"] == {"name": "chain", **space.settings} and about["machine"]["torch"] == torch.__version__
+    metadata = table.metadata
+    assert metadata["device"] == "cpu" and metadata["threads"] == metadata["batch"] == 1 and metadata["reference_ms"] > 0
+    assert metadata["space_settings"] == {"name": "chain", **space.settings} and metadata["machine"]["torch"] == torch.__version__
     loaded = Table.load(out)
     assert list(loaded) == list(table) and all(loaded[b] == pytest.approx(table[b], rel=1e-4) for b in table)
     monkeypatch.setattr(rounds, "visit", lambda *_: pytest.fail("measured again"))
     again = measure(space, rounds=2, out=out, seed=1)
     assert all(again[b] == pytest.approx(table[b], rel=1e-3) for b in table)
-    assert "going on after 8 visits" in capsys.readouterr().out
+    assert "resuming after 8 visits" in capsys.readouterr().out
     with pytest.raises(ValueError, match="seed is 1 there and 2 here"):
         measure(space, rounds=2, out=out, seed=2)
-    costs = pl.objective.costs(space, loaded)
-    assert costs.of([2, 2, 2]) == pytest.approx(costs.fixed) and costs.of([0, 0, 0]) > costs.fixed
+    costs = pl.costs.costs(space, loaded)
+    assert costs.cost_of([2, 2, 2]) == pytest.approx(costs.fixed) and costs.cost_of([0, 0, 0]) > costs.fixed
 
 
 def test_the_milliseconds_are_those_of_a_forward_pass():
@@ -339,12 +341,12 @@ def test_networks_are_timed_saved_and_loaded(tmp_path, monkeypatch):
     assert [a.choices for a in timings.architectures] == [a.choices for a in random_networks(space, 5, 2)]
     loaded = Timings.load(out)
     assert [a.choices for a in loaded.architectures] == [a.choices for a in timings.architectures]
-    assert loaded.architectures[0].space == space and loaded.about == timings.about
+    assert loaded.architectures[0].space == space and loaded.metadata == timings.metadata
     np.testing.assert_allclose(loaded.repeats(), repeats, rtol=1e-3)
     rows = pd.read_csv(out, comment="#", dtype={"choices": str})
     assert rows.visits.tolist() == [3] * 5
     np.testing.assert_allclose(rows.ms, timings.milliseconds(), rtol=1e-3)
-    assert rows.choices[0] == "".join(str(space.edges()[0].candidates.index(c)) for c in timings.architectures[0].choices)
+    assert rows.choices[0] == timings.architectures[0].code
     monkeypatch.setattr(rounds, "visit", lambda *_: pytest.fail("measured again"))
     np.testing.assert_allclose(networks(space, 5, rounds=3, out=out, seed=2).repeats(), repeats, rtol=1e-3)
     with pytest.raises(ValueError, match="networks is 5 there and 6 here"):
@@ -354,9 +356,9 @@ def test_networks_are_timed_saved_and_loaded(tmp_path, monkeypatch):
 def saved(path, networks):
     """Timings of these networks by fake clocks, saved."""
     settings = {"name": "chain", **networks[0].space.settings}
-    about = {"seed": 0, "space_settings": settings}
-    visits = rounds.run_rounds(counting(len(networks))[0], len(networks), lambda: 0.01, 1, 0.0, about, path)
-    Timings(networks, visits, about).save(path)
+    metadata = {"seed": 0, "space_settings": settings}
+    visits = rounds.run_rounds(counting(len(networks))[0], len(networks), lambda: 0.01, 1, 0.0, metadata, path)
+    Timings(networks, visits, metadata).save(path)
 
 
 def test_networks_of_a_space_with_many_candidates_survive_the_file(tmp_path):
@@ -368,9 +370,9 @@ def test_networks_of_a_space_with_many_candidates_survive_the_file(tmp_path):
 
 @pytest.mark.parametrize("damage, told", [
     (lambda text: text.replace("choices", "choice"), "choices"),
-    (lambda text: text.replace("\n00,", "\n09,"), "holds no timings of networks"),
-    (lambda text: text.replace("\n00,", "\n000,"), "holds no timings of networks"),
-    (lambda text: "", "holds no timings of networks"),
+    (lambda text: text.replace("\n00,", "\n09,"), "is not a file of timed networks: .* no candidate '9'"),
+    (lambda text: text.replace("\n00,", "\n000,"), "is not a file of timed networks: .* has 3 characters"),
+    (lambda text: "", "is not a file of timed networks"),
 ])
 def test_damaged_timings_are_refused_in_one_line(damage, told, tmp_path):
     saved(tmp_path / "n.csv", [pl.Architecture(tiny(), ("MB3 3x3",) * 2)])
@@ -398,12 +400,13 @@ def test_measuring_has_the_clocks_threads_and_leaves_those_of_the_process(monkey
     try:
         torch.set_num_threads(3)
         space, settings = tiny(edges=1), dict(rounds=1, threads=2)
-        abouts = [measure(space, **settings).about, networks(space, 1, **settings).about, pl.latency.compare([space.fixed_blocks()[0]], **settings).attrs]
+        metadata = [measure(space, **settings).metadata, networks(space, 1, **settings).metadata,
+                    pl.latency.compare([space.fixed_blocks()[0]], **settings).attrs]
         with pytest.raises(ValueError, match="batch=0"):
             measure(space, batch=0)
         assert {*seen} == {2} and torch.get_num_threads() == 3
         if not torch.cuda.is_available():
-            assert {about["machine"]["device"] for about in abouts} == {"CPU, 2 threads"}
+            assert {each["machine"]["device"] for each in metadata} == {"CPU, 2 threads"}
     finally:
         torch.set_num_threads(before)
 
@@ -494,10 +497,10 @@ SMALL = ["--space", "chain", "--set", "width=4", "input_size=4", "classes=3"]
 
 def test_measure_then_predict(tmp_path, monkeypatch, capsys):
     table, network = tmp_path / "t.csv", tmp_path / "a.json"
-    assert cli("measure", *SMALL, "--rounds", 1, "--out", table, monkeypatch=monkeypatch) is None
+    assert cli("measure", *SMALL, "--rounds", 9, "--out", table, monkeypatch=monkeypatch) is None
     space = pl.spaces.chain(width=4, classes=3, input_size=4)
     measured = Table.load(table)
-    assert len(measured) == 8 and measured.about["space"] == str(space) and f"written to {table}" in capsys.readouterr().out
+    assert len(measured) == 8 and measured.metadata["space"] == str(space) and f"written to {table}" in capsys.readouterr().out
     pl.Architecture(space, ("MB6 7x7", "Zero", "MB3 3x3", "MB3 5x5")).save(network)
     cli("predict", "--data", table, network, network, monkeypatch=monkeypatch)
     lines = capsys.readouterr().out.splitlines()
@@ -508,7 +511,7 @@ def test_measure_then_predict(tmp_path, monkeypatch, capsys):
 
 def test_networks_then_predict(tmp_path, monkeypatch, capsys):
     timings, network = tmp_path / "n.csv", tmp_path / "a.json"
-    cli("networks", *SMALL, "--count", 16, "--rounds", 1, "--out", timings, monkeypatch=monkeypatch)
+    cli("networks", *SMALL, "--count", 16, "--rounds", 9, "--out", timings, monkeypatch=monkeypatch)
     told = capsys.readouterr().out
     assert "rmse/mean" in told and "kendall tau" in told and f"written to {timings}" in told
     measured = Timings.load(timings)
@@ -544,7 +547,7 @@ def test_time_given_networks(tmp_path, monkeypatch, capsys):
     (["measure", "--device", "tpu", "--out", "t.csv"], "error: unknown device 'tpu'; allowed: cpu, cuda, onnxruntime"),
     (["measure", "--space", "mobile", "--set", "width=-1", "--out", "t.csv"], "width must be above 0"),
     (["measure", "--space", "tree", "--set", "edges=2", "--out", "t.csv"], "the tree space has no number 'edges'; allowed: blocks,"),
-    (["measure", "--space", "chain", "--set", "width=1.5", "--out", "t.csv"], "'1.5' is no int"),
+    (["measure", "--space", "chain", "--set", "width=1.5", "--out", "t.csv"], "'1.5' is not a valid int"),
     (["measure", "--rounds", 0, "--out", "t.csv"], "rounds"),
     (["measure", "--batch", -1, "--out", "t.csv"], "batch"),
     (["measure", "--batch", 0, "--out", "t.csv"], "batch"),
@@ -579,7 +582,7 @@ def test_wrong_arguments_are_one_line(arguments, monkeypatch, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_the_about_of_a_table_is_json(tmp_path):
+def test_the_metadata_of_a_table_are_json(tmp_path):
     measure(tiny(edges=1), rounds=1, out=tmp_path / "t.csv")
     first = (tmp_path / "t.csv").read_text().splitlines()[0]
     assert json.loads(first.removeprefix("# "))["rounds"] == 1

@@ -9,12 +9,12 @@ from scipy.stats import kendalltau
 from torch import nn
 
 import proxyless_lite as pl
-from proxyless_lite.architecture import candidate_macs
+from proxyless_lite.costs import candidate_macs
 from proxyless_lite.latency import Entry, Model, Table
 from proxyless_lite.latency import model as model_file
 from proxyless_lite.latency.features import KINDS, SHAPE, WORK, features
 from proxyless_lite.latency.measure import random_networks
-from proxyless_lite.latency.accuracy import accuracy, autocorrelation, pooled_noise, split_half
+from proxyless_lite.latency.errors import accuracy, autocorrelation, pooled_noise, split_half
 from proxyless_lite.spaces import Block
 
 RELEASED = Path(__file__).resolve().parents[1].parent / "shared/data/released"
@@ -135,10 +135,10 @@ def test_noise_is_averaged_over_networks(mobile):
 
 
 def test_a_model_stands_where_a_table_stands(mobile, fitted):
-    costs = pl.objective.costs(mobile, fitted)
+    costs = pl.costs.costs(mobile, fitted)
     assert costs.unit == "ms" and costs.fixed == pytest.approx(sum(fitted[b] for b in mobile.fixed_blocks()))
     for network in drawn(mobile, 5, seed=4)[0]:
-        assert costs.of(network) == pytest.approx(fitted.predict(network))
+        assert costs.cost_of(network) == pytest.approx(fitted.predict(network))
 
 
 def test_leave_one_out_on_the_released_table_is_within_5_percent():
@@ -154,8 +154,8 @@ def test_leave_one_out_on_the_released_table_is_within_5_percent():
 @pytest.mark.parametrize("space", [pl.spaces.tree(1, 72, input_size=8), chain(), pl.spaces.mobile(classes=10, input_size=32)],
                          ids=lambda s: s.name)
 def test_a_table_from_a_file_can_be_learned_from(space, tmp_path):
-    about = {"space_settings": {"name": space.name, **space.settings}}
-    table = Table({b: Entry(1. + i) for i, b in enumerate(candidates(space))}, about)
+    metadata = {"space_settings": {"name": space.name, **space.settings}}
+    table = Table({b: Entry(1. + i) for i, b in enumerate(candidates(space))}, metadata)
     table.save(tmp_path / "t.csv")
     model, network = Model().fit(Table.load(tmp_path / "t.csv")), random_networks(space, 1, 0)[0]
     assert model.predict(network) == pytest.approx(sum(table[b] for b in space.blocks(network.choices)), rel=0.5)

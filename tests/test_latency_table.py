@@ -12,10 +12,10 @@ import pytest
 
 import proxyless_lite as pl
 from proxyless_lite.latency import Entry, Table
-from proxyless_lite.latency import released as released_file
+from proxyless_lite.latency import pixel1 as released_file
 from proxyless_lite.spaces import Block
 
-DATA = Path(__file__).resolve().parents[1] / "data/latency"
+DATA = pl.runtime.TABLES / "latency"
 RELEASED = Path(__file__).resolve().parents[1].parent / "shared/data/released"
 A, B, C = Block("MB6 7x7", 80, 96, 14), Block("MB3 3x3", 16, 16, 8, residual=True), Block("conv 3x3", 3, 16, 32, stride=2)
 
@@ -43,7 +43,7 @@ def network(name):
 
 def test_the_released_table_has_72_blocks_and_says_what_it_is(pixel1):
     assert len(pixel1) == len(list(pixel1)) == 72 and pixel1.input_sizes() == [224]
-    assert {k: pixel1.about[k] for k in ("device", "threads", "batch")} == {"device": "Pixel 1", "threads": 1, "batch": 1}
+    assert {k: pixel1.metadata[k] for k in ("device", "threads", "batch")} == {"device": "Pixel 1", "threads": 1, "batch": 1}
     stem = Block("conv 3x3", 3, 32, 224, stride=2)
     assert pixel1.entries[stem] == Entry(4.083755600814664, math.sqrt(0.2502372872758427), 982)
     assert all(block in pixel1 for block in pl.spaces.mobile().fixed_blocks())
@@ -139,12 +139,12 @@ def test_milliseconds_that_cannot_be_are_refused_with_their_block(ms):
 # -- files ------------------------------------------------------------------------------------------------------------
 
 def test_save_and_load(tmp_path):
-    about = {"device": "cpu", "threads": 1, "batch": 1, "space_settings": {"name": "chain", "width": 16},
+    metadata = {"device": "cpu", "threads": 1, "batch": 1, "space_settings": {"name": "chain", "width": 16},
              "note": "größer → 5 %", "reference_ms": 2.125}
-    table = Table({A: Entry(3.5, 0.125, 40), B: Entry(0.0123456, 1e-5, 7), C: Entry(0.0)}, about)
+    table = Table({A: Entry(3.5, 0.125, 40), B: Entry(0.0123456, 1e-5, 7), C: Entry(0.0)}, metadata)
     table.save(tmp_path / "deep" / "t.csv")
     again = Table.load(str(tmp_path / "deep" / "t.csv"))
-    assert again.about == about and list(again) == [A, B, C]
+    assert again.metadata == metadata and list(again) == [A, B, C]
     assert again.entries[A] == table.entries[A] and again.entries[B] == table.entries[B]
     assert again[C] == 0 and math.isnan(again.entries[C].sd) and again.entries[C].count == 1
     assert [f.name for f in (tmp_path / "deep").iterdir()] == ["t.csv"], "no half-written file stays behind"
@@ -156,7 +156,7 @@ def test_save_and_load(tmp_path):
 def test_a_released_table_survives_our_own_format(pixel1, tmp_path):
     pixel1.save(tmp_path / "t.csv")
     again = Table.load(tmp_path / "t.csv")
-    assert list(again) == list(pixel1) and again.about == pixel1.about
+    assert list(again) == list(pixel1) and again.metadata == pixel1.metadata
     assert [again[b] for b in pixel1] == pytest.approx([pixel1[b] for b in pixel1], rel=1e-5)
     assert [e.count for e in again.entries.values()] == [e.count for e in pixel1.entries.values()]
 
@@ -182,10 +182,10 @@ def test_a_file_without_spread_and_count_is_read(tmp_path):
     ("t.csv", f"{HEAD}\nMB6 7x7,many,96,14,1,False,3\n", "many"),
     ("t.csv", f"{HEAD}\nMB6 7x7,inf,96,14,1,False,3\n", "infinity"),
     ("t.csv", f"{HEAD}\nMB6 7x7,80,96,14,1,perhaps,3\n", "column residual must hold True or False, not 'perhaps'"),
-    ("t.csv", f"# {{half\n{HEAD}\nMB6 7x7,80,96,14,1,False,3\n", "t.csv is no latency table"),
-    ("t.yaml", "", "expected one entry a block"),
-    ("t.yaml", "once upon a time", "expected one entry a block"),
-    ("t.yaml", "[1, 2]", "expected one entry a block"),
+    ("t.csv", f"# {{half\n{HEAD}\nMB6 7x7,80,96,14,1,False,3\n", "t.csv is not a latency table"),
+    ("t.yaml", "", "expected one entry per block"),
+    ("t.yaml", "once upon a time", "expected one entry per block"),
+    ("t.yaml", "[1, 2]", "expected one entry per block"),
     ("t.yaml", "a: 1", "entry 'a' must hold count, mean and var"),
     ("t.yaml", "a: {count: 1, mean: 2}", "entry 'a' must hold count, mean and var"),
     ("t.yml", "a: {count: 1, mean: 2, var: 3}", "key 'a' names no block"),
@@ -194,8 +194,8 @@ def test_a_file_without_spread_and_count_is_read(tmp_path):
     ("t.yaml", "Logits-input:7x7x8-output:10: {count: 1, mean: -2, var: 3}", "latency of linear 8→10 s1 7x7 is -2.0 ms"),
     ("t.yaml", "Logits-input:7x7x8-output:10: {count: 1, mean: .nan, var: 3}", "latency of linear 8→10 s1 7x7 is nan ms"),
     ("t.yaml", "Logits-input:7x7x8-output:10: {count: 1, mean: fast, var: 3}", "fast"),
-    ("t.yaml", "Logits-input:7x7x8-output:10: {count: 1, mean: 2, var: -3}", "is no latency table"),
-    ("t.yaml", "a: [1\nb: }", "is no latency table"),
+    ("t.yaml", "Logits-input:7x7x8-output:10: {count: 1, mean: 2, var: -3}", "is not a latency table"),
+    ("t.yaml", "a: [1\nb: }", "is not a latency table"),
 ])
 def test_a_bad_file_is_told_in_one_line(name, text, told, tmp_path):
     (tmp_path / name).write_text(text)
@@ -210,7 +210,7 @@ def test_a_bad_file_is_told_in_one_line(name, text, told, tmp_path):
 ])
 def test_nothing_in_a_yaml_file_is_executed(text, tmp_path):
     (tmp_path / "t.yaml").write_text(text.format(tmp_path / "owned"))
-    with pytest.raises(ValueError, match="t.yaml is no latency table.*python/object/apply") as caught:
+    with pytest.raises(ValueError, match="t.yaml is not a latency table.*python/object/apply") as caught:
         Table.load(tmp_path / "t.yaml")
     assert "\n" not in str(caught.value) and not (tmp_path / "owned").exists()
 
@@ -218,7 +218,7 @@ def test_nothing_in_a_yaml_file_is_executed(text, tmp_path):
 def test_a_folder_a_binary_and_an_absent_file_are_refused(tmp_path):
     (tmp_path / "t.csv").write_bytes(b"\x80\x02\xff\x00")
     for path in (tmp_path, tmp_path / "t.csv"):
-        with pytest.raises(ValueError, match="is no latency table"):
+        with pytest.raises(ValueError, match="is not a latency table"):
             Table.load(path)
     with pytest.raises(FileNotFoundError, match="absent.csv"):
         Table.load(tmp_path / "absent.csv")
@@ -236,7 +236,7 @@ def test_merged_entries_are_means_weighted_by_count():
     assert merged[A] == pytest.approx(2.5) and merged.entries[A].count == 40
     assert merged.entries[A].sd == pytest.approx(math.sqrt((30 * .09 + 10 * .25) / 40))
     assert merged.entries[B] == a.entries[B] and merged.entries[C] == b.entries[C] and len(merged) == 3
-    assert merged.about == {**ABOUT, "date": "ours", "seed": 3}
+    assert merged.metadata == {**ABOUT, "date": "ours", "seed": 3}
     assert len(a) == len(b) == 2 and a[A] == 2, "the tables merged stay as they were"
 
 
@@ -245,7 +245,7 @@ def test_merging_takes_out_the_drift_that_the_reference_shows():
     slow = Table({A: Entry(3., .3, 1), C: Entry(6., .6, 4)}, {**ABOUT, "reference_ms": 15.})  # all takes half as long again
     merged = a.merge(slow)
     assert merged[A] == pytest.approx(2) and merged[C] == pytest.approx(4) and merged.entries[C].sd == pytest.approx(.4)
-    assert merged.about["reference_ms"] == 10
+    assert merged.metadata["reference_ms"] == 10
     assert a.merge(Table(slow.entries, ABOUT))[C] == 6, "without a reference nothing is known of drift"
 
 
@@ -312,6 +312,6 @@ def test_a_failed_download_is_one_line_and_leaves_nothing(tmp_path, content, ser
     folder, url = server
     if content:
         (folder / "there.yaml").write_bytes(content)
-    with pytest.raises(FileNotFoundError, match="mobile_trim.yaml is not there and could not be downloaded from http:") as error:
+    with pytest.raises(FileNotFoundError, match="mobile_trim.yaml is missing and could not be downloaded from http:") as error:
         released_file.fetch(tmp_path / "root", url)
     assert "\n" not in str(error.value) and not list((tmp_path / "root").glob("*"))

@@ -10,7 +10,8 @@ from torch import nn
 from torch.testing import assert_close
 
 import proxyless_lite as pl
-from proxyless_lite.architecture import candidate_macs, count_macs
+from proxyless_lite.architecture import count_macs
+from proxyless_lite.costs import candidate_macs
 from proxyless_lite.ops import Residual, Zero
 from proxyless_lite.spaces import Block
 from proxyless_lite.spaces.mobile import make_divisible, read_released, released_name
@@ -129,9 +130,9 @@ def test_the_released_mobile_network_has_its_20_blocks():
 
 def test_a_released_configuration_outside_the_space_is_refused():
     config = {"blocks": [{"mobile_inverted_conv": {"name": "ZeroLayer"}}] * 3}
-    with pytest.raises(ValueError, match="has 2 blocks after the first; the mobile space has 21"):
+    with pytest.raises(ValueError, match="2 blocks.* 21"):
         read_released(config)
-    with pytest.raises(ValueError, match="'ConvLayer' is none of MBInvertedConvLayer, ZeroLayer"):
+    with pytest.raises(ValueError, match="'ConvLayer'.*MBInvertedConvLayer, ZeroLayer"):
         released_name({"name": "ConvLayer"})
 
 
@@ -227,9 +228,9 @@ def test_blocks_of_equal_shape_are_equal_and_others_are_not():
 
 
 def test_blocks_refuse_choices_that_do_not_fit():
-    with pytest.raises(ValueError, match="edge 'stage1.0' has no candidate 'Zero'; allowed: MB3 3x3"):
+    with pytest.raises(ValueError, match="'stage1.0'.*'Zero'; allowed: MB3 3x3"):
         pl.spaces.mobile().blocks(("Zero",) * 21)
-    with pytest.raises(ValueError, match="2 operations given, but mobile.* has 21 edges"):
+    with pytest.raises(ValueError, match="2 operations.*mobile.* 21 edges"):
         pl.spaces.mobile().blocks(("Zero",) * 2)
 
 
@@ -269,6 +270,6 @@ def test_settings_rebuild_the_space(space):
 @pytest.mark.parametrize("settings", [dict(width=0), dict(width=-1.), dict(classes=0), dict(input_size=0), dict(widths=(8,) * 8),
                                       dict(widths=(8,) * 8 + (0,))], ids=str)
 def test_numbers_out_of_range_are_refused_in_one_line(settings):
-    with pytest.raises(ValueError, match=f"mobile\\(.*{next(iter(settings))}=.*: width must be above 0") as caught:
+    with pytest.raises(ValueError, match=f"mobile\\(.*{next(iter(settings))}=.*: .*width.*above 0") as caught:
         pl.spaces.mobile(**settings)
     assert "\n" not in str(caught.value)

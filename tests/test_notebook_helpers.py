@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import proxyless_lite as pl
-from proxyless_lite import notebook
+from proxyless_lite.course import notebook
 
 
 def test_misspelt_notebook_parameter_is_refused():
@@ -19,14 +19,14 @@ def test_misspelt_notebook_parameter_is_refused():
 
 
 def test_doctor_says_what_is_missing(monkeypatch, capsys):
-    assert notebook.doctor()
+    assert notebook.check_environment()
     version = notebook.importlib.metadata.version
     def without(name):
         if name == "papermill":
             raise notebook.importlib.metadata.PackageNotFoundError
         return version(name)
     monkeypatch.setattr(notebook.importlib.metadata, "version", without)
-    assert not notebook.doctor()
+    assert not notebook.check_environment()
     assert "MISS  papermill: none here; install papermill>=2.6, or run make setup" in capsys.readouterr().out
 
 
@@ -34,14 +34,14 @@ def test_doctor_says_what_is_missing(monkeypatch, capsys):
 def test_doctor_compares_versions(monkeypatch, capsys, found, good):
     version = notebook.importlib.metadata.version
     monkeypatch.setattr(notebook.importlib.metadata, "version", lambda name: found if name == "torch" else version(name))
-    assert notebook.doctor() == good
+    assert notebook.check_environment() == good
     assert (f"ok    torch {found}" if good else f"MISS  torch: {found} here; install torch>=2.6, or run make setup") in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("inside, told", [(True, "not yet in data/x (quick"), (False, "not yet in {} (quick")])
 def test_doctor_names_a_folder_of_the_checkout_without_the_machines_part(monkeypatch, capsys, tmp_path, inside, told):
-    monkeypatch.setenv("PROXYLESS_DATA", str(notebook.DATA / "x" if inside else tmp_path))
-    notebook.doctor()
+    monkeypatch.setenv("PROXYLESS_DATA", str(notebook.CHECKOUT / "data" / "x" if inside else tmp_path))
+    notebook.check_environment()
     assert told.format(tmp_path) in capsys.readouterr().out
 
 
@@ -52,7 +52,7 @@ def test_source_on_the_page_is_python_as_it_stands():
     assert "\n    self.weight_step(" in method and "\n    def estimate(" in whole
 
 
-# -- python -m proxyless_lite.notebook ---------------------------------------------------------------------------------
+# -- python -m proxyless_lite.course.notebook ---------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_a_result_of_another_run_is_not_shown(executed, tmp_path, capsys):
 
 
 def test_a_notebook_that_is_not_there_is_told_in_one_line(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "proxyless_lite.notebook", str(tmp_path / "x.ipynb"), "--out", str(tmp_path / "out")],
+    done = subprocess.run([sys.executable, "-m", "proxyless_lite.course.notebook", str(tmp_path / "x.ipynb"), "--out", str(tmp_path / "out")],
                           capture_output=True, text=True, timeout=120, cwd=Path(notebook.__file__).parents[1])
     assert done.returncode == 1 and done.stderr == f"error: [Errno 2] No such file or directory: '{tmp_path / 'x.ipynb'}'\n", done.stderr
     assert not (tmp_path / "out").exists()

@@ -5,9 +5,9 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from proxyless_lite import checks
+from proxyless_lite.course import checks
 
-CHECKS = "".join(path.read_text() for path in sorted((hygiene.ROOT / "proxyless_lite" / "checks").glob("*.py")))
+CHECKS = "".join(path.read_text() for path in sorted((hygiene.ROOT / "proxyless_lite" / "course" / "checks").glob("*.py")))
 
 
 @pytest.mark.parametrize("path", hygiene.NOTEBOOKS + hygiene.SOLUTIONS, ids=lambda p: f"{p.parent.name}/{p.stem}")
@@ -65,7 +65,7 @@ def picture(alt="A line."):
 WIDGET = new_output("execute_result", {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "VBox()"})
 COURSE = [new_markdown_cell(HEADER),
           code('preset = "quick"  # or "lesson", "paper"\nseed = 0  # of everything drawn', tags=["parameters"]),
-          code('from proxyless_lite import notebook\n\nnotebook.setup("preset", "seed")'),
+          code('from proxyless_lite.course import notebook\n\nnotebook.setup("preset", "seed")'),
           new_markdown_cell("## The idea\n\n## By hand"),
           code("1 + 1"),
           new_markdown_cell("## The module's own code"),
@@ -73,7 +73,7 @@ COURSE = [new_markdown_cell(HEADER),
           new_markdown_cell(PREDICT),
           code("plots.probabilities(p, names)", picture()),
           new_markdown_cell(CAPTION),
-          code("widgets.scrub(history, names)", WIDGET, tags=["nbval-ignore-output"]),
+          code("widgets.epoch_slider(history, names)", WIDGET, tags=["nbval-ignore-output"]),
           new_markdown_cell("## Exercises\n\n**1.** How many?"),
           code("n = None\nchecks.one(n)", says("n: no answer yet\n")),
           new_markdown_cell("**2.** And now?"),
@@ -189,7 +189,7 @@ BREAKS = {  # change -> where the complaint stands, and what it says
     "no source": (text(6, "notebook.source(", "print("), "?", "notebook.source shows none"),
     "no way on": (text(15, "[42](42_model.ipynb)", "Notebook 43."), 15, "no link"),
     "no figure": (outputs(8), "?", "no figure"),
-    "no static figure": (text(8, "plots.probabilities", "plots.network"), 10, "no static figure above widgets.scrub: plots.prob"),
+    "no static figure": (text(8, "plots.probabilities", "plots.network"), 10, "no static figure above widgets.epoch_slider: plots.prob"),
     "answer given away": (outputs(12, says("n: right\n")), 12, "no answer yet"),
     "check says nothing": (outputs(12), 12, "no answer yet"),
     "numbers": (text(13, "**2.**", "**4.**"), 11, "exercises numbered [1, 4, 3]"),

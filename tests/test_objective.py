@@ -13,7 +13,8 @@ from torch.testing import assert_close
 import proxyless_lite as pl
 import toy
 from proxyless_lite.latency import Entry, Model, Table
-from proxyless_lite.objective import Costs, LatencyPenalty, Reward, costs
+from proxyless_lite.costs import Costs, costs
+from proxyless_lite.objective import LatencyPenalty, Reward
 from proxyless_lite.rules import Combined, Exact, Reinforce, TwoPath, Trapezoid
 from proxyless_lite.spaces import Block, Edge, Space, mobile
 from toy import exactly, seeded
@@ -33,11 +34,11 @@ def chain(**settings):
     return pl.spaces.chain(**usual | settings)
 
 
-def table(space, seed=0, **about):
+def table(space, seed=0, **metadata):
     """Made-up milliseconds of every block of a space."""
     rng = np.random.default_rng(seed)
     blocks = [*space.fixed_blocks(), *(e.block(n) for e in space.edges() for n in e.candidates if n != "Zero")]
-    return Table({b: Entry(ms) for b, ms in zip(dict.fromkeys(blocks), rng.uniform(1, 5, size=len(blocks)))}, about)
+    return Table({b: Entry(ms) for b, ms in zip(dict.fromkeys(blocks), rng.uniform(1, 5, size=len(blocks)))}, metadata)
 
 
 def supernet(space=None):
@@ -77,7 +78,7 @@ def test_expected_cost_is_the_mean_over_all_paths_and_its_gradient_the_closed_fo
     mean = sum(math.prod(p[e, i].item() for e, i in enumerate(paths)) * (fixed + sum(rows[e][i] for e, i in enumerate(paths)))
                for paths in toy.all_paths(net))
     assert found.item() == pytest.approx(mean, abs=1e-12) and found.dtype == torch.float64
-    exactly(costs(net, ms).under(p), found.detach())
+    exactly(costs(net, ms).expected_under(p), found.detach())
     gradient = toy.padded(net, torch.autograd.grad(found, net.architecture_parameters()))
     exactly(gradient, closed_form(net, rows))
     assert gradient.abs().max() > 0.1
@@ -166,7 +167,7 @@ def test_narrow_limits_are_kept_on_many_edges():
     """On 648, those of the paper's tree space, rounding may amount to 1.6 % of the target."""
     price = Costs(None, 5e8, np.random.default_rng(0).uniform(0, 2e6, (648, 7)).tolist(), "MACs")
     p = torch.randn(648, 7, generator=seeded(0)).softmax(1)
-    target = price.under(p).item()
+    target = price.expected_under(p).item()
     paths = torch.tensor(price.most_probable(p, target, tolerance=0.001))
     assert abs((price.fixed + price.matrix.gather(1, paths[:, None]).sum()) / target - 1) <= 0.001
 
@@ -179,12 +180,12 @@ def test_rounding_never_lets_a_network_out_of_the_tolerance(bins):
     sizes = torch.tensor([len(edge.candidates) for edge in space.edges()])
     for seed in range(20):
         p = torch.randn(21, 7, generator=seeded(seed)).masked_fill(torch.arange(7) >= sizes[:, None], -math.inf).softmax(1)
-        target = price.under(p).item()
+        target = price.expected_under(p).item()
         paths = price.most_probable(p, target, tolerance=0.08, bins=bins)
         assert abs(price.of(paths) / target - 1) <= 0.08
         assert all(p[e, j] > 0 for e, j in enumerate(paths))
     with pytest.raises(ValueError, match="no network of mobile.* MACs within 0.5%; they cost from .* to "):
-        price.most_probable(p, 0.1 * price.extremes()[0], tolerance=0.005, bins=bins)
+        price.most_probable(p, 0.1 * price.bounds()[0], tolerance=0.005, bins=bins)
 
 
 def test_with_no_tolerance_a_network_must_cost_the_target():
@@ -213,9 +214,9 @@ def test_a_network_is_derived_by_argmax_and_for_an_aim_at_its_cost():
     dearest = max(range(6), key=lambda k: price.of([k // 2, k % 2]))
     dear = [dearest // 2, dearest % 2]
     assert net.best_paths() != dear
-    for aim in (LatencyPenalty(price, 0.1, price.of(dear), "abs#linear"), Reward(price, price.of(dear))):
-        assert price.of(net.derive(aim, tolerance=0.01)) == price.of(dear)
-        assert net.derive(aim, tolerance=1.0) == argmax
+    for objective in (LatencyPenalty(price, 0.1, price.of(dear), "abs#linear"), Reward(price, price.of(dear))):
+        assert price.of(net.derive(objective, tolerance=0.01)) == price.of(dear)
+        assert net.derive(objective, tolerance=1.0) == argmax
     assert net.derive() == net.derive(LatencyPenalty(price, 0.1)) == argmax  # Eq. 7 has no target
 
 
@@ -230,8 +231,8 @@ def test_paths_that_α_has_given_up_can_still_be_derived_for_a_target():
 
 def test_costs_of_another_space_are_refused_by_all_that_take_a_network():
     net, other = pl.SuperNet(chain()), costs(chain(width=8), "macs")
-    aim = LatencyPenalty(other, 0.1, 0.5 * other.extremes()[1], "abs#linear")
-    for ask in (lambda: other.expected(net), lambda: net.derive(aim), lambda: aim.verdict(net), lambda: other.of(net.derive())):
+    objective = LatencyPenalty(other, 0.1, 0.5 * other.bounds()[1], "abs#linear")
+    for ask in (lambda: other.expected(net), lambda: net.derive(objective), lambda: objective.verdict(net), lambda: other.of(net.derive())):
         with pytest.raises(ValueError, match=r"the costs are for chain\(.*width=8.*\), not for a network of chain\(.*width=4"):
             ask()
     with pytest.raises(ValueError, match="not for a network of a module of your own"):
@@ -286,9 +287,9 @@ def test_the_forms_of_the_loss_and_their_slopes(form):
     for ce, e in ((1.7, 9.), (0.4, 12.), (2.3, 40.)):
         assert penalty.loss(number(ce), number(e)).item() == pytest.approx(formula(ce, e))
     p = net.probability_matrix()
-    ce, e, h = 1.7, c.under(p).item(), 1e-5
+    ce, e, h = 1.7, c.expected_under(p).item(), 1e-5
     with torch.no_grad():
-        by_ce, by_e = penalty.slopes(number(ce), p)
+        by_ce, by_e = penalty.partials(number(ce), p)
     assert by_ce.item() == pytest.approx((formula(ce + h, e) - formula(ce - h, e)) / (2 * h), rel=1e-6)
     assert by_e.item() == pytest.approx((formula(ce, e + h) - formula(ce, e - h)) / (2 * h), rel=1e-6)
     assert not by_ce.requires_grad
@@ -297,7 +298,7 @@ def test_the_forms_of_the_loss_and_their_slopes(form):
 @pytest.mark.parametrize("settings, told", [
     (dict(form="square"), r"form='square'.*form is one of linear, add#linear, .*mul#log"),
     (dict(over="none"), "over is pair or all"),
-    (dict(form="add#linear"), r"LatencyPenalty\(target=None\): give the cost to aim at, above 0"),
+    (dict(form="add#linear"), r"LatencyPenalty\(target=None\): give a target cost above 0"),
     (dict(form="mul#log", target=-1), "target=-1"),
     (dict(form="linear", target=0), "target=0"), (dict(form="linear", target=math.inf), "target=inf"),
     (dict(form="add#linear", target=math.nan), "target=nan"), (dict(weight=-1), r"weight=-1\): must be a finite number"),
@@ -334,7 +335,7 @@ def test_the_verdict_says_why_a_search_missed_its_target():
     assert verdict(decided, derived).startswith(f"target {derived:.4g} ms: derived network {derived:.4g} (+0%), expected ")
     assert "search longer" not in verdict(decided, derived) and "weight" not in verdict(decided, derived)
     assert LatencyPenalty(c, weight=0.1).verdict(net).startswith(f"no target: derived network {derived:.4g} ms, expected ")
-    assert "α has not decided (mean entropy 0.90 nats): take" in verdict(open_, uniform) and "net.derive(aim)" in verdict(open_, uniform)
+    assert "α has not decided (mean entropy 0.90 nats): take" in verdict(open_, uniform) and "net.derive(objective)" in verdict(open_, uniform)
     assert "change the weight" in verdict(decided, 2 * derived) and "-50%" in verdict(decided, 2 * derived)
 
 
@@ -343,9 +344,9 @@ def test_the_verdict_says_why_a_search_missed_its_target():
 def difference(rule, net, penalty, seed):
     """What the penalty adds to an estimate, the cross-entropy's own part, the loss, and the gates; all at the same draw."""
     x, labels = batch()
-    plain, metrics = rule.estimate(net, x, labels, seeded(seed))
+    plain, metrics = rule.estimate(net, toy.on(net, x, labels), seeded(seed))
     gates = [(op.gate.active, list(op.gate.others)) for op in net.mixed_ops.values()]
-    found, with_penalty = rule.estimate(net, x, labels, seeded(seed), penalty)
+    found, with_penalty = rule.estimate(net, toy.on(net, x, labels), seeded(seed), penalty)
     assert gates == [(op.gate.active, list(op.gate.others)) for op in net.mixed_ops.values()]
     exactly(metrics["loss"], with_penalty["loss"])  # the metrics stay those of the cross-entropy
     return found, plain, metrics["loss"], gates
@@ -404,11 +405,11 @@ def test_the_rescale_is_that_of_the_pair_and_absent_over_all(over):
     penalty = LatencyPenalty(costs(net, table(net.space)), weight=0.5, over=over)
     optimizer = torch.optim.SGD(net.architecture_parameters(), lr=0.1)
     rule, (x, labels) = TwoPath(), batch()
-    rule.update(net, optimizer, x, labels, seeded(99))  # a plain update before it must leave nothing behind
+    rule.update(net, optimizer, toy.on(net, x, labels), seeded(99))  # a plain update before it must leave nothing behind
     for seed in range(10):
         before, alpha = net.probability_matrix(), net.alpha_matrix()
-        gradient, _ = rule.estimate(net, x, labels, seeded(seed), penalty)
-        rule.update(net, optimizer, x, labels, seeded(seed), penalty)
+        gradient, _ = rule.estimate(net, toy.on(net, x, labels), seeded(seed), penalty)
+        rule.update(net, optimizer, toy.on(net, x, labels), seeded(seed), penalty)
         change = (net.probability_matrix() - before).abs()
         if over == "all":
             exactly(net.alpha_matrix(), alpha - 0.1 * gradient)
@@ -425,7 +426,7 @@ def test_a_heavy_penalty_finds_the_cheapest_path_by_every_gradient_rule():
         penalty = LatencyPenalty(costs(net, table(net.space)), weight=100.)
         optimizer = torch.optim.Adam(net.architecture_parameters(), lr=0.1, betas=(0.0, 0.999))
         for seed in range(60):
-            rule.update(net, optimizer, *batch(), seeded(seed), penalty)
+            rule.update(net, optimizer, toy.on(net, *batch()), seeded(seed), penalty)
         rows, _ = by_hand(net, table(net.space))
         assert net.best_paths() == [row.index(min(row)) for row in rows] and net.derive().choices[0] == "Zero", rule
 
@@ -454,8 +455,8 @@ def test_a_reward_that_means_nothing_is_refused(settings, told):
         Reward(costs(uneven(), "macs"), **dict(target=1.) | settings)
 
 
-def likelihood(logits, labels):
-    return (-F.cross_entropy(logits, labels)).exp()
+def likelihood(metrics):
+    return (-metrics["loss"]).exp()
 
 
 @pytest.mark.parametrize("sided", [1, 2])
@@ -471,7 +472,7 @@ def test_reinforce_with_a_reward_is_unbiased_for_the_expected_reward(sided, monk
         net.activate(paths)
         with net.frozen():
             over = (fixed + sum(row[i] for row, i in zip(rows, paths))) / target
-            return -likelihood(net(x), labels) * (max(over, 1) if sided == 1 else over) ** exponent
+            return -likelihood({"loss": F.cross_entropy(net(x), labels)}) * (max(over, 1) if sided == 1 else over) ** exponent
 
     gradient, losses = toy.true_gradient(net, negative_reward)
     p = net.probability_matrix()
@@ -480,7 +481,7 @@ def test_reinforce_with_a_reward_is_unbiased_for_the_expected_reward(sided, monk
     for a in losses:
         for b in losses:
             toy.draws(net, monkeypatch, a, b)
-            mean += chance[a] * chance[b] * Reinforce(samples=2, reward=likelihood).estimate(net, x, labels, None, reward)[0]
+            mean += chance[a] * chance[b] * Reinforce(samples=2, reward=likelihood).estimate(net, toy.on(net, x, labels), None, reward)[0]
     exactly(mean, gradient)
     without, _ = toy.true_gradient(net, lambda paths: negative_reward(paths, 0))
     assert (gradient - without).abs().max() > 1e-3, "the cost matters here"
@@ -492,10 +493,10 @@ def test_combined_gives_each_part_its_own_objective(weight):
     c = costs(net, table(net.space))
     pair = LatencyPenalty(c, weight=0.3), Reward(c, target=8.)
     x, labels = batch()
-    found, _ = Combined(Trapezoid(), Reinforce(samples=3, reward=likelihood), weight).estimate(net, x, labels, seeded(5), pair)
+    found, _ = Combined(Trapezoid(), Reinforce(samples=3, reward=likelihood), weight).estimate(net, toy.on(net, x, labels), seeded(5), pair)
     g = seeded(5)
-    first, _ = Trapezoid().estimate(net, x, labels, g, pair[0])
-    second, _ = Reinforce(samples=3, reward=likelihood).estimate(net, x, labels, g, pair[1])
+    first, _ = Trapezoid().estimate(net, toy.on(net, x, labels), g, pair[0])
+    second, _ = Reinforce(samples=3, reward=likelihood).estimate(net, toy.on(net, x, labels), g, pair[1])
     exactly(found, (1 - weight) * first + weight * second)
 
 
@@ -528,7 +529,7 @@ def searched(**settings):
 def search(objective=None, rule=None, out=None, space=None, **settings):
     torch.manual_seed(7)
     net = pl.SuperNet(space or searched())
-    return pl.Search(net, pl.data.load("digits"), rule, pl.presets.SearchConfig(**FEW | settings), out, "cpu", objective)
+    return pl.Search(net, pl.data.load("digits"), rule, pl.SearchConfig(**FEW | settings), out, "cpu", objective)
 
 
 @pytest.mark.parametrize("rule", [TwoPath(), Reinforce(samples=4), Combined(TwoPath(), Reinforce(samples=2))],
@@ -542,11 +543,13 @@ def test_a_search_under_a_heavy_objective_finds_cheap_networks(rule):
     uniform = c.fixed + c.matrix.mean(1).sum().item()
     assert history.expected_cost.iloc[0] == pytest.approx(uniform, rel=0.01), "warm-up leaves α alone"
     assert history.expected_cost.iloc[-1] < 0.75 * history.expected_cost.iloc[0]
-    assert history.derived_cost.iloc[-1] == c.of(result.architecture) == result.architecture.macs()
+    assert history.derived_cost.iloc[-1] == c.of(result.most_probable) == result.most_probable.macs()
+    nearest = min((c.of((i, j)) for i in range(3) for j in range(3)), key=lambda cost: abs(cost - 1e4))  # none is within 5 %
+    assert c.of(result.architecture) == nearest
     p = torch.tensor(history.probabilities.iloc[-1]).double()
     assert history.expected_cost.iloc[-1] == pytest.approx(c.fixed + (p * c.matrix).sum().item(), rel=1e-6)
     if rule.__class__ is TwoPath:
-        assert result.architecture.choices == ("Zero", "Zero")
+        assert result.most_probable.choices == ("Zero", "Zero")
 
 
 def test_a_search_without_objective_has_no_costs():

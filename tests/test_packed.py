@@ -21,8 +21,9 @@ import torch
 from PIL import Image
 
 import proxyless_lite as pl
-from proxyless_lite import folders, packed, runtime
-from proxyless_lite.batches import Order, mixed
+from proxyless_lite import runtime
+from proxyless_lite.data import folders, packed
+from proxyless_lite.data.sampling import BatchSampler, shuffled
 
 TINY = Path(__file__).resolve().parents[1].parent / "shared/data/tiny-imagenet-20.tar.gz"
 
@@ -74,26 +75,27 @@ def packed_bytes(pack):
 # -- batches -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("settings", (dict(), dict(distort=True), dict(image_size=20), dict(image_size=24, crop=16),
-                                      dict(crop=16, distort=True, limit=20, seed=1)), ids=str)
+@pytest.mark.parametrize("settings", (dict(), dict(color_jitter=True), dict(image_size=20), dict(image_size=24, crop=16),
+                                      dict(crop=16, color_jitter=True, limit=20, seed=1)), ids=str)
 def test_batches_are_those_of_resident_data_to_the_bit(folder, settings):
     ours, theirs = load(folder, **settings), pl.data.load(str(folder.root), **{"valid": 0.25, **settings})
     assert isinstance(ours, packed.Packed) and str(ours) == str(theirs) and ours.shape == theirs.shape
-    assert (ours.mean, ours.std, ours.shift, ours.flip) == (theirs.mean, theirs.std, theirs.shift, theirs.flip)
+    assert (ours.mean, ours.std, ours.padding, ours.flip) == (theirs.mean, theirs.std, theirs.padding, theirs.flip)
     for name in ("train", "valid", "test", "full_train"):
         a, b = getattr(ours, name), getattr(theirs, name)
         assert torch.equal(a.labels, b.labels)
-        for augment, (rank, ranks) in itertools.product((True, False), ((0, 1), (0, 2), (1, 2))):
-            a_batches, b_batches = (data.batches(split, 4, 3, 1, augment, rank, ranks) for data, split in ((ours, a), (theirs, b)))
-            assert a_batches.per_pass == b_batches.per_pass
+        for augment, (rank, world_size) in itertools.product((True, False), ((0, 1), (0, 2), (1, 2))):
+            a_batches, b_batches = (data.batches(split, 4, 3, 1, augment, rank, world_size) for data, split in ((ours, a), (theirs, b)))
+            assert a_batches.batches_per_epoch == b_batches.batches_per_epoch
             for i in (0, 1, 9, 2):                                                    # on, ahead and back, over several passes
-                assert same(a_batches[i], b_batches[i]), (name, augment, rank, ranks, i)
+                assert same(a_batches[i], b_batches[i]), (name, augment, rank, world_size, i)
                 assert a_batches[i][0].is_contiguous(memory_format=torch.channels_last)
     for rank in range(2):
-        for a, b in zip(ours.once(mixed(ours.test), 3, rank, 2), theirs.once(mixed(theirs.test), 3, rank, 2), strict=True):
+        for a, b in zip(ours.eval_batches(shuffled(ours.test), 3, rank, 2), theirs.eval_batches(shuffled(theirs.test), 3, rank, 2), strict=True):
             assert same(a, b)
 
 
+@pytest.mark.slow
 def test_digits_stored_as_images_are_not_mirrored(tmp_path):
     root = pl.data.digits_as_images(tmp_path / "digits")
     ours, theirs = pl.data.load(str(root), pack=tmp_path / "pack"), pl.data.load(str(root))
@@ -110,7 +112,7 @@ def test_real_photographs(tmp_path):
     ours, theirs = (pl.data.load(str(root), crop=56, valid=0.5, **given) for given in (dict(pack=tmp_path / "pack"), dict()))
     assert ours.train.images.shape[1:] == (64, 64, 3) and len(ours.classes) == 20
     assert same(ours.batches(ours.train, 20, 0, 0, True)[1], theirs.batches(theirs.train, 20, 0, 0, True)[1])
-    assert all(same(a, b) for a, b in zip(ours.once(ours.test, 16), theirs.once(theirs.test, 16), strict=True))
+    assert all(same(a, b) for a, b in zip(ours.eval_batches(ours.test, 16), theirs.eval_batches(theirs.test, 16), strict=True))
 
 
 def test_splits_are_views_of_one_file_and_digests_tell_them_apart(folder):
@@ -136,11 +138,11 @@ def test_mean_and_deviation_of_a_huge_set_are_taken_from_every_kth_image():
         def __getitem__(self, indices):
             assert indices == slice(None, None, 12)                                   # 3e9 bytes: 11.2 times 2²⁸
             return pl.data.Split(torch.arange(12, dtype=torch.uint8).view(2, 2, 1, 3), None)
-    assert pl.resident.statistics(Huge())["mean"] == (4.5, 5.5, 6.5)
+    assert pl.data.in_memory.statistics(Huge())["mean"] == (4.5, 5.5, 6.5)
 
 
 def test_search_is_that_of_resident_data(folder):
-    config = pl.presets.SearchConfig(epochs=2, warmup_epochs=1, batch_size=8, alpha_batch_size=4, alpha_every=1, lr=0.05, warmup_lr=0.05)
+    config = pl.SearchConfig(epochs=2, warmup_epochs=1, batch_size=8, alpha_batch_size=4, alpha_every=1, lr=0.05, warmup_lr=0.05)
 
     def weights(data):
         torch.manual_seed(0)
@@ -162,7 +164,7 @@ def test_packing_is_sized_in_words_and_done_once_for_all_splits(folder, decoded,
     assert float(said[0].split("; ")[1].split(" GB")[0].replace(",", "")) == pytest.approx(free, abs=1) and said[-1].startswith("packing 100 %")
     assert len(decoded) == 42
     before = [path.stat().st_mtime_ns for path in sorted(folder.pack.iterdir())]
-    for settings in (dict(), dict(limit=20), dict(valid=0.5), dict(seed=3), dict(crop=196, distort=True)):
+    for settings in (dict(), dict(limit=20), dict(valid=0.5), dict(seed=3), dict(crop=196, color_jitter=True)):
         load(folder, image_size=224, **settings)
     assert len(decoded) == 42 and capsys.readouterr().out == ""
     assert [path.stat().st_mtime_ns for path in sorted(folder.pack.iterdir())] == before
@@ -236,7 +238,7 @@ def test_unreadable_images_are_named_once_all_others_are_packed(folder, decoded)
         del decoded[:]
         return count
     named = ", ".join(map(str, (victims[2], *victims[:2])))
-    assert refused(f"^3 of 42 images cannot be read: {named}; mend or remove them .all others are packed in {folder.pack}: once fixed, load again") == 42
+    assert refused(f"^3 of 42 images cannot be read: {named}; fix or remove them .all others are packed in {folder.pack}: once fixed, load again") == 42
     assert refused("3 of 42") == 3
     victims[0].write_bytes(good[0])
     assert refused("2 of 42") == 3
@@ -277,7 +279,7 @@ import itertools, json, os, signal, sys
 from pathlib import Path
 import numpy as np
 import proxyless_lite as pl
-from proxyless_lite import folders, packed
+from proxyless_lite.data import folders, packed
 
 root, pack = map(Path, sys.argv[1:])
 packed.CHUNK = 5 * 3 * 24 ** 2
@@ -331,6 +333,7 @@ for last in itertools.cycle(range(20)):  # a chunk counts 11: 5 rows, twice its 
 """
 
 
+@pytest.mark.slow
 def test_packing_killed_anywhere_resumes_to_the_same_bits(folder):
     done = subprocess.run([sys.executable, "-c", KILLED, folder.root, folder.pack], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -343,7 +346,8 @@ def test_packing_killed_anywhere_resumes_to_the_same_bits(folder):
 AT_ONCE = """
 import os, sys, time
 import proxyless_lite as pl
-from proxyless_lite import folders, runtime
+from proxyless_lite import runtime
+from proxyless_lite.data import folders
 decode = folders.decode
 
 
@@ -366,6 +370,7 @@ assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
 """
 
 
+@pytest.mark.slow
 def test_of_processes_that_start_together_one_packs(folder, tmp_path):
     command = [sys.executable, "-c", AT_ONCE, folder.root, folder.pack, tmp_path / "log"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -404,7 +409,7 @@ def test_a_thread_gathers_the_next_batches(folder, monkeypatch):
     data, gather, threads = load(folder), packed.View.in_memory, []
     monkeypatch.setattr(packed.View, "in_memory", lambda self, pinned=False: threads.append(threading.current_thread()) or gather(self, pinned))
     batches = data.batches(data.train, 4, 0, 0, augment=True)
-    assert data.ahead and threads == []                                               # nothing before it is needed
+    assert data.prefetches and threads == []                                               # nothing before it is needed
     for i, gathered in ((0, 3), (1, 4), (2, 5), (20, 8), (21, 9), (21, 10), (20, 12)):  # on, a leap, the same, back
         batches[i]
         until = time.monotonic() + 10
@@ -419,7 +424,7 @@ def test_a_thread_gathers_the_next_batches(folder, monkeypatch):
     thread.join(10)
     assert not thread.is_alive()
     del threads[:]
-    assert len(list(data.once(data.test, 4))) == len(threads) == 3                    # none beyond the last
+    assert len(list(data.eval_batches(data.test, 4))) == len(threads) == 3                    # none beyond the last
 
 
 def test_errors_of_the_thread_are_raised_where_the_batch_is_asked_for(folder, monkeypatch):
@@ -429,7 +434,7 @@ def test_errors_of_the_thread_are_raised_where_the_batch_is_asked_for(folder, mo
         if broken[0] and fifth in self.rows:
             raise OSError("the disk is gone")
         return gather(self, pinned)
-    fifth = data.train.rows[Order("", len(data.train), 4, 0, 0)[5][0]]
+    fifth = data.train.rows[BatchSampler("", len(data.train), 4, 0, 0)[5][0]]
     monkeypatch.setattr(packed.View, "in_memory", failing)
     batches = data.batches(data.train, 4, 0, 0, augment=True)
     for i in (3, 4):
@@ -440,10 +445,11 @@ def test_errors_of_the_thread_are_raised_where_the_batch_is_asked_for(folder, mo
     assert same(batches[5], data.batches(data.train, 4, 0, 0, augment=True)[5])
 
 
+@pytest.mark.slow
 def test_a_script_that_keeps_its_batches_comes_to_its_end(folder):
     load(folder)
     script = (f"import time, proxyless_lite as pl\ndata = pl.data.load({str(folder.root)!r}, pack={str(folder.pack)!r})\n"
-              f"gather = pl.packed.View.in_memory\npl.packed.View.in_memory = lambda *args, **given: (time.sleep(0.3), gather(*args, **given))[1]\n"
+              f"gather = pl.data.packed.View.in_memory\npl.data.packed.View.in_memory = lambda *args, **given: (time.sleep(0.3), gather(*args, **given))[1]\n"
               f"batches = data.batches(data.train, 8, 0, 0, True)\nprint(len(batches[0][1]), flush=True)\nraise SystemExit(3)")
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (3, "8\n", "")
@@ -503,7 +509,7 @@ def test_no_stream_is_made_and_nothing_pinned_on_the_cpu(folder, monkeypatch):
     assert runtime.upload([tensor], torch.device("cpu"))()[0] is tensor
     for data in (load(folder), pl.data.load(str(folder.root), image_size=20, workers=0)):
         data.batches(data.train, 4, 0, 0, True)[0]
-        list(data.once(data.test, 4))
+        list(data.eval_batches(data.test, 4))
 
 
 def test_packed_and_streamed_batches_are_uploaded_and_resident_ones_are_not(folder, monkeypatch):
@@ -514,7 +520,7 @@ def test_packed_and_streamed_batches_are_uploaded_and_resident_ones_are_not(fold
         return lambda: tensors
     monkeypatch.setattr(runtime, "upload", upload)
     data = load(folder)
-    list(data.once(data.test, 100))
+    list(data.eval_batches(data.test, 100))
     assert calls == [(False, [torch.uint8, torch.int64], "cpu")]                      # by the thread: ahead of need
     pinned = []
     monkeypatch.setattr(packed.View, "in_memory", lambda self, pinned_=False, **given: pinned.append(given) or pl.data.Split(*torch.zeros(2, 1)))
@@ -522,16 +528,16 @@ def test_packed_and_streamed_batches_are_uploaded_and_resident_ones_are_not(fold
     assert pinned == [dict(pinned=True), dict(pinned=False)] and calls[1][2] == "cuda"
     del calls[:]
     streamed = pl.data.load(str(folder.root), image_size=20, workers=0)
-    streamed.batches(streamed.train, 4, 0, 0, True)[0], list(streamed.once(streamed.test, 100))
+    streamed.batches(streamed.train, 4, 0, 0, True)[0], list(streamed.eval_batches(streamed.test, 100))
     assert calls == [(True, [torch.uint8, torch.int64], "cpu")] * 2
     resident = pl.data.load(str(folder.root))
-    resident.batches(resident.train, 4, 0, 0, True)[0], list(resident.once(resident.test, 100))
+    resident.batches(resident.train, 4, 0, 0, True)[0], list(resident.eval_batches(resident.test, 100))
     assert len(calls) == 2
 
 
 def test_the_order_goes_to_the_device_without_waiting(monkeypatch):
     to, asked = torch.Tensor.to, []
     monkeypatch.setattr(torch.Tensor, "to", lambda self, *args, **given: asked.append(given) or to(self, *args, **given))
-    order = Order("x", 12, 4, 0, 0)
+    order = BatchSampler("x", 12, 4, 0, 0)
     [order[i] for i in range(6)]
     assert asked == [dict(non_blocking=True)] * 2                                     # once a pass

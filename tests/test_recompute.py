@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 import proxyless_lite as pl
@@ -10,6 +9,7 @@ import small_runs
 import toy
 from proxyless_lite import runtime
 from proxyless_lite.search import __main__ as command
+from proxyless_lite.search import place
 
 KINDS = ("weight", "two_path", "exact", "trapezoid", "softmax")
 
@@ -26,16 +26,16 @@ def batch():
     return torch.randn(2, 3, 64, 64, generator=g, dtype=torch.float64), torch.tensor([3, 8])
 
 
-def gradient(net, batch, kind):
+def gradient(net, batch, kind, engine):
     """What one step of this kind learns: the gradients of the active weights, or of α."""
     x, labels = batch
     generator = torch.Generator().manual_seed(2)
     if kind == "weight":
         net.sample(generator)
-        F.cross_entropy(net.engine.run(net, x), labels).backward()
+        F.cross_entropy(engine.run(net, x), labels).backward()
         return [p.grad for p in net.active_parameters()]
     if kind != "softmax":
-        return [pl.rules.BY_NAME[kind]().estimate(net, x, labels, generator)[0]]
+        return [pl.rules.BY_NAME[kind]().estimate(net, pl.training.batch_loss(net, batch, engine=engine), generator)[0]]
     for op in net.mixed_ops.values():
         op.gate = pl.Softmax()
     with net.frozen():
@@ -46,15 +46,16 @@ def gradient(net, batch, kind):
 def both(net, batch, kind, **engine):
     """(gradients, state of the network, bytes kept) of a step without and with recomputation, from the same state."""
     start = {k: v.clone() for k, v in net.state_dict().items()}
-    for recompute in (False, True):
+    for activation_checkpointing in (False, True):
         net.load_state_dict(start)
         net.zero_grad()
-        net.use(runtime.Engine(recompute=recompute, **engine))
+        how = runtime.Engine(activation_checkpointing=activation_checkpointing, **engine)
+        place(net, how)
         torch.manual_seed(3)  # what dropout draws
         found = []
-        kept = runtime.saved_bytes(lambda: found.extend(gradient(net, batch, kind)), exclude=[*net.parameters(), *net.buffers(), *batch])
+        kept = runtime.saved_bytes(lambda: found.extend(gradient(net, batch, kind, how)), exclude=[*net.parameters(), *net.buffers(), *batch])
         yield found, {k: v.clone() for k, v in net.state_dict().items()}, kept
-    net.use(runtime.Engine())
+    place(net, runtime.Engine())
 
 
 def same(a, b):
@@ -107,7 +108,7 @@ def test_an_edge_used_twice_and_given_another_gate_before_backward():
     op = toy.edge("linear", "normed", "Zero").double()
     x, _ = toy.batch()
     found = []
-    for op.recompute in (False, True):
+    for op.activation_checkpointing in (False, True):
         op.gate = gate = pl.Probe(0, [1, 2])
         y = op(op(x)).square().sum()
         op.gate = pl.Path(2)
@@ -118,7 +119,7 @@ def test_an_edge_used_twice_and_given_another_gate_before_backward():
 
 def test_an_error_in_a_path_leaves_the_statistics_in_place():
     op = toy.edge("normed", "linear").double()
-    op.recompute = True
+    op.activation_checkpointing = True
     y = op(toy.batch()[0])
     norm, running = op.candidates[0][1], op.candidates[0][1].running_mean
     norm.register_forward_hook(lambda *_: 1 / 0)
@@ -129,8 +130,8 @@ def test_an_error_in_a_path_leaves_the_statistics_in_place():
 
 def test_a_whole_search_ends_with_the_same_bits():
     ends = []
-    for recompute in (False, True):
-        search = small_runs.small_search(None, epochs=2, warmup_epochs=0, engine=runtime.engine("cpu", recompute=recompute))
+    for activation_checkpointing in (False, True):
+        search = small_runs.small_search(None, epochs=2, warmup_epochs=0, engine=runtime.engine("cpu", activation_checkpointing=activation_checkpointing))
         ends.append(small_runs.everything(search, search.run()))
     plain, again = ends
     assert plain["history"] == again["history"] and plain["choices"] == again["choices"]
@@ -138,15 +139,15 @@ def test_a_whole_search_ends_with_the_same_bits():
 
 
 def test_the_engine_switches_it_on_and_off(net):
-    for recompute in (True, False):
-        net.use(runtime.engine("cpu", recompute=recompute))
-        assert {op.recompute for op in net.mixed_ops.values()} == {recompute}
+    for activation_checkpointing in (True, False):
+        place(net, runtime.engine("cpu", activation_checkpointing=activation_checkpointing))
+        assert {op.activation_checkpointing for op in net.mixed_ops.values()} == {activation_checkpointing}
         assert net.check((3, 64, 64)) == (10,)
 
 
 def test_the_command_line_hands_it_on(monkeypatch):
     used = []
-    monkeypatch.setattr(command, "search", lambda args, engine: used.append(engine.recompute))
-    for given in ([], ["--recompute"]):
+    monkeypatch.setattr(command, "search", lambda args, engine: used.append(engine.activation_checkpointing))
+    for given in ([], ["--activation-checkpointing"]):
         command.main(["--device", "cpu", *given])
-    assert used == [False, True] and "keep of each edge only its input" in " ".join(command.parser().format_help().split())
+    assert used == [False, True] and "keep only the input of each edge" in " ".join(command.parser().format_help().split())

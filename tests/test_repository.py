@@ -9,22 +9,31 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
-ORDER = ["frozen", "ops", "mixed_op", "spaces", "runtime", "cli", "download", "released", "architecture", "export", "zoo", "supernet",
-         "latency", "objective", "baselines", "folders", "augment", "batches", "resident", "streams", "packed", "data", "presets", "rules",
-         "loop", "search", "training", "ground_truth", "paper", "plots", "widgets", "checks", "notebook"]  # each may import only what stands before it
+PACKAGE = ROOT / "proxyless_lite"
+ORDER = ["runtime", "config", "data", "ops", "mixed_op", "spaces", "architecture", "supernet", "costs", "zoo", "objective", "baselines",
+         "export", "latency", "presets", "training", "rules", "search", "ground_truth", "course"]  # each imports only what stands before it
+MODULES = {"pillow": "PIL", "scikit-learn": "sklearn", "pyyaml": "yaml", "ipython": "IPython", "jupyterlab": "jupyter lab"}  # distribution -> module
+COMMANDS = {"ruff", "mypy", "pre-commit", "pytest-xdist"}  # of developers, called by hand or by hooks
 
 
-def pyproject():
+def toml():
     tomllib = pytest.importorskip("tomllib", reason="tomllib comes with Python 3.11")
-    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
 def requirement_name(line):
     return re.split(r"[<>=!~\[; ]", line)[0].lower()
 
 
+def requirements():
+    """Group -> its requirements without the package's own extras; the group of what every installation needs is ""."""
+    project = toml()["project"]
+    groups = {"": project["dependencies"], **project["optional-dependencies"]}
+    return {group: [line for line in lines if requirement_name(line) != project["name"]] for group, lines in groups.items()}
+
+
 def test_environment_yml_adds_nothing_to_pyproject():
-    project = pyproject()
+    project = toml()["project"]
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     listed = [d for d in environment["dependencies"] if isinstance(d, str)]
     (pip,) = [d["pip"] for d in environment["dependencies"] if isinstance(d, dict)]
@@ -34,44 +43,64 @@ def test_environment_yml_adds_nothing_to_pyproject():
 
 
 def test_every_dependency_has_a_lower_bound_and_is_used():
-    project = pyproject()
-    lines = project["dependencies"] + sum(project["optional-dependencies"].values(), [])
-    assert all(">=" in line and "<" not in line for line in lines)
-    text = "\n".join(p.read_text() for p in ROOT.rglob("*") if p.suffix in {".py", ".ipynb", ".yml"} and ".venv" not in p.parts)
-    text += (ROOT / "Makefile").read_text()
-    imported = {"pillow": "PIL", "scikit-learn": "sklearn", "pyyaml": "yaml", "ipython": "IPython", "jupyterlab": "jupyter lab"}
-    unused = [name for name in map(requirement_name, lines) if not re.search(rf"\b{imported.get(name, name)}\b", text)]
-    assert unused == []
+    lines = sum(requirements().values(), [])
+    assert all(">=" in line and "<" not in line for line in lines) and len(set(lines)) == len(lines)
+    files = [p for p in ROOT.rglob("*") if p.suffix in {".py", ".ipynb", ".yml", ".yaml"} and not {".venv", "runs", "build"} & set(p.parts)]
+    text = "\n".join(p.read_text() for p in [*files, ROOT / "Makefile", ROOT / "CONTRIBUTING.md"])
+    used = {name for name in map(requirement_name, lines) if re.search(rf"\b{MODULES.get(name, name)}\b", text)}
+    unused = set(map(requirement_name, lines)) - used - COMMANDS
+    assert unused == set()
 
 
-def test_everything_that_is_imported_is_declared():
-    project = pyproject()
-    module = {"pillow": "PIL", "scikit-learn": "sklearn", "pyyaml": "yaml", "ipython": "IPython"}
-    names = map(requirement_name, project["dependencies"] + sum(project["optional-dependencies"].values(), []))
-    files = [p for folder in ("proxyless_lite", "tools", "benchmarks", "tests") for p in (ROOT / folder).rglob("*.py")]
-    known = {module.get(name, name) for name in names} | sys.stdlib_module_names | {p.stem for p in files} | {"proxyless_lite"}
-    for path in files:
-        for node in ast.walk(ast.parse(path.read_text())):
-            found = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
-            assert {name.split(".")[0] for name in found} <= known, f"{path.name} imports {found}"
+def imported(path):
+    """Names of the packages that a file imports; not those of the package's own modules."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+        yield from (name.split(".")[0] for name in names)
+
+
+@pytest.mark.parametrize("folders, groups", [
+    (["proxyless_lite"], ["", "export"]), (["proxyless_lite/course"], ["", "course"]),
+    (["tools", "benchmarks", "tests"], ["", "course", "export", "dev", "browser"])], ids=["package", "course", "the rest"])
+def test_everything_that_is_imported_is_declared(folders, groups):
+    listed = requirements()
+    names = {requirement_name(line) for group in groups for line in listed[group]}
+    files = [p for folder in folders for p in (ROOT / folder).rglob("*.py")]
+    if "course" not in groups:
+        files = [p for p in files if PACKAGE / "course" not in p.parents]
+    known = {MODULES.get(name, name) for name in names} | sys.stdlib_module_names | {p.stem for p in files} | {"proxyless_lite"}
+    known |= {p.stem for p in (ROOT / "benchmarks").glob("*.py")}
+    assert {str(p): found for p in files if (found := set(imported(p)) - known)} == {}
+
+
+def test_the_workflow_tests_what_is_promised():
+    """The oldest versions that it installs are the lower bounds of pyproject.toml, its oldest Python the oldest allowed."""
+    workflow = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())
+    pythons = workflow["jobs"]["test"]["strategy"]["matrix"]["python"]
+    assert f">={pythons[0]}" == toml()["project"]["requires-python"]
+    bounds = dict(line.split(">=") for line in requirements()[""])
+    oldest = dict(line.split("==") for line in (ROOT / ".github/oldest.txt").read_text().splitlines() if not line.startswith("#"))
+    assert oldest and all(version.removesuffix(".*") == bounds[name] for name, version in oldest.items())
 
 
 def imports_of(path):
+    """Top-level modules of the package that a file imports."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.level:
-            own_package = path.relative_to(ROOT / "proxyless_lite").parts[:-1]
+            own_package = path.relative_to(PACKAGE).parts[:-1]
             base = own_package[:len(own_package) - node.level + 1]
-            yield from [[*base, node.module.split(".")[0]][0]] if node.module else [[*base, a.name][0] for a in node.names]
+            yield from [[*base, *(node.module or alias.name).split(".")][0] for alias in node.names]
 
 
 def test_imports_point_one_way():
-    for path in (ROOT / "proxyless_lite").rglob("*.py"):
-        module = path.relative_to(ROOT / "proxyless_lite").with_suffix("").parts[0]
-        if module in ("__init__",):
-            continue
-        for imported in imports_of(path):
-            if imported != module and imported in ORDER:
-                assert ORDER.index(imported) < ORDER.index(module), f"{path.name} imports {imported}, which stands below it"
+    upwards = []
+    for path in PACKAGE.rglob("*.py"):
+        module = path.relative_to(PACKAGE).with_suffix("").parts[0]
+        if module != "__init__":
+            upwards += [f"{path.relative_to(PACKAGE)} imports {name}, which stands below it" for name in imports_of(path)
+                        if name != module and ORDER.index(name) > ORDER.index(module)]
+    assert upwards == []
 
 
 def test_files_can_be_read_in_a_sitting():

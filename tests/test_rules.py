@@ -101,7 +101,7 @@ def test_estimate_is_the_formula_at_the_paths_drawn(rule, freeze_all):
     p = net.probability_matrix()
     seen = set()
     for seed in range(30):
-        found, metrics = rule.estimate(net, x, labels, seeded(seed))
+        found, metrics = rule.estimate(net, toy.on(net, x, labels), seeded(seed))
         gates = [op.gate for op in net.mixed_ops.values()]
         active = tuple(gate.active for gate in gates)
         G = toy.stored_gradient(net, active, lambda: F.cross_entropy(net(x), labels))
@@ -163,7 +163,7 @@ def test_rescale_keeps_the_probabilities_of_all_other_paths(dtype, tolerance):
     start = net.probability_matrix()
     for _ in range(100):
         before = net.alpha_matrix().double().softmax(1)
-        rule.update(net, optimizer, x, labels, g)
+        rule.update(net, optimizer, toy.on(net, x, labels), g)
         change = (net.alpha_matrix().double().softmax(1) - before).abs()
         for row, op in zip(change, net.mixed_ops.values()):
             pair = [op.gate.active, *op.gate.others]
@@ -198,8 +198,8 @@ def test_trapezoid_is_unbiased_for_a_quadratic_loss_on_several_edges():
 
 # -- Reinforce --------------------------------------------------------------------------------------------------------
 
-def reward(logits, labels):
-    return -F.cross_entropy(logits, labels)
+def reward(metrics):
+    return -metrics["loss"]
 
 
 @pytest.mark.parametrize("baseline", [0., -1.7, 30.])
@@ -226,7 +226,7 @@ def test_the_first_reinforce_batch_with_leave_one_out_is_unbiased(monkeypatch):
     for a in losses:
         for b in losses:
             toy.draws(net, monkeypatch, a, b)
-            estimate, metrics = Reinforce(samples=2, reward=reward).estimate(net, x, labels)
+            estimate, metrics = Reinforce(samples=2, reward=reward).estimate(net, toy.on(net, x, labels))
             exactly(metrics["loss"], (losses[a] + losses[b]) / 2)
             mean += chance[a] * chance[b] * estimate
     exactly(mean, gradient)
@@ -242,7 +242,7 @@ def test_the_moving_baseline_follows_its_recursion_and_survives_saving(monkeypat
 
     def estimate(rule):
         toy.draws(net, monkeypatch, *paths)
-        return rule.estimate(net, x, labels)[0]
+        return rule.estimate(net, toy.on(net, x, labels))[0]
 
     def expected(b, values):
         return Reinforce.gradient(p, torch.tensor(paths), torch.tensor(values, dtype=torch.float64) - b)
@@ -267,7 +267,7 @@ def test_reinforce_default_reward_is_accuracy(monkeypatch):
     net.activate((0, 1))
     labels = net(x).argmax(1)  # so the first path is always right
     toy.draws(net, monkeypatch, (0, 1), (3, 2))
-    found, metrics = Reinforce(samples=2).estimate(net, x, labels)
+    found, metrics = Reinforce(samples=2).estimate(net, toy.on(net, x, labels))
     accuracies = []
     for paths in [(0, 1), (3, 2)]:
         net.activate(paths)
@@ -293,10 +293,10 @@ def test_combined_is_the_weighted_sum_of_its_parts(weight):
     net = toy.network()
     x, labels = toy.batch()
     parts = dict(gradient=Trapezoid(), reinforce=Reinforce(samples=3, reward=reward))
-    found, _ = Combined(**parts, weight=weight).estimate(net, x, labels, seeded(5))
+    found, _ = Combined(**parts, weight=weight).estimate(net, toy.on(net, x, labels), seeded(5))
     g = seeded(5)
-    first, _ = Trapezoid().estimate(net, x, labels, g)
-    second, _ = Reinforce(samples=3, reward=reward).estimate(net, x, labels, g)
+    first, _ = Trapezoid().estimate(net, toy.on(net, x, labels), g)
+    second, _ = Reinforce(samples=3, reward=reward).estimate(net, toy.on(net, x, labels), g)
     assert (first - second).abs().max() > 1e-3
     exactly(found, (1 - weight) * first + weight * second)
 
@@ -305,10 +305,10 @@ def test_combined_saves_the_baseline_of_its_part():
     net = toy.network()
     x, labels = toy.batch()
     rule = Combined(reinforce=Reinforce(samples=2, reward=reward))
-    rule.update(net, adam(net), x, labels, seeded(0))
+    rule.update(net, adam(net), toy.on(net, x, labels), seeded(0))
     resumed = Combined(reinforce=Reinforce(samples=2, reward=reward))
     resumed.load_state_dict(rule.state_dict())
-    exactly(resumed.estimate(net, x, labels, seeded(1))[0], rule.estimate(net, x, labels, seeded(1))[0])
+    exactly(resumed.estimate(net, toy.on(net, x, labels), seeded(1))[0], rule.estimate(net, toy.on(net, x, labels), seeded(1))[0])
 
 
 # -- drawing ----------------------------------------------------------------------------------------------------------
@@ -363,7 +363,7 @@ def test_rules_draw_active_and_partner_as_written(rule):
     counts = torch.zeros(4, 4)
     x = torch.ones(1, 2)
     for seed in range(3):
-        rule.estimate(net, x, torch.tensor([0]), seeded(seed))
+        rule.estimate(net, toy.on(net, x, torch.tensor([0])), seeded(seed))
         for op in net.mixed_ops.values():
             counts[op.gate.active, op.gate.others[0]] += 1
     first_second = P[:, None] * P / (1 - P[:, None])
@@ -393,7 +393,7 @@ def test_an_update_moves_alpha_and_nothing_else(rule):
     before, alpha = without_alpha(net), net.alpha_matrix()
     optimizer = adam(net)
     for seed in range(3):
-        rule.update(net, optimizer, x, labels, seeded(seed))
+        rule.update(net, optimizer, toy.on(net, x, labels), seeded(seed))
     assert (net.alpha_matrix() - alpha)[net.alpha_matrix() > -torch.inf].abs().max() > 1e-4
     after = without_alpha(net)
     assert all(torch.equal(after[k], before[k]) for k in before), "weights and batch statistics stay"
@@ -413,7 +413,7 @@ def test_an_update_whose_forward_raises_restores_the_weights(rule):
     net.network[-1].register_forward_pre_hook(fail)
     before, alpha = without_alpha(net), net.alpha_matrix()
     with pytest.raises(RuntimeError, match="out of memory"):
-        rule.update(net, adam(net), x, labels, seeded(0))
+        rule.update(net, adam(net), toy.on(net, x, labels), seeded(0))
     after = without_alpha(net)
     assert all(torch.equal(after[k], before[k]) for k in before) and torch.equal(net.alpha_matrix(), alpha)
     assert all(w.requires_grad and w.grad is None for w in net.weight_parameters())
@@ -424,7 +424,7 @@ def test_an_update_whose_backward_raises_restores_the_weights():
     net = pl.SuperNet(pl.MixedOp({"a": nn.Linear(5, 3), "narrow": nn.Sequential(nn.Linear(5, 1), nn.BatchNorm1d(1))}))
     net.set_alpha(torch.tensor([[20., 0.]]))  # "a" is drawn
     with pytest.raises(ValueError, match="shape"):
-        Exact().update(net, adam(net), *toy.batch(torch.float32), seeded(0))
+        Exact().update(net, adam(net), toy.on(net, *toy.batch(torch.float32)), seeded(0))
     assert all(w.requires_grad for w in net.weight_parameters())
     assert net.mixed_ops[""].candidates[1][1].track_running_stats
 
@@ -436,7 +436,7 @@ def test_the_same_generator_gives_the_same_update(rule):
         net = toy.network()
         rule.load_state_dict(type(rule)().state_dict())  # forget the baseline
         torch.rand(3)  # the global generator must not matter
-        rule.update(net, adam(net), *toy.batch(), seeded(7))
+        rule.update(net, adam(net), toy.on(net, *toy.batch()), seeded(7))
         results.append(net.alpha_matrix())
     assert torch.equal(*results)
 
@@ -450,7 +450,7 @@ def test_updates_find_the_better_path(rule, seed):
     images = 3 * F.one_hot(labels).float()
     optimizer, g = adam(net, lr=0.05), seeded(seed)
     for _ in range(100):
-        rule.update(net, optimizer, images, labels, g)
+        rule.update(net, optimizer, toy.on(net, images, labels), g)
     assert net.probability_matrix()[0, 1] > 0.8
     assert net.derive().choices == ("right",)
 
@@ -469,7 +469,7 @@ def test_an_edge_with_one_candidate_rests_while_the_others_learn(rule, dtype):
     optimizer, g, start = adam(net), seeded(0), net.alpha_matrix()
     for _ in range(20):
         before = net.alpha_matrix()
-        rule.update(net, optimizer, *toy.batch(dtype), g)
+        rule.update(net, optimizer, toy.on(net, *toy.batch(dtype)), g)
         after = net.alpha_matrix()
         assert torch.equal(after[0], start[0]) and (after[1] != before[1]).all()
         assert list(getattr(net.mixed_ops["0.operation"].gate, "others", ())) == []
@@ -481,7 +481,7 @@ def test_a_space_of_one_operation_is_searched_for_its_depth():
     images = torch.randn(4, 3, 32, 32, generator=seeded(0)), torch.tensor([0, 1, 2, 3])
     penalty = pl.objective.LatencyPenalty(pl.objective.costs(net, "macs"), weight=1e-6, over="all")
     for objective in (None, penalty):
-        TwoPath().update(net, adam(net), *images, seeded(0), objective)
+        TwoPath().update(net, adam(net), toy.on(net, *images), seeded(0), objective)
     moved = (net.alpha_matrix() != alpha).any(1)
     assert lone.sum() == 6 and torch.equal(moved, ~lone)
 
@@ -503,8 +503,8 @@ def test_combined_refuses_a_weight_outside_0_1(weight):
 @pytest.mark.parametrize("rule", [TwoPath(), Trapezoid()], ids=repr)
 def test_two_paths_cannot_be_drawn_where_no_edge_has_two(rule):
     net = pl.SuperNet(nn.Sequential(toy.edge("normed"), toy.edge("linear")))
-    with pytest.raises(ValueError, match="no edge has 2 candidates, but 2 are compared; give"):
-        rule.estimate(net, *toy.batch(torch.float32))
+    with pytest.raises(ValueError, match="no edge has 2 candidates, but 2 are compared; at least one edge needs"):
+        rule.estimate(net, toy.on(net, *toy.batch(torch.float32)))
 
 
 def test_a_rule_without_estimate_says_so():
@@ -512,4 +512,4 @@ def test_a_rule_without_estimate_says_so():
         pass
 
     with pytest.raises(TypeError, match="Mine has no estimate"):
-        Mine().update(toy.network(), None, *toy.batch())
+        Mine().update(toy.network(), None, toy.on(toy.network(), *toy.batch()))

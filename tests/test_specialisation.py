@@ -1,4 +1,4 @@
-"""What notebooks 01 and 08 say: spaces counted, the committed tables and how certain they are, the figures and controls of networks."""
+"""What notebooks 01 and 08 rest on: spaces counted, the committed tables and how certain they are, the figures and controls of networks."""
 
 import itertools
 import math
@@ -10,9 +10,9 @@ import pytest
 from scipy.stats import kendalltau
 
 import proxyless_lite as pl
-from proxyless_lite import plots, widgets
-from proxyless_lite.latency.rounds import COLUMNS, read_visits, summarize
-from proxyless_lite.notebook import DATA
+from proxyless_lite.course import plots, widgets
+from proxyless_lite.latency.rounds import Visits, summarize
+from proxyless_lite.runtime import TABLES as DATA
 
 RELEASED = Path(__file__).resolve().parents[1].parent / "shared/data/released"
 SPACE = pl.spaces.mobile()
@@ -26,14 +26,13 @@ def table(name):
 
 
 def sums(table):
-    costs = pl.objective.costs(SPACE, table)
+    costs = pl.costs.costs(SPACE, table)
     return costs.fixed + costs.matrix.numpy()[range(len(SIZES)), PATHS].sum(1)
 
 
 def onnxruntime_visits(half=None, slowest=6.5):
     """The visits beside which the reference took less than `slowest` ms; of even (0) or odd (1) rounds, or all."""
-    about, rows = read_visits(DATA / "latency" / "mobile_onnxruntime_table.visits.csv")
-    visits = pd.DataFrame(rows, columns=COLUMNS)
+    visits = Visits.read(DATA / "latency" / "mobile_onnxruntime_table.visits.csv")
     return visits[(visits.reference_ms < slowest) & (True if half is None else visits["round"] % 2 == half)]
 
 
@@ -46,7 +45,7 @@ def test_the_onnxruntime_table_is_what_its_quiet_visits_say():
     found, again = table("mobile_onnxruntime_table"), onnxruntime_table()
     assert len(found) == len(again) == 70
     assert all(math.isclose(found[block], again[block], rel_tol=1e-5) for block in found)
-    assert f"{len(onnxruntime_visits())} of {len(onnxruntime_visits(slowest=math.inf))} visits" in found.about["kept"]
+    assert f"{len(onnxruntime_visits())} of {len(onnxruntime_visits(slowest=math.inf))} visits" in found.metadata["kept"]
 
 
 def test_quiet_visits_agree_with_themselves_and_all_visits_do_not():
@@ -70,20 +69,20 @@ def test_on_this_cpu_the_phone_s_network_is_the_fastest_and_the_cpu_s_the_slowes
 
 def test_the_sums_over_the_pixel_1_table_are_those_notebook_08_states():
     if not (RELEASED / "mobile_trim.yaml").exists():
-        pytest.skip("the released Pixel 1 table is not at hand")
-    costs = pl.objective.costs(SPACE, pl.latency.Table.load(RELEASED / "mobile_trim.yaml"))
+        pytest.skip("the released Pixel 1 table is not available")
+    costs = pl.costs.costs(SPACE, pl.latency.Table.load(RELEASED / "mobile_trim.yaml"))
     stated = [76.0481, 87.7203, 103.6662, 136.4663, 158.9527, 191.0299]
-    assert [costs.of([k] * len(SIZES)) for k in range(6)] == pytest.approx(stated, abs=1e-3)
+    assert [costs.cost_of([k] * len(SIZES)) for k in range(6)] == pytest.approx(stated, abs=1e-3)
 
 
 def test_macs_of_all_networks_add_up_edge_by_edge():
     """Notebook 01 counts by a sum over edges; here every network of a small space is built in full."""
     space = pl.spaces.mobile(classes=10, input_size=32, stages=((24, 2, 2),))
-    costs = pl.objective.costs(space, "macs")
+    costs = pl.costs.costs(space, "macs")
     whole = [pl.Architecture(space, choices).macs() for choices in itertools.product(*(edge.candidates for edge in space.edges()))]
     sizes = [len(edge.candidates) for edge in space.edges()]
     assert len(whole) == space.size() == 6 * 7
-    assert whole == [costs.of(paths) for paths in itertools.product(*map(range, sizes))]
+    assert whole == [costs.cost_of(paths) for paths in itertools.product(*map(range, sizes))]
 
 
 def test_blocks_at_the_entrance_pay_for_large_kernels():
@@ -92,10 +91,10 @@ def test_blocks_at_the_entrance_pay_for_large_kernels():
     large = tuple("Zero" if edge.name in ("stage1.1", "stage1.2", "stage1.3") else "MB3 7x7" if edge.name > "stage2" else "MB3 3x3"
                   for edge in SPACE.edges())
     assert large.count("MB3 7x7") == 17
-    macs, ms = pl.objective.costs(SPACE, "macs"), pl.objective.costs(SPACE, table("mobile_cpu_table_a"))
+    macs, ms = pl.costs.costs(SPACE, "macs"), pl.costs.costs(SPACE, table("mobile_cpu_table_a"))
     before, after = (pl.Architecture(SPACE, choices) for choices in (small, large))
-    assert round(100 * (macs.of(after) / macs.of(before) - 1)) == -2 and round(100 * (ms.of(after) / ms.of(before) - 1)) == -9
-    assert (round(ms.of(before), 1), round(ms.of(after), 1)) == (16.1, 14.6)
+    assert round(100 * (macs.cost_of(after) / macs.cost_of(before) - 1)) == -2 and round(100 * (ms.cost_of(after) / ms.cost_of(before) - 1)) == -9
+    assert (round(ms.cost_of(before), 1), round(ms.cost_of(after), 1)) == (16.1, 14.6)
 
 
 @pytest.fixture
@@ -108,7 +107,7 @@ def shown(monkeypatch):
 
 
 def test_the_builder_counts_the_network_of_its_menus(shown, capsys):
-    box = widgets.builder(SPACE, pl.objective.costs(SPACE, "macs"), pl.objective.costs(SPACE, table("mobile_cpu_table_a")))
+    box = widgets.builder(SPACE, pl.costs.costs(SPACE, "macs"), pl.costs.costs(SPACE, table("mobile_cpu_table_a")))
     rows = box.children[:-1]
     assert [len(row.children) for row in rows] == [4, 4, 4, 4, 4, 1]
     menu = rows[2].children[1]
@@ -118,8 +117,8 @@ def test_the_builder_counts_the_network_of_its_menus(shown, capsys):
     choices[9] = "MB6 7x7"
     expected = pl.Architecture(SPACE, tuple(choices))
     assert shown[0][0].choices == ("MB3 3x3",) * 21 and shown[-1][0] == expected and len(shown) == 2
-    costs = pl.objective.costs(SPACE, table("mobile_cpu_table_a"))
-    assert f"{expected.macs():,} MACs" in capsys.readouterr().out and costs.of(expected) > 0
+    costs = pl.costs.costs(SPACE, table("mobile_cpu_table_a"))
+    assert f"{expected.macs():,} MACs" in capsys.readouterr().out and costs.cost_of(expected) > 0
 
 
 def test_the_device_switch_draws_the_network_of_the_device(shown):
@@ -130,7 +129,7 @@ def test_the_device_switch_draws_the_network_of_the_device(shown):
 
 
 def test_figures_say_what_they_show():
-    costs, clock = pl.objective.costs(SPACE, "macs"), pl.objective.costs(SPACE, table("mobile_cpu_table_a"))
+    costs, clock = pl.costs.costs(SPACE, "macs"), pl.costs.costs(SPACE, table("mobile_cpu_table_a"))
     ms = pd.DataFrame({"x": [1.0, 2.0], "y": [3.0, 1.5]}, index=["p", "q"])
     figures = [plots.networks({"a": pl.zoo.proxyless_gpu(), "b": pl.zoo.proxyless_cpu()}), plots.candidate_costs(costs),
                plots.cost_distribution(np.arange(5.0), np.array([1, 4, 6, 4, 1]), 2.0, 1.0, {"found": 1.0}), plots.cross_latency(ms),

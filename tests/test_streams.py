@@ -20,7 +20,7 @@ from PIL import Image
 from torchvision import datasets, transforms
 
 import proxyless_lite as pl
-from proxyless_lite import plots
+from proxyless_lite.course import plots
 
 TINY = Path(__file__).resolve().parents[1].parent / "shared/data/tiny-imagenet-20.tar.gz"
 
@@ -56,7 +56,7 @@ def test_face_is_that_of_resident_data(folder):
     assert [len(s) for s in (streamed.train, streamed.valid, streamed.test, streamed.full_train)] == [24, 8, 10, 32]
     assert all(torch.equal(getattr(streamed, s).labels, getattr(resident, s).labels) for s in ("train", "valid", "test"))
     a, b = (data.batches(data.train, 6, 3, 1, augment=True) for data in (streamed, resident))
-    assert a.per_pass == b.per_pass == 4
+    assert a.batches_per_epoch == b.batches_per_epoch == 4
     for i in (0, 3, 4):  # the same order, so the same labels
         assert torch.equal(a[i][1], b[i][1]) and a[i][0].shape == b[i][0].shape and a[i][0].dtype == b[i][0].dtype
         assert a[i][0].is_contiguous(memory_format=torch.channels_last)
@@ -69,7 +69,7 @@ def test_images_are_drawn_from_memory_and_from_files(folder, workers):
     data = load(folder, workers) if workers is not None else pl.data.load(str(folder), image_size=28, valid=0.25)
     figure = plots.images(data, count=3)
     assert [ax.get_title() for ax in figure.axes] == ["cat", "dog", "cat"]
-    images = next(data.once(data.valid, 8))[0].permute(0, 2, 3, 1) * torch.tensor(data.std) + torch.tensor(data.mean)
+    images = next(data.eval_batches(data.valid, 8))[0].permute(0, 2, 3, 1) * torch.tensor(data.std) + torch.tensor(data.mean)
     for ax, label in zip(figure.axes, (0, 1, 0)):
         drawn = torch.from_numpy(np.asarray(ax.images[0].get_array())).float()
         assert torch.allclose(drawn, images[data.valid.labels == label][0], atol=0.6)
@@ -81,11 +81,11 @@ def test_without_augmentation_images_are_those_of_torchvisions_test_transform(fo
         transforms.Resize(32), transforms.CenterCrop(28), transforms.ToTensor(),
         transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]))
     expected = torch.stack([image for image, _ in theirs])
-    whole = list(data.once(data.test, 4))
+    whole = list(data.eval_batches(data.test, 4))
     assert [len(labels) for _, labels in whole] == [4, 4, 2]
     assert torch.allclose(torch.cat([images for images, _ in whole]), expected, atol=1e-5)
     assert torch.cat([labels for _, labels in whole]).tolist() == theirs.targets
-    shares = [list(data.once(data.test, 2, rank, 3)) for rank in range(3)]
+    shares = [list(data.eval_batches(data.test, 2, rank, 3)) for rank in range(3)]
     labels = torch.cat([labels for share in shares for _, labels in share])
     assert sorted(labels.tolist()) == theirs.targets and [*map(len, shares)] == [2, 2, 1]  # whole batches, of ten images
     images = torch.cat([images for share in shares for images, _ in share]).flatten(1)
@@ -95,12 +95,12 @@ def test_without_augmentation_images_are_those_of_torchvisions_test_transform(fo
 @pytest.mark.parametrize("workers", [None, 0])
 def test_no_image_is_left_alone_at_the_end(folder, workers):
     data = load(folder, workers) if workers is not None else pl.data.load(str(folder), image_size=28, valid=0.25)
-    sizes = lambda split, size, *rank: [len(labels) for _, labels in data.once(split, size, *rank)]  # noqa: E731
+    sizes = lambda split, size, *rank: [len(labels) for _, labels in data.eval_batches(split, size, *rank)]  # noqa: E731
     assert sizes(data.test, 3) == [3, 3, 4] and sizes(data.test, 9) == [10]           # of 10; a batch norm needs two values
     assert sizes(data.test, 4) == [4, 4, 2] and sizes(data.test, 1) == [1] * 10 and sizes(data.test, 10) == [10]
     assert [sizes(data.test, 4, rank, 2) for rank in (0, 1)] == [[4, 2], [4]] and sizes(data.test[:1], 4) == [1]
     assert [sizes(data.test, 3, rank, 4) for rank in range(4)] == [[3], [3], [4], []]  # a rank may have nothing to do
-    labels = torch.cat([labels for _, labels in data.once(data.test, 9)])
+    labels = torch.cat([labels for _, labels in data.eval_batches(data.test, 9)])
     assert labels.tolist() == data.test.labels.tolist()
 
 
@@ -138,18 +138,18 @@ def test_distortion_is_as_released(tmp_path):
                  for images, labels in (batches[i] for i in range(20))]
         return torch.cat(found)[:, 0, 0].round()
     assert set(colours(0).flatten().tolist()) == {128} and len(colours(1).unique(dim=0)) == 1
-    brightness = colours(0, distort=True)[:, 0] / 128
+    brightness = colours(0, color_jitter=True)[:, 0] / 128
     assert 0.87 < brightness.min() < 0.9 and 1.1 < brightness.max() < 1.13                # 1 ± 32/255
-    red = colours(1, distort=True)
+    red = colours(1, color_jitter=True)
     spread = (red[:, 0] - red[:, 1]) / (red[:, 0] * 0.2989 + red[:, 1] * 0.7011)          # free of brightness
     spread = spread / (60 / (160 * 0.2989 + 100 * 0.7011))
     assert 0.45 < spread.min() < 0.6 and 1.4 < spread.max() < 1.55
-    assert str(load(tmp_path, distort=True)).endswith(", resized crops, distorted")
+    assert str(load(tmp_path, color_jitter=True)).endswith(", resized crops, distorted")
 
 
 def test_only_workers_read_ahead(folder):
-    assert [load(folder, workers).ahead for workers in (0, 2)] == [False, True]
-    assert not pl.data.load("digits").ahead
+    assert [load(folder, workers).prefetches for workers in (0, 2)] == [False, True]
+    assert not pl.data.load("digits").prefetches
 
 
 def test_batches_depend_neither_on_workers_nor_on_what_was_asked_before(folder):
@@ -166,7 +166,7 @@ def test_batches_depend_neither_on_workers_nor_on_what_was_asked_before(folder):
 
 
 def test_ranks_share_the_batch_that_one_alone_would_get(folder):
-    data = load(folder, distort=True)
+    data = load(folder, color_jitter=True)
     alone = data.batches(data.train, 12, 0, 0, augment=True)
     for i in (0, 3):
         shares = [data.batches(data.train, 12, 0, 0, True, rank, 3)[i] for rank in range(3)]
@@ -181,13 +181,13 @@ def test_ranks_share_the_batch_that_one_alone_would_get(folder):
 
 @pytest.mark.parametrize("workers", (0, 1))
 def test_a_pass_takes_every_image_once_and_resuming_decodes_none_in_vain(folder, monkeypatch, workers):
-    read, log = pl.folders.read, folder / "log"
+    read, log = pl.data.folders.read, folder / "log"
 
     def logged(path):
         with open(log, "a") as file:                                                  # workers are other processes
             file.write(f"{path}\n")
         return read(path)
-    monkeypatch.setattr(pl.folders, "read", logged)
+    monkeypatch.setattr(pl.data.folders, "read", logged)
     data = load(folder, workers)
     batches = data.batches(data.train, 8, 0, 0, augment=True)
     for i in range(6):
@@ -207,7 +207,7 @@ def test_the_global_random_numbers_are_left_alone(folder, workers):
     before = torch.get_rng_state()
     data = load(folder, workers)
     data.batches(data.train, 8, 0, 0, augment=True)[0]
-    list(data.once(data.test, 10))
+    list(data.eval_batches(data.test, 10))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -223,10 +223,10 @@ def test_damaged_images_are_named_by_the_batch_they_are_in(folder, workers):
             batches[i]
         except ValueError as error:
             problems.append(str(error))
-    assert problems == [f"1 of 12 images cannot be read: {victim}; mend or remove it"]
-    assert pl.folders.unreadable(data.full_train) == [victim]
+    assert problems == [f"1 of 12 images cannot be read: {victim}; fix or remove it"]
+    assert pl.data.folders.unreadable(data.full_train) == [victim]
     victim.unlink()
-    assert pl.folders.unreadable(data.full_train) == [victim]
+    assert pl.data.folders.unreadable(data.full_train) == [victim]
 
 
 def test_digest_tells_files_splits_and_sizes_apart_but_not_places(folder, tmp_path_factory):
@@ -271,7 +271,7 @@ def test_a_script_that_keeps_its_batches_comes_to_its_end(folder):
 
 def test_search_and_training_run_streamed_and_resume_to_the_same_bits(folder, tmp_path_factory):
     data = load(folder, crop=8, workers=1)
-    config = pl.presets.SearchConfig(epochs=2, warmup_epochs=1, batch_size=8, alpha_batch_size=4, alpha_every=1, lr=0.05, warmup_lr=0.05)
+    config = pl.SearchConfig(epochs=2, warmup_epochs=1, batch_size=8, alpha_batch_size=4, alpha_every=1, lr=0.05, warmup_lr=0.05)
 
     def search(out):
         torch.manual_seed(0)
@@ -286,7 +286,7 @@ def test_search_and_training_run_streamed_and_resume_to_the_same_bits(folder, tm
     result = resumed.run()
     for a, b in zip(whole.net.state_dict().values(), resumed.net.state_dict().values()):
         assert torch.equal(a, b)
-    report = pl.train(result.architecture, data, pl.presets.TrainConfig(epochs=1, batch_size=8, cutout=0), device="cpu")
+    report = pl.train(result.architecture, data, pl.TrainConfig(epochs=1, batch_size=8, cutout=0), device="cpu")
     assert 0 <= report.test_accuracy <= 1
 
 
@@ -322,7 +322,7 @@ def archives(tmp_path, monkeypatch):
                        "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt": "\n".join(map(str, labels)).encode()},
             "train": inner, "val": {f"ILSVRC2012_val_{i + 1:08}.JPEG": picture(100 + i) for i in range(6)}}
     meta = datasets.imagenet.ARCHIVE_META
-    assert pl.data.ARCHIVES == tuple(meta[k][0] for k in sums)
+    assert pl.data.datasets.ARCHIVES == tuple(meta[k][0] for k in sums)
     monkeypatch.setattr(datasets.imagenet, "ARCHIVE_META", {k: (meta[k][0], archive(folder / meta[k][0], v)) for k, v in sums.items()})
     return tmp_path
 
@@ -334,19 +334,19 @@ def test_imagenet_is_unpacked_from_its_archives(archives):
     assert data.test.labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert [data.test.path(i).name[-7:-5] for i in range(6)] == ["02", "06", "03", "04", "01", "05"]   # of labels above
     assert data.mean == (123.675, 116.28, 103.53) and data.std == (58.395, 57.12, 57.375)
-    images, _ = next(data.once(data.test, 6))
+    images, _ = next(data.eval_batches(data.test, 6))
     assert images.shape == (6, 3, 24, 24)
     for given, (crop, resize) in ((dict(), (224, 256)), (dict(image_size=224), (224, 256)), (dict(image_size=64), (64, 73)),
                                   (dict(image_size=64, crop=60), (60, 64))):
         sized = pl.data.load("imagenet", root=archives, valid=0.25, **given)
         assert (sized.shape, sized.resize, sized.workers) == ((3, crop, crop), resize, data.workers)
     (archives / "imagenet/train/n00000020.tar").write_bytes(b"")
-    with pytest.raises(ValueError, match="unpacking was cut short; move .*train away, so that it is unpacked again, and load again"):
+    with pytest.raises(ValueError, match="unpacking was interrupted; move .*train away, and load again to unpack it again"):
         pl.data.load("imagenet", root=archives)
 
 
 def test_imagenet_that_is_not_there_says_what_to_put_where(tmp_path, archives):
-    (archives / "imagenet" / pl.data.ARCHIVES[1]).unlink()
+    (archives / "imagenet" / pl.data.datasets.ARCHIVES[1]).unlink()
     for root in (tmp_path / "nowhere", archives):
         with pytest.raises(FileNotFoundError, match="put train/ and val/ there.*devkit_t12.tar.gz, .*img_train.tar, .*img_val.tar") as caught:
             pl.data.load("imagenet", root=root)
@@ -380,14 +380,14 @@ def test_ranks_wait_for_the_one_that_unpacks(folder):
 
 def test_50_000_images_of_imagenet_are_for_validation(monkeypatch):
     n = 600_000
-    files = pl.folders.Files(Path("."), np.array([b"x.jpg"] * n), torch.arange(n) % 100)
-    monkeypatch.setattr(pl.data, "imagenet", lambda root: (files, files[:100], list(map(str, range(100)))))
+    files = pl.data.folders.Files(Path("."), np.array([b"x.jpg"] * n), torch.arange(n) % 100)
+    monkeypatch.setattr(pl.data.datasets, "imagenet", lambda root: (files, files[:100], list(map(str, range(100)))))
     data = pl.data.load("imagenet")
     assert len(data.valid) == 50_000 and torch.bincount(data.valid.labels).tolist() == [500] * 100
     assert len(pl.data.load("imagenet", limit=1000).valid) == 100
 
 
-@pytest.mark.skipif(not TINY.exists(), reason="the 20 classes of Tiny ImageNet are not at hand")
+@pytest.mark.skipif(not TINY.exists(), reason="the 20 classes of Tiny ImageNet are missing")
 def test_real_photographs(tmp_path):
     with tarfile.open(TINY) as tar:
         wanted = [m for m in tar.getmembers() if m.isfile() and "/train/" in m.name and m.name.endswith(("_1.JPEG", "_2.JPEG"))
@@ -398,6 +398,6 @@ def test_real_photographs(tmp_path):
     assert len(streamed.classes) == 20 and len(streamed.test) == 1000 and resident.train.images.shape[1:] == (64, 64, 3)
     assert np.allclose(resident.mean, streamed.mean, atol=20) and np.allclose(resident.std, streamed.std, atol=25)
     scale = torch.tensor(streamed.std)[:, None, None] / torch.tensor(resident.std)[:, None, None]
-    shift = (torch.tensor(streamed.mean) - torch.tensor(resident.mean))[:, None, None] / torch.tensor(resident.std)[:, None, None]
-    for (a, labels), (b, same) in zip(streamed.once(streamed.test, 250), resident.once(resident.test, 250)):
-        assert torch.equal(labels, same) and torch.allclose(a * scale + shift, b, atol=1e-4)
+    padding = (torch.tensor(streamed.mean) - torch.tensor(resident.mean))[:, None, None] / torch.tensor(resident.std)[:, None, None]
+    for (a, labels), (b, same) in zip(streamed.eval_batches(streamed.test, 250), resident.eval_batches(resident.test, 250)):
+        assert torch.equal(labels, same) and torch.allclose(a * scale + padding, b, atol=1e-4)

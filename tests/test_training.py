@@ -6,8 +6,9 @@ from torch import nn
 from torchvision.ops import StochasticDepth
 
 import proxyless_lite as pl
-from proxyless_lite.loop import cosine
-from proxyless_lite.training import Training, cutout
+from proxyless_lite.costs import candidate_macs
+from proxyless_lite.training.loop import cosine
+from proxyless_lite.training.train import Training, cutout
 
 FEW = dict(epochs=3, batch_size=128, lr=0.05, cutout=2, drop_path=0.1)
 
@@ -20,20 +21,20 @@ def architecture():
 
 def test_training_learns_and_is_a_function_of_its_seed(architecture):
     data = pl.data.load("digits")
-    first, again = (pl.train(architecture, data, pl.presets.TrainConfig(**FEW), device="cpu") for _ in range(2))
+    first, again = (pl.train(architecture, data, pl.TrainConfig(**FEW), device="cpu") for _ in range(2))
     assert first.test_accuracy == again.test_accuracy > 0.5
     assert first.history.train_loss.iloc[-1] < first.history.train_loss.iloc[0]
-    other = pl.train(architecture, data, pl.presets.TrainConfig(**FEW, seed=1), device="cpu")
+    other = pl.train(architecture, data, pl.TrainConfig(**FEW, seed=1), device="cpu")
     assert other.history.train_loss.tolist() != first.history.train_loss.tolist()
 
 
 def test_interrupted_training_ends_with_the_same_bits(architecture, tmp_path):
-    data, config = pl.data.load("digits"), pl.presets.TrainConfig(**FEW)
+    data, config = pl.data.load("digits"), pl.TrainConfig(**FEW)
     whole = pl.train(architecture, data, config, tmp_path / "a", "cpu")
     stopped = Training(architecture.build(), data, config, tmp_path / "b", "cpu", "x", "train")
     pl.train(architecture, data, config, tmp_path / "b", "cpu")
     state = pl.runtime.load_checkpoint(tmp_path / "b/checkpoint.pt.previous")
-    assert state["done"] == 2 * stopped.per_epoch
+    assert state["done"] == 2 * stopped.loop.steps_per_epoch
     (tmp_path / "b/checkpoint.pt").unlink()
     resumed = pl.train(architecture, data, config, tmp_path / "b", "cpu")
     for a, b in zip(whole.model.state_dict().values(), resumed.model.state_dict().values()):
@@ -43,7 +44,7 @@ def test_interrupted_training_ends_with_the_same_bits(architecture, tmp_path):
 
 def test_another_module_of_the_same_class_is_not_resumed(tmp_path):
     data = pl.data.load("digits")
-    train = lambda activation: pl.train(torch.nn.Sequential(activation, torch.nn.Flatten(), torch.nn.Linear(192, 10)), data, pl.presets.TrainConfig(**FEW), tmp_path, "cpu")
+    train = lambda activation: pl.train(torch.nn.Sequential(activation, torch.nn.Flatten(), torch.nn.Linear(192, 10)), data, pl.TrainConfig(**FEW), tmp_path, "cpu")
     done = train(torch.nn.ReLU())
     assert train(torch.nn.ReLU()).seconds == done.seconds
     with pytest.raises(ValueError, match="another configuration: network is"):
@@ -52,7 +53,7 @@ def test_another_module_of_the_same_class_is_not_resumed(tmp_path):
 
 def test_droppath_is_scheduled_and_off_in_evaluation(architecture):
     data = pl.data.load("digits")
-    training = Training(architecture.build(), data, pl.presets.TrainConfig(**FEW), None, "cpu", "x", "train")
+    training = Training(architecture.build(), data, pl.TrainConfig(**FEW), None, "cpu", "x", "train")
     drops = [m for m in training.model.modules() if isinstance(m, StochasticDepth)]
     seen = []
     step = training.step
@@ -65,17 +66,17 @@ def test_droppath_is_scheduled_and_off_in_evaluation(architecture):
 
 def test_a_network_trained_again_without_drop_path_drops_nothing(architecture):
     data, few = pl.data.load("digits", limit=200), FEW | dict(epochs=1, batch_size=64)
-    model = pl.train(architecture.build(), data, pl.presets.TrainConfig(**few), device="cpu").model
+    model = pl.train(architecture.build(), data, pl.TrainConfig(**few), device="cpu").model
     theirs = torch.nn.Sequential(StochasticDepth(0.9, "row"), torch.nn.Flatten(), torch.nn.Linear(192, 10))
     for network in (model, theirs):
         assert any(layer.p > 0 for layer in network.modules() if isinstance(layer, StochasticDepth))
-        again = Training(network, data, pl.presets.TrainConfig(**few | dict(drop_path=0.0)), None, "cpu", "x", "train")
+        again = Training(network, data, pl.TrainConfig(**few | dict(drop_path=0.0)), None, "cpu", "x", "train")
         again.step(0, 0)
         assert all(layer.p == 0 and type(layer) is StochasticDepth for layer in network.modules() if isinstance(layer, StochasticDepth))
 
 
 def test_weights_and_norms_follow_the_same_cosine(architecture):
-    config = pl.presets.TrainConfig(**FEW, decay_norms=False)
+    config = pl.TrainConfig(**FEW, decay_norms=False)
     training = Training(architecture.build(), pl.data.load("digits"), config, None, "cpu", "x", "train")
     seen, step = [], training.step
     training.step = lambda *where: (step(*where), seen.append([group["lr"] for group in training.optimizer.param_groups]))
@@ -121,7 +122,7 @@ def test_random_networks_of_equal_cost(architecture):
 def test_edge_costs_add_up_to_the_network(architecture):
     space = architecture.space
     edges = space.edges()
-    total = pl.Architecture(space, ("identity",) * 36).macs() + sum(map(pl.architecture.candidate_macs, edges, architecture.choices))
+    total = pl.Architecture(space, ("identity",) * 36).macs() + sum(map(candidate_macs, edges, architecture.choices))
     assert total == architecture.macs()
 
 

@@ -1,4 +1,4 @@
-"""What notebook 10 states, recomputed from the committed tables; searches in a setting; random search against enumeration."""
+"""Numbers of notebook 10, and what its statements rest on, recomputed from the committed tables; searches in a setting; random search against enumeration."""
 
 import json
 import sys
@@ -12,21 +12,25 @@ import pandas as pd
 import pytest
 import search_settings
 import torch
+from pages import has_numbers
 from scipy.stats import t as student
-from test_readme import says as page_says
 from truth_runs import MINI
 
-from proxyless_lite import ground_truth, notebook, plots, runtime
+import proxyless_lite as pl
+from proxyless_lite import ground_truth, runtime
+from proxyless_lite.course import notebook, plots
 from proxyless_lite.ground_truth import __main__ as cli
-from proxyless_lite.ground_truth import rivals, searches
+from proxyless_lite.ground_truth import competitors, searches
 from proxyless_lite.ground_truth.criteria import spreads
-from proxyless_lite.ground_truth.table import Writer, setting_of
+from proxyless_lite.ground_truth.table import Runs, setting_of
 
 README = ground_truth.FOLDER / "README.md"
 STORED = notebook.DATA / "results" / "searches_digits.csv"
 
 
-says = partial(page_says, "10")
+has = partial(has_numbers, "10")
+two = "{:.2f}".format
+one = "{:.1f}".format
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +40,12 @@ def truth():
 
 @pytest.fixture(scope="module")
 def runs():
-    return ground_truth.read(ground_truth.FOLDER / "digits.csv")[1]
+    return ground_truth.read(ground_truth.FOLDER / "digits.csv")
 
 
 @pytest.fixture(scope="module")
 def found():
-    return ground_truth.read_searches(STORED)[1]
+    return ground_truth.read_searches(STORED)
 
 
 # -- the committed tables ----------------------------------------------------------------------------------------------
@@ -54,10 +58,10 @@ def test_every_network_of_the_digits_is_in_the_table_with_three_seeds(truth, run
 
 
 def test_the_stored_searches_are_of_twenty_seeds_a_method_with_the_settings_of_today(truth, found):
-    about, _ = ground_truth.read_searches(STORED)
+    metadata = ground_truth.read_searches(STORED).attrs
     assert found.groupby("method").seed.apply(sorted).to_dict() == {method: list(range(20)) for method in ground_truth.METHODS}
     today = ground_truth.BY_NAME["digits"].describe() | {"search": searches.CONFIG["digits"]}
-    assert about["setting"] == today and about["digest"] == truth.attrs["digest"] and about["machine"]["processor"]
+    assert metadata["setting"] == today and metadata["digest"] == truth.attrs["digest"] and metadata["machine"]["processor"]
     assert found.network.isin(truth.index).all() and {len(row.split()) for row in found.shared} == {len(truth)}
 
 
@@ -69,7 +73,7 @@ def test_what_the_text_says_of_the_table(truth, runs):
     assert round(100 * sd, 1) == 1.8 and round(100 * ground_truth.seed_sd(half), 1) == 1.0 and round(100 / 360, 2) == 0.28
     tied = lambda sd: (truth["mean"] >= truth["mean"].max() - 2 * sd).sum()
     assert (tied(sd), tied(ground_truth.seed_sd(half))) == (95, 60)
-    ranks = [ground_truth.rank(truth, ground_truth.network(ground_truth.BY_NAME["digits"].space, code)) for code in truth.index]
+    ranks = [ground_truth.rank(truth, pl.Architecture.from_code(ground_truth.BY_NAME["digits"].space, code)) for code in truth.index]
     assert np.mean([r["tied"] for r in ranks]) > 0.8
     readme = README.read_text()
     values = criteria.value.drop("operations in the best network of a cost band")
@@ -77,7 +81,7 @@ def test_what_the_text_says_of_the_table(truth, runs):
 
 
 def test_what_the_text_says_of_the_searches(truth, runs, found):
-    sd, judged = ground_truth.seed_sd(truth), ground_truth.judge(truth, found)
+    sd, judged = ground_truth.seed_sd(truth), ground_truth.score(truth, found)
     points = judged.assign(regret=100 * judged.regret)
     medians = judged.groupby("method")[["cost", "tau"]].median()
     regret, cost, tau = points.groupby("method").regret.agg(["median", "mean", "max"]).round(2), medians.cost, medians.tau.round(2)
@@ -100,32 +104,30 @@ def test_what_the_text_says_of_the_searches(truth, runs, found):
 
 def test_what_the_text_says_of_cifar10():
     truth = ground_truth.load("cifar10")
-    _, rows = ground_truth.read(ground_truth.FOLDER / "cifar10.csv")
+    rows = ground_truth.read(ground_truth.FOLDER / "cifar10.csv")
     setting, sd, page = ground_truth.BY_NAME["cifar10"], ground_truth.seed_sd(truth), README.read_text().split("## The third space")[0]
     assert truth.attrs["setting"] == setting.describe() and set(truth.index) == set(setting.networks()) and not rows.duplicated(["network", "seed"]).any()
     assert (truth.runs == 3).all() and truth.attrs["test_images"] == 10_000
     criteria = ground_truth.verify(truth).set_index("criterion")
     assert criteria.met.all()
-    says(f"at least {spreads(truth).spread.min() / sd:.1f} sd", f"τ is {criteria.value['Kendall τ of accuracy with MACs']}")
-    ranks = pd.DataFrame([ground_truth.rank(truth, ground_truth.network(setting.space, code)) for code in truth.index])
+    has(one(spreads(truth).spread.min() / sd), criteria.value["Kendall τ of accuracy with MACs"])
+    ranks = pd.DataFrame([ground_truth.rank(truth, pl.Architecture.from_code(setting.space, code)) for code in truth.index])
     best, tied = (truth["mean"] >= truth["mean"].max() - 2 * sd).sum(), ranks.tied.sum()
-    page_says("data/ground_truth/README.md", f"{best} of the {len(truth)} are within two sd of the best of all, and {tied} within two sd of the best of those that cost as much")
     bands = [truth["mean"][(truth.macs / macs - 1).abs() <= 0.05] for macs in truth.macs]
     apart = max(band.max() - band.min() for band in bands)
-    says(f"up to {100 * apart:.1f} points apart, {apart / sd:.0f} sd between seeds; {best} of the {len(truth)} are tied with the best of all, and {tied} with the best of their cost")
+    has(one(100 * apart), int(best), int(tied))
     assert_told(truth, page)
     costs = {code: truth.macs[code] - truth.macs["0000"] for code in ("1000", "2000", "3000")}
-    page_says("data/ground_truth/README.md", f"MB7 1x1 has {costs['3000'] / costs['2000']:.1f} times the MACs of conv 3x3")
-    says(f"{costs['3000'] / costs['2000']:.1f} times the MACs of the 3×3 convolution")
-    four, one = truth["mean"]["2222"], truth["mean"][["3222", "2322", "2232", "2223"]]
-    assert (one > four).all() and truth["mean"]["3333"] < four, "one of them in place of a 3×3 convolution helps, four do not"
-    says(f"Four 3×3 convolutions reach {100 * four:.1f} %, four large MBConvs {100 * truth['mean']['3333']:.1f} %, and three convolutions with one of them behind {100 * one['2223']:.1f} %")
+    has(one(costs["3000"] / costs["2000"]))
+    four, mixed = truth["mean"]["2222"], truth["mean"][["3222", "2322", "2232", "2223"]]
+    assert (mixed > four).all() and truth["mean"]["3333"] < four, "one of them in place of a 3×3 convolution helps, four do not"
+    has(*map(one, (100 * four, 100 * truth["mean"]["3333"], 100 * mixed["2223"])))
 
 
 def assert_told(truth, page):
     """A page has the deviation between seeds, the criteria and the bands of a table."""
     sd = ground_truth.seed_sd(truth)
-    assert f"sd between seeds {100 * sd:.2f} points" in page
+    assert f"{100 * sd:.2f}" in page
     for row in ground_truth.verify(truth).itertuples():
         assert f"| {row.criterion} | {row.value} | {row.wanted} | {'yes' if row.met else '**no**'} |" in page
     for band in spreads(truth).itertuples():
@@ -139,14 +141,12 @@ FILES = [("searches", ground_truth.read_searches, ["method", "seed"]), ("search_
 
 def test_the_third_table_on_cifar10_misses_two_criteria():
     path, own = ground_truth.FOLDER / "cifar10_third.csv", README.read_text().split("## The third space")[1]
-    truth, (about, rows), (_, today) = ground_truth.load(path), ground_truth.read(path), ground_truth.read(ground_truth.FOLDER / "cifar10.csv")
+    truth, rows, today = ground_truth.load(path), ground_truth.read(path), ground_truth.read(ground_truth.FOLDER / "cifar10.csv")
     setting, criteria = setting_of(truth.attrs), ground_truth.verify(truth).set_index("criterion")
     assert (truth.runs == 3).all() and not rows.duplicated(["network", "seed"]).any() and set(truth.index) == set(setting.networks())
     assert setting == replace(ground_truth.BY_NAME["cifar10"], chain=setting.chain), "only the candidates are others"
     assert criteria[~criteria.met].value.to_dict() == {"least spread of accuracy in a cost band / sd between seeds": "4.7", "Kendall τ of accuracy with MACs": "0.53"}
     assert_told(truth, own)
-    sd, tied = ground_truth.seed_sd(truth), sum(ground_truth.rank(truth, ground_truth.network(setting.space, code))["tied"] for code in truth.index)
-    page_says("data/ground_truth/README.md", f"{(truth['mean'] >= truth['mean'].max() - 2 * sd).sum()} of its {len(truth)} networks are within two sd of the best of all, {tied} within two sd")
     same = rows.merge(today, on=["network", "seed"], suffixes=("", "_today")).query("not network.str.contains('[13]')")
     assert len(same) == 15 and (same.accuracy == same.accuracy_today).all() and (same.loss == same.loss_today).all()
 
@@ -155,14 +155,15 @@ def test_the_third_table_on_cifar10_misses_two_criteria():
 def test_no_search_is_there_twice_and_each_is_of_its_table(space):
     truth = ground_truth.load(f"cifar10{space}")
     for name, read, run in FILES:
-        about, found = read(RESULTS / f"{name}_cifar10{space}.csv")
-        assert len(ground_truth.judge(truth, found)) == len(found) and not found.duplicated(run).any() and about["digest"] == truth.attrs["digest"]
+        found = read(RESULTS / f"{name}_cifar10{space}.csv")
+        metadata = found.attrs
+        assert len(ground_truth.score(truth, found)) == len(found) and not found.duplicated(run).any() and metadata["digest"] == truth.attrs["digest"]
 
 
 def searched(space=""):
     """Table, its runs, the judged searches in it, and the mean regret of random search as a function of the cost, in points."""
-    truth, runs = ground_truth.load(f"cifar10{space}"), ground_truth.read(ground_truth.FOLDER / f"cifar10{space}.csv")[1]
-    judged = ground_truth.judge(truth, ground_truth.read_searches(RESULTS / f"searches_cifar10{space}.csv")[1])
+    truth, runs = ground_truth.load(f"cifar10{space}"), ground_truth.read(ground_truth.FOLDER / f"cifar10{space}.csv")
+    judged = ground_truth.score(truth, ground_truth.read_searches(RESULTS / f"searches_cifar10{space}.csv"))
     random = 100 * ground_truth.random_search(truth, runs, [1, 2, 3, 4, 5, 6, 8, 10, 15, 20])["mean"]
     return truth, runs, judged, lambda cost: np.interp(np.log(cost), np.log(random.index), random)
 
@@ -183,26 +184,22 @@ def beside_random(table, expects):
 
 def test_what_the_text_says_of_the_searches_on_cifar10():
     truth, runs, judged, expects = searched()
-    about, found = ground_truth.read_searches(RESULTS / "searches_cifar10.csv")
-    assert about["setting"] == ground_truth.BY_NAME["cifar10"].describe() | {"search": searches.CONFIG["cifar10"]}
+    found = ground_truth.read_searches(RESULTS / "searches_cifar10.csv")
+    metadata = found.attrs
+    assert metadata["setting"] == ground_truth.BY_NAME["cifar10"].describe() | {"search": searches.CONFIG["cifar10"]}
     table, noise, of = beside_random(ground_truth.summary(judged), expects), 100 * ground_truth.seed_sd(truth), judged.groupby("method")
     assert table.searches.nunique() == 1 and set(table.index) == set(ground_truth.METHODS) and (table.cost > 0).all()
     n, own, other, band = table.searches.iloc[0], table.loc["two_path"], table.loc["trapezoid"], of.tied_in_band.sum()
-    says(f"Each method has {n} searches",
-         f"*two_path* ends {own.in_band:.2f} points below the best of its cost band in the median, and {band['two_path']} of its {n} searches are tied with it; *trapezoid*: {other.in_band:.2f} points and {band['trapezoid']}",
-         f"cost {own.cost:.1f} and {other.cost:.1f} trainings; 1/50 of the table is {len(runs) / 50:.1f}",
-         f"the median of *two_path* is {own['median']:.2f} points below the best, {own['median'] / noise:.1f} sd, that of *trapezoid* {other['median']:.2f}",
-         f"{own.tied * n:.0f} and {other.tied * n:.0f} of their searches end in the tie, which is {2 * noise:.2f} points wide")
+    assert n == 20 and band["two_path"] >= n / 2
+    has(two(own.in_band), two(other.in_band), int(band["two_path"]), int(band["trapezoid"]), one(own.cost), one(other.cost), one(len(runs) / 50),
+        two(own["median"]), one(own["median"] / noise), two(other["median"]), two(2 * noise))
     assert (of.better.median()[["two_path", "trapezoid"]] <= 0.01).all() and (table.cost[["two_path", "trapezoid"]] <= len(runs) / 50).all()
     blocks = found.network.str.count("[^0]").groupby(found.method)
-    says(f"{(blocks.get_group('softmax') <= 2).sum()} of {n} searches end with at most two blocks, {(blocks.get_group('softmax') <= 1).sum()} with one or none")
+    has(int((blocks.get_group("softmax") <= 2).sum()))
     assert table["median"].idxmax() == table["mean"].idxmax() == table.worst.idxmax() == "softmax"
     depth = depths(truth, found)
-    says(f"Four blocks are truly {depth['truth']:.2f} points better than two", f"of *two_path* searches they are {depth['two_path']:.2f} points better",
-         f"with those of one-shot training {depth['one_shot']:.2f}, where α never moved",
-         f"keep {blocks.mean()['two_path']:.1f} and {blocks.mean()['trapezoid']:.1f} of 4 blocks")
+    has(*(two(depth[of]) for of in ("truth", "two_path", "one_shot")), *(one(blocks.mean()[of]) for of in ("two_path", "trapezoid")))
     assert depth["one_shot"] < depth["two_path"] and table["mean"]["one_shot"] < table["mean"]["two_path"], "weights that know depth no better end closer to the best"
-    page_says("docs/measurements.md", "cost is that of the searches on the processor of the table, fifteen or sixteen a method")
     assert set(of.cost.count()) == {15, 16}
 
 
@@ -215,19 +212,15 @@ def lead(judged, expects):
 def test_which_methods_beat_random_search_of_their_price():
     truth, _, judged, expects = searched()
     table, error, ahead = lead(judged, expects)
-    in_words = lambda which: ", ".join(f"*{method}*" for method in table.index[which]) or "none"
     for method, line in table.iterrows():
-        says(f"*{method}* {line['mean']:.1f} ± {error[method]:.1f} ({line.random:.1f})")
-    says("the mean regrets of *two_path* and *trapezoid* are within one standard error of each other")
+        has(f"{line['mean']:.1f} ± {error[method]:.1f}", one(line.random))
     assert abs(table["mean"]["two_path"] - table["mean"]["trapezoid"]) < min(error["two_path"], error["trapezoid"])
-    compared = f"by more than two standard errors: {in_words(ahead > 2)}; worse: {in_words(ahead < -2)}."
-    says(f"So better than random search {compared}", f"tied in the median: {in_words(table['median'] <= 200 * ground_truth.seed_sd(truth))}.")
-    says("in the median only *combined* ends in the tie. By the mean *one_shot*, which never moves α, is surely better than random search of its price and no other is; *exact* is worse, and DARTS far worse",
-         "With the first ten of these searches *one_shot* and *exact* could not be told from chance either", f"in {1 - (1 - 2 * student.sf(2, 19)) ** 7:.0%}".replace("%", " % of cases"))
-    assert in_words(table["median"] <= 200 * ground_truth.seed_sd(truth)) == "*combined*" and (in_words(ahead > 2), in_words(ahead < -2)) == ("*one_shot*", "*exact*, *softmax*")
+    has(f"{1 - (1 - 2 * student.sf(2, 19)) ** 7:.0%}".replace("%", " %"))
+    names = lambda which: table.index[which].tolist()
+    assert names(table["median"] <= 200 * ground_truth.seed_sd(truth)) == ["combined"]
+    assert (names(ahead > 2), names(ahead < -2)) == (["one_shot"], ["exact", "softmax"])
     assert ahead["one_shot"] > 3 and ahead["softmax"] < -5 < -3 < ahead["exact"]
     assert lead(judged[judged.seed < 10], expects)[2][["one_shot", "exact"]].abs().max() < 2
-    page_says("docs/measurements.md", f"Better than random search of their price {compared}".replace("errors:", "errors of the mean:").replace("*", "`"))
 
 
 def test_what_is_won_where_the_shared_weights_choose():
@@ -242,57 +235,39 @@ def test_what_is_won_where_the_shared_weights_choose():
     assert ratio == pytest.approx(judging["judging / training"], abs=1e-3) and judging["networks"] == len(ground_truth.load("cifar10"))
     left, price = 100 * judged.groupby("method").by_shared.mean(), ground_truth.summary(judged).cost + ratio
     chance = pd.Series(expects(price), price.index)
-    ends = [f"{points[rule]:.2f}" for points in (left, chance) for rule in ("two_path", "exact")]
-    older = "gains of {}, {}, {} and {}".format(*told["_third"])
-    says("*exact* wins {} points, *two_path* {}, *trapezoid* {} and DARTS {}".format(*told[""]), older,
-         "end {} and {} points below the best on average, for {:.2f} trainings more, which it takes to judge 121 networks (`data/results/judging.json`); random search may expect {} and {} for that".format(*ends[:2], ratio, *ends[2:]))
-    page_says("docs/measurements.md", "falls by {} points for `exact`, {} for `two_path`, {} for `trapezoid` and {} for DARTS".format(*told[""]), older,
-              "to {} for `two_path` and {} for `exact`, for {:.2f} trainings more".format(*ends[:2], ratio), f"median of {len(judging['each'])} on one thread of an Intel Xeon",
-              "random search may expect {} and {} for that".format(*ends[2:]))
+    has(*told[""], *told["_third"], two(ratio), *(two(points[rule]) for points in (left, chance) for rule in ("two_path", "exact")))
 
 
 def test_what_a_blind_choice_is_worth_at_equal_cost():
     """Each network with the chance of a uniform choice of operations: its regret among those of its MACs, in the median, and how often it is tied."""
     truth, space = ground_truth.load("cifar10"), ground_truth.BY_NAME["cifar10"].space
-    ranks = {code: ground_truth.rank(truth, ground_truth.network(space, code)) for code in truth.index}
+    ranks = {code: ground_truth.rank(truth, pl.Architecture.from_code(space, code)) for code in truth.index}
     drawn = [ranks[code] for code, times in truth.members.items() for _ in range(times)]
     assert len(drawn) == 256
-    median = f"{100 * np.median([rank['regret'] for rank in drawn]):.2f}"
-    says(f"One blind choice, without any search, is {median} points below the best of its cost in the median, and tied in {np.mean([rank['tied'] for rank in drawn]):.0%} of choices".replace("%", " %"))
-    page_says("README.md", f"one blind choice {median}")
-    page_says("docs/measurements.md", f"one blind choice is {median} points below")
-    networks = ground_truth.read_searches(RESULTS / "searches_cifar10.csv")[1].query("method in ['two_path', 'trapezoid']").network
+    has(two(100 * np.median([rank["regret"] for rank in drawn])), f"{np.mean([rank['tied'] for rank in drawn]):.0%}".replace("%", " %"))
+    networks = ground_truth.read_searches(RESULTS / "searches_cifar10.csv").query("method in ['two_path', 'trapezoid']").network
     often = networks.value_counts()
-    says(f"{often.iloc[0]} of their {len(networks)} searches end at `{often.index[0]}`, in a band of {ranks[often.index[0]]['networks']}",
-         f"{sum(ranks[code]['networks'] <= 3 for code in networks)} in a band of three or fewer")
+    has(int(often.iloc[0]), len(networks), often.index[0], sum(ranks[code]["networks"] <= 3 for code in networks))
 
 
 def test_what_the_text_says_of_the_trials():
     truth, _, _, expects = searched()
-    tried = search_settings.read(search_settings.PATH)[1]
-    table = beside_random(ground_truth.summary(ground_truth.judge(truth, tried[tried.seed >= search_settings.TRIED]), ["method", "changed"]), expects)
+    tried = search_settings.read(search_settings.PATH)
+    table = beside_random(ground_truth.summary(ground_truth.score(truth, tried[tried.seed >= search_settings.TRIED]), ["method", "changed"]), expects)
     assert table.searches.unique().tolist() == [4]
     lengths = ["epochs=4 warmup_epochs=4 alpha_every=1", "epochs=6 warmup_epochs=6 alpha_every=2", "nothing"]
     short, middle, long = ([table.loc[rule, length] for rule in ("two_path", "trapezoid")] for length in lengths)
-    says("the mean regret is {:.1f} points for *two_path* and {:.1f} for *trapezoid*, where random search may expect {:.1f} and {:.1f}".format(*(r["mean"] for r in short), *(r.random for r in short)),
-         "after every 2nd {:.1f} and {:.1f}".format(*(r["mean"] for r in middle)), "after every 4th {:.1f} and {:.1f}".format(*(r["mean"] for r in long)),
-         "from {:.2f} over {:.2f} to {:.2f} and from {:.2f} over {:.2f} to {:.2f}".format(*(length[i].tau for i in (0, 1) for length in (short, middle, long))))
+    has(*(one(value) for rows in (short, middle, long) for value in (row["mean"] for row in rows)), *(one(row.random) for row in short),
+        *(two(row.tau) for rows in (short, middle, long) for row in rows))
     stored = ground_truth.summary(searched()[2])
-    flattered = "the twenty stored searches, with fresh seeds, have means of {:.1f} and {:.1f}".format(*stored["mean"][["two_path", "trapezoid"]])
-    says("{} instead of {:.1f} and {:.1f}".format(flattered, *(r["mean"] for r in long)))
-    page_says("docs/measurements.md", flattered)
+    has(*(one(mean) for mean in stored["mean"][["two_path", "trapezoid"]]))
     assert (stored.searches == 20).all() and all(stored["mean"][rule] > r["mean"] for rule, r in zip(("two_path", "trapezoid"), long))
-    page_says("docs/measurements.md", "short ones ended {:.1f} and {:.1f} points below the best on average, long ones {:.1f} and {:.1f}".format(*(r["mean"] for r in (*short, *long))))
-
-
-CHANGES = ["no warm-up, 24 epochs of search, α after every 8th step", "4 and 4 epochs instead of 12 and 12", "α after every step instead of every 4th",
-           "α learning rate 0.02 instead of 0.06", "α learning rate 0.02 instead of 0.06"]  # search_settings.VARIANTS in words
 
 
 def test_what_the_text_says_of_single_changes():
     truth, _, judged, expects = searched()
-    tried = search_settings.read(search_settings.PATH)[1]
-    single = ground_truth.judge(truth, tried[tried.seed < search_settings.TRIED])
+    tried = search_settings.read(search_settings.PATH)
+    single = ground_truth.score(truth, tried[tried.seed < search_settings.TRIED])
     variants = [(method, search_settings.told(changes)) for method, changes in search_settings.VARIANTS]
     assert sorted(zip(single.method, single.changed, single.seed)) == sorted((*variant, seed) for variant in variants for seed in range(20))
     pairs = single.merge(judged, on=["method", "seed"], suffixes=("", "_stored"))
@@ -300,22 +275,15 @@ def test_what_the_text_says_of_single_changes():
     table = beside_random(ground_truth.summary(single, ["method", "changed"]), expects).loc[variants]
     first = ground_truth.summary(single[single.seed < 7], ["method", "changed"]).loc[variants]
     cold, short, often, slow, other = variants
-    signed = lambda line: f"{gain['mean'][line]:+.2f} ± {gain['sem'][line]:.2f}".replace("-", "−")
-    told = lambda line: signed(line)[1:]
+    told = lambda line: f"{abs(gain['mean'][line]):.2f} ± {gain['sem'][line]:.2f}"
     clear = (gain["mean"] / gain["sem"]).abs() > 2
     assert clear.tolist() == [True, True, False, True, False] and (gain["mean"] < 0).tolist() == [True, True, True, False, True]
     price = table.cost[often] / ground_truth.summary(judged).cost["two_path"]
-    chance = f"{1 - (1 - 2 * student.sf(gain['mean'][slow] / gain['sem'][slow], 19)) ** 5:.0%}".replace("%", " % of cases")
+    chance = f"{1 - (1 - 2 * student.sf(gain['mean'][slow] / gain['sem'][slow], 19)) ** 5:.0%}".replace("%", " %")
     noise = 200 * ground_truth.seed_sd(truth)
     assert (table["median"] > noise).all() and table["median"].idxmin() == slow and first["median"][slow] < noise
-    says(f"*two_path* loses {told(cold)} points; with a third of the epochs {told(short)}", f"cost {price:.1f} times as much and win nothing that can be told: {signed(often)}",
-         f"*two_path* wins {told(slow)} and ends {table['mean'][slow]:.1f} points below the best on average, where random search may expect {table.random[slow]:.1f}. *trapezoid* does not: {signed(other)}",
-         f"chance alone gives one a gain as clear as {told(slow)} in {chance}", f"the best one is {table['median'][slow]:.2f} points below the best of all",
-         f"had a mean regret of {first['mean'][slow]:.1f} and a median of {first['median'][slow]:.2f}, inside the tie; with all twenty it is {table['mean'][slow]:.1f} and {table['median'][slow]:.2f}")
-    row = lambda line: f"{line['median']:.2f} | {line['mean']:.2f} | {line.cost:.1f} | {line.random:.1f} |"
-    stored = beside_random(ground_truth.summary(judged), expects)
-    page_says("docs/measurements.md", f"a gain as clear in {chance}", f"had a median of {first['median'][slow]:.2f}, inside the tie",
-              *(f"| `{rule}` | nothing | {row(stored.loc[rule])}" for rule in ("two_path", "trapezoid")), *(f"| {change} | {row(table.loc[line])} {signed(line)} |" for line, change in zip(variants, CHANGES)))
+    has(*map(told, variants), one(price), chance, one(table["mean"][slow]), one(table.random[slow]), two(table["median"][slow]),
+        one(first["mean"][slow]), two(first["median"][slow]))
 
 
 UNIFORM = "epochs=28 warmup_epochs=0"
@@ -325,18 +293,15 @@ def test_what_the_text_says_of_the_third_space():
     truth, _, judged, expects = searched("_third")
     table, noise = beside_random(ground_truth.summary(judged), expects), 200 * ground_truth.seed_sd(truth)
     assert (table.searches == 20).all() and table.index[table["mean"] < table.random].tolist() == ["one_shot"] and (table["median"] > noise).all()
-    tried = search_settings.read(RESULTS / "search_settings_cifar10_third.csv")[1]
-    fresh = beside_random(ground_truth.summary(ground_truth.judge(truth, tried[tried.seed >= 4]), ["method", "changed"]), expects)
+    tried = search_settings.read(RESULTS / "search_settings_cifar10_third.csv")
+    fresh = beside_random(ground_truth.summary(ground_truth.score(truth, tried[tried.seed >= 4]), ["method", "changed"]), expects)
     long, short = fresh.loc["two_path", "epochs=12 warmup_epochs=12 alpha_every=4"], table.loc["two_path"]
     trapezoid = fresh.loc["trapezoid", "epochs=12 warmup_epochs=12 alpha_every=4"]
-    uniform = [ground_truth.summary(ground_truth.judge(truth, rows)).loc["one_shot"] for rows in (tried[(tried.seed < 4) & (tried.changed == UNIFORM)], tried[(tried.seed >= 4) & (tried.changed == UNIFORM)])]
-    found = ground_truth.read_searches(RESULTS / "searches_cifar10_third.csv")[1]
+    uniform = [ground_truth.summary(ground_truth.score(truth, rows)).loc["one_shot"] for rows in (tried[(tried.seed < 4) & (tried.changed == UNIFORM)], tried[(tried.seed >= 4) & (tried.changed == UNIFORM)])]
+    found = ground_truth.read_searches(RESULTS / "searches_cifar10_third.csv")
     depth = depths(truth, found)
-    numbers = (f"*two_path* had a mean of {short['mean']:.1f} (random search {short.random:.1f}), with the long searches {long['mean']:.1f} ({long.random:.1f}; n = {long.searches:.0f}), "
-               f"*trapezoid* {table['mean']['trapezoid']:.1f} ({table.random['trapezoid']:.1f}) and {trapezoid['mean']:.1f} ({trapezoid.random:.1f})")
-    says(numbers, f"{depth['truth']:.2f} points better than two, with the shared weights {depth['two_path']:.2f}",
-         "uniform sampling for 28 epochs ended {:.2f} points below the best in {:.0f} trials (median), and {:.2f} with {:.0f} fresh seeds".format(*(x for rows in uniform for x in (rows["median"], rows.searches))))
-    page_says("docs/measurements.md", numbers.replace("*", "`"), f"only `one_shot` was better than random search of its price, {table['mean']['one_shot']:.1f} against {table.random['one_shot']:.1f}")
+    has(*(one(value) for line in (short, long, table.loc["trapezoid"], trapezoid) for value in (line["mean"], line.random)), int(long.searches),
+        two(depth["truth"]), two(depth["two_path"]), *(two(rows["median"]) for rows in uniform))
 
 
 def test_what_the_text_says_of_the_estimators():
@@ -350,20 +315,15 @@ def test_what_the_text_says_of_the_estimators():
     others = at.drop(["trapezoid", "reinforce"]).max()
     assert (at.loc["trapezoid"] > others).drop("uniform").all() and others["uniform"] == at.loc["exact", "uniform"] > at.loc["trapezoid", "uniform"]
     assert (at.loc["trapezoid"] >= 0.98).drop("uniform").all() and at.loc["trapezoid"].min() == at.loc["trapezoid", "uniform"]
-    says("medians of *trapezoid* are from {:.3f} to {:.3f}".format(at.loc["trapezoid"].min(), at.loc["trapezoid"].max()),
-         f"the same {at.loc['two_path', 'uniform']:.3f} at uniform α", f"falls to {at.loc['two_path', 'learned']:.2f} at the learned α",
-         f"fall to {at.loc['exact', 'learned']:.2f} and {at.loc['softmax', 'learned']:.2f} there", f"*exact* is closer, {at.loc['exact', 'uniform']:.3f}",
-         f"closer than *two_path* in {closer[~uniform & of_search].sum()} of {sum(~uniform & of_search)} cases ({closer[~uniform].sum()} of {sum(~uniform)} with the warm-up's weights too)",
-         f"missed by {0.98 - at.loc['trapezoid', 'uniform']:.3f}; in the third space it was {before.cosine['trapezoid', 'uniform']:.3f}",
-         "The bias, with its length: {:.2f} to {:.2f} for *trapezoid*, {:.2f} to {:.2f} for *two_path*".format(
-             *(medians.bias[rule].agg(end) for rule in ("trapezoid", "two_path") for end in ("min", "max"))))
+    of_all, of_searches = closer[~uniform], closer[~uniform & of_search]
+    has(*(f"{at.loc['trapezoid'].agg(end):.3f}" for end in ("min", "max")), f"{at.loc['two_path', 'uniform']:.3f}", f"{at.loc['exact', 'uniform']:.3f}",
+        *(two(at.loc[rule, "learned"]) for rule in ("two_path", "exact", "softmax")), int(of_searches.sum()), len(of_searches), int(of_all.sum()), len(of_all),
+        f"{0.98 - at.loc['trapezoid', 'uniform']:.3f}", f"{before.cosine['trapezoid', 'uniform']:.3f}",
+        *(two(medians.bias[rule].agg(end)) for rule in ("trapezoid", "two_path") for end in ("min", "max")))
     times, share = (medians.variance[rule] / medians.variance["two_path"] for rule in ("trapezoid", "exact"))
-    says(f"variance, {times.min():.1f} to {times.max():.1f} times that of *two_path*", f"*exact* has {share.min():.1f} to {share.max():.1f} of *two_path*'s variance", "pays with two to eight times its variance")
+    has(*map(one, (times.min(), times.max(), share.min(), share.max())))
     assert 1.5 < times.min() and times.max() < 8.5
     assert (medians.variance["reinforce"] > medians.variance.drop("reinforce").groupby("alpha").max()).all()
-    page_says("docs/measurements.md", f"closer to the true gradient in {closer[~uniform].sum()} of {sum(~uniform)} cases. Its variance is {times.min():.1f} to {times.max():.1f} times that of `TwoPath`",
-              f"the goal of 0.98 is missed by {0.98 - at.loc['trapezoid', 'uniform']:.3f} (in the third space, `estimators_cifar10_third.csv`, it was {before.cosine['trapezoid', 'uniform']:.3f})",
-              f"The cosine of `Trapezoid` is {at.loc['trapezoid'].min():.3f} to {at.loc['trapezoid'].max():.3f}")
 
 
 # -- random search -----------------------------------------------------------------------------------------------------
@@ -448,7 +408,7 @@ def test_an_unknown_method_is_told_with_the_allowed_ones(mini):
 def table(tmp_path_factory):
     """The table of the mini setting with one run of each network, accuracies made up."""
     path = tmp_path_factory.mktemp("truth") / "mini.csv"
-    with closing(Writer(path, MINI)) as file:
+    with closing(Runs(path, MINI)) as file:
         for i, code in enumerate(sorted(MINI.networks())):
             for seed in range(2):
                 file.append(code, seed, 0.5 + 0.02 * i + 0.001 * seed, 1.0, 10.0)
@@ -459,11 +419,12 @@ def test_the_command_writes_a_row_a_search_and_goes_on(mini, tmp_path):
     path, command = tmp_path / "searches.csv", ["search", "digits", "--methods", "two_path", "one_shot", "--workers", "1", "--out"]
     sweep = lambda seeds: ground_truth.sweep(mini, ["two_path", "one_shot"], seeds, path, workers=1)
     cli.main([*command, str(path), "--seeds", "1"])
-    about, first = ground_truth.read_searches(path)
+    first = ground_truth.read_searches(path)
+    metadata = first.attrs
     assert list(zip(first.method, first.seed)) == [("two_path", 0), ("one_shot", 0)]
-    assert about["setting"] == json.loads(json.dumps(mini.describe() | {"search": searches.CONFIG["digits"]}))
+    assert metadata["setting"] == json.loads(json.dumps(mini.describe() | {"search": searches.CONFIG["digits"]}))
     sweep(2)
-    _, rows = ground_truth.read_searches(path)
+    rows = ground_truth.read_searches(path)
     assert list(zip(rows.method, rows.seed)) == [("two_path", 0), ("one_shot", 0), ("two_path", 1), ("one_shot", 1)]
     assert rows[:2].equals(first) and set(rows.network) <= set(mini.networks()) and (rows.seconds > 0).all()
 
@@ -473,8 +434,8 @@ def test_a_row_holds_what_was_found_and_what_the_shared_weights_say_of_all(mini,
     images = MINI.load()
     (method, seed, found, seconds, shared), = searches.searcher(mini)(("two_path", 1))
     result, net, _ = ground_truth.search(mini, "two_path", 1, images)
-    assert (method, seed, found) == ("two_path", 1, searches.code(mini.space, ground_truth.canonical(result.architecture.choices)))
-    accuracies = rivals.shared_accuracy(mini, net, images)
+    assert (method, seed, found) == ("two_path", 1, pl.Architecture(mini.space, ground_truth.canonical(result.architecture.choices)).code)
+    accuracies = competitors.shared_accuracy(mini, net, images)
     assert shared.split() == [f"{1000 * accuracies[code]:.0f}" for code in sorted(mini.networks())] and len(set(shared.split())) > 1
 
 
@@ -483,7 +444,7 @@ def test_a_search_is_judged_by_the_table(table):
     rising, falling = (" ".join(map(str, values)) for values in (range(100, 107), range(106, 99, -1)))
     rows = pd.DataFrame([("two_path", 0, codes[-1], 20.0, rising), ("exact", 3, "12", 40.0, falling), ("exact", 4, "77", 1.0, rising)],
                         columns=["method", "seed", "network", "seconds", "shared"]).assign(processor=table.attrs["machine"]["processor"])
-    best, other = ground_truth.judge(table, rows).to_dict("records")
+    best, other = ground_truth.score(table, rows).to_dict("records")
     sd = ground_truth.seed_sd(table)
     assert (best["cost"], best["regret"], best["tied"], best["better"], best["tau"]) == (2, 0, True, 0, pytest.approx(1))
     assert (other["method"], other["seed"], other["cost"], other["tau"]) == ("exact", 3, 4, pytest.approx(-1))
@@ -497,15 +458,15 @@ def test_a_search_on_another_processor_has_no_cost_unless_its_pace_is_given(tabl
     codes = sorted(MINI.networks())
     rows = pd.DataFrame([("two_path", seed, codes[-1], 20.0, "1 2 3 4 5 6 7") for seed in range(2)], columns=["method", "seed", "network", "seconds", "shared"])
     rows["processor"] = [table.attrs["machine"]["processor"], "an abacus"]
-    judged = ground_truth.judge(table, rows)
+    judged = ground_truth.score(table, rows)
     assert judged.cost[0] == 2 and np.isnan(judged.cost[1]) and judged.regret.tolist() == [0, 0]
     assert ground_truth.summary(judged).cost.tolist() == [2]
-    assert ground_truth.judge(table, rows, pace=4.0).cost.tolist() == [0.5, 0.5]
+    assert ground_truth.score(table, rows, pace=4.0).cost.tolist() == [0.5, 0.5]
 
 
 def test_the_pace_is_that_of_an_average_training(tmp_path, monkeypatch):
     seconds = dict(zip(sorted(MINI.networks()), (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)))
-    with closing(Writer(tmp_path / "mini.csv", MINI)) as file:
+    with closing(Runs(tmp_path / "mini.csv", MINI)) as file:
         for code, own in seconds.items():
             file.append(code, 0, 0.5, 1.0, own)
     average, = (code for code, own in seconds.items() if own == 4)
@@ -518,18 +479,18 @@ def test_the_pace_is_that_of_an_average_training(tmp_path, monkeypatch):
 def test_tables_put_together_are_judged_row_by_row(truth, found):
     """Their index may hold a number twice."""
     parts = found[:3], found[3:5].reset_index(drop=True)
-    together = ground_truth.judge(truth, pd.concat(parts))
-    expected = pd.concat([ground_truth.judge(truth, part) for part in parts])
+    together = ground_truth.score(truth, pd.concat(parts))
+    expected = pd.concat([ground_truth.score(truth, part) for part in parts])
     assert len(together) == 5 and together.index.tolist() == [0, 1, 2, 0, 1] and together.equals(expected)
 
 
 def test_searches_are_judged_by_the_table_of_their_own_setting(truth, found):
-    tried = search_settings.read(search_settings.PATH)[1]
+    tried = search_settings.read(search_settings.PATH)
     for own, table, other in ((found, truth, tried), (tried, ground_truth.load("cifar10"), found)):
-        assert own.attrs["setting"]["search"] and len(ground_truth.judge(table, own[:2])) == 2
+        assert own.attrs["setting"]["search"] and len(ground_truth.score(table, own[:2])) == 2
         names = other.attrs["setting"]["name"], table.attrs["setting"]["name"]
         with pytest.raises(ValueError, match="the searches are in setting {}, the table is about {}, with another name, chain, ".format(*names)) as caught:
-            ground_truth.judge(table, other)
+            ground_truth.score(table, other)
         assert "\n" not in str(caught.value)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import proxyless_lite as pl
-from proxyless_lite import released
+from proxyless_lite.zoo import weights as released
 from proxyless_lite.architecture import count_macs
 
 RELEASED = Path(__file__).resolve().parents[1].parent / "shared/data/released"

@@ -11,15 +11,15 @@ import cifar10_tree  # noqa: E402
 
 MINI = cifar10_tree.Setting(pl.presets.Experiment(
     blocks=1, width=72, images=160, random_networks=2,
-    search=pl.presets.SearchConfig(epochs=1, warmup_epochs=1, batch_size=32, alpha_batch_size=32, alpha_every=1, alpha_lr=0.05),
-    train=pl.presets.TrainConfig(epochs=1, batch_size=32, cutout=2, drop_path=0.0)), samples=2, seeds=1)
+    search=pl.SearchConfig(epochs=1, warmup_epochs=1, batch_size=32, alpha_batch_size=32, alpha_every=1, alpha_lr=0.05),
+    train=pl.TrainConfig(epochs=1, batch_size=32, cutout=2, drop_path=0.0)), samples=2, seeds=1)
 cifar10_tree.SETTINGS["mini"] = MINI
 
 
 def latency_table(path, input_size=8):
     """A table for its space that needs no clock: a millisecond for every 50 kMACs, and 0.01 ms a block."""
     space = pl.spaces.tree(1, 72, input_size=input_size)
-    entries = {edge.block(name): 0.01 + pl.architecture.candidate_macs(edge, name) / 5e4 for edge in space.edges() for name in edge.candidates}
+    entries = {edge.block(name): 0.01 + pl.costs.candidate_macs(edge, name) / 5e4 for edge in space.edges() for name in edge.candidates}
     entries |= {block: 1.0 for block in space.fixed_blocks()}
     pl.latency.Table({block: pl.latency.table.Entry(ms) for block, ms in entries.items()},
                      {"space_settings": {"name": space.name, **space.settings}}).save(path)

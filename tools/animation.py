@@ -1,4 +1,4 @@
-"""The α of a search as a moving picture: notebook 03's quick preset on the digits, seed 0.
+"""The α of a search as an animation: notebook 03's quick preset on the digits, seed 0.
 
     python tools/animation.py figures/alpha.gif
 """
@@ -9,12 +9,12 @@ import matplotlib.pyplot as plt
 import torch
 
 import proxyless_lite as pl
-from proxyless_lite import plots
-from proxyless_lite.cli import OneLineParser, run
+from proxyless_lite.course import plots
+from proxyless_lite.runtime.cli import OneLineParser, run
 
 
 def main():
-    cli = OneLineParser(description="The α of a search as a moving picture.")
+    cli = OneLineParser(description="The α of a search as an animation.")
     cli.add_argument("path", help="GIF to write")
     path = cli.parse_args().path
     experiment = pl.presets.experiment("quick")

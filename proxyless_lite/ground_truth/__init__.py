@@ -2,6 +2,6 @@
 
 from .builder import build
 from .criteria import verify
-from .searches import METHODS, judge, pace, random_search, read_searches, search, summary, sweep
-from .settings import BY_NAME, Setting, canonical, network
+from .searches import METHODS, score, pace, random_search, read_searches, read_trials, search, summary, sweep
+from .settings import BY_NAME, Setting, canonical
 from .table import FOLDER, load, rank, read, seed_sd

@@ -3,7 +3,7 @@
 import argparse
 
 from ..architecture import Architecture
-from ..cli import OneLineParser, run
+from ..runtime.cli import OneLineParser, run
 from . import BY_NAME, FOLDER, METHODS, build, estimators, load, rank, seed_sd, sweep, verify
 from .criteria import spreads
 
@@ -12,21 +12,21 @@ def parser():
     cli = OneLineParser(prog="python -m proxyless_lite.ground_truth", allow_abbrev=False,
                         description="Train every network of a small space, and say how good one of them is among all.")
     commands = cli.add_subparsers(dest="command", required=True, metavar="build | verify | rank | search | estimators")
-    for name, told in (("build", "train what the table lacks, one row a run. Run it again to go on"),
+    for name, told in (("build", "train what the table lacks, one row per run; run again to resume"),
                        ("verify", "can the table tell a good search from a lucky one? The criteria and their values"),
-                       ("rank", "how good is a network among all that cost as much?"),
-                       ("search", "search by every method with every seed, one row a search. Run it again to go on"),
-                       ("estimators", "bias and variance of the gradients of α, by going through all paths on real images")):
+                       ("rank", "how good is a network among all of equal cost?"),
+                       ("search", "search by every method with every seed, one row per search; run again to resume"),
+                       ("estimators", "bias and variance of the gradients of α, by enumerating all paths on real images")):
         command = commands.add_parser(name, help=told, description=f"{told}.", allow_abbrev=False,
                                       formatter_class=argparse.ArgumentDefaultsHelpFormatter)
         command.add_argument("setting", choices=BY_NAME, help="which table")
     for name in ("build", "verify", "rank"):
-        commands.choices[name].add_argument("--table", help=f"its file; default: data/{FOLDER.name}/<setting>.csv of this repository")
+        commands.choices[name].add_argument("--table", help="its file; default: the package's own")
     for name in ("build", "search"):
-        commands.choices[name].add_argument("--workers", type=int, default=2, help="processes of one thread each")
+        commands.choices[name].add_argument("--workers", type=int, default=2, help="single-threaded processes")
     commands.choices["rank"].add_argument("architectures", nargs="+", help="architecture files (JSON)")
     commands.choices["search"].add_argument("--methods", nargs="+", choices=METHODS, default=[*METHODS], help="how to search")
-    commands.choices["search"].add_argument("--seeds", type=int, default=20, help="searches a method, with seeds from 0 up")
+    commands.choices["search"].add_argument("--seeds", type=int, default=20, help="searches per method, with seeds from 0 up")
     commands.choices["estimators"].add_argument("--seeds", type=int, default=3, help="searches whose weights are taken")
     commands.choices["estimators"].add_argument("--batches", type=int, default=4, help="of 64 validation images each")
     for name in ("search", "estimators"):

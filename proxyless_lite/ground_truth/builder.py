@@ -1,4 +1,4 @@
-"""Train every network of a setting: processes that train, and one file that grows by a row a finished run."""
+"""Train every network of a setting in several processes; one file grows by a row per finished run."""
 
 import random
 import time
@@ -7,26 +7,26 @@ from dataclasses import replace
 from functools import partial
 
 from .. import runtime
+from ..architecture import Architecture
 from ..training import train
-from .settings import network
-from .table import Writer
+from .table import Runs
 
 
 def build(setting, path, workers=2):
-    """Train what the table at `path` lacks; call it again to go on after it was stopped or killed.
+    """Train what the table at `path` lacks; call it again to resume after a stop or a kill.
 
-    Networks come in random order, all seeds of one before the next, so that what is finished is a random sample of the
-    space. Each worker is a process of one thread. Raises ValueError for the table of another setting and for one that
-    is being built already, ChildProcessError when a worker dies.
+    Networks come in random order, all seeds of one before the next, so that finished ones are a random sample of the space.
+    Each worker is a single-threaded process. Raises ValueError for the table of another setting and for one that another
+    process is building, ChildProcessError when a worker dies.
     """
-    with closing(Writer(path, setting)) as table:
+    with closing(Runs(path, setting)) as table:
         missing = [run for run in order(setting) if run not in table.done]
         done = len(table.done)
         table.fill(partial(trainer, setting), missing, workers, done, done + len(missing), f"{setting.name}: {len(missing)} runs to do,")
 
 
 def order(setting):
-    """All runs (code, seed), in the order in which they are done."""
+    """All runs (code, seed), in the order of training."""
     codes = sorted(setting.networks())
     random.Random(0).shuffle(codes)
     return [(code, seed) for code in codes for seed in range(setting.seeds)]
@@ -41,6 +41,6 @@ def trainer(setting):
 def train_one(setting, images, code, seed):
     """(code, seed, test accuracy, training loss of the last epoch, seconds of CPU) of one run."""
     began = time.process_time()
-    with runtime.silently():  # the progress of a run of seconds
-        report = train(network(setting.space, code), images, replace(setting.recipe, seed=seed), device="cpu")
+    with runtime.silently():  # runs take seconds: no progress lines
+        report = train(Architecture.from_code(setting.space, code), images, replace(setting.recipe, seed=seed), device="cpu")
     return code, seed, report.test_accuracy, report.history["train_loss"].iloc[-1], time.process_time() - began

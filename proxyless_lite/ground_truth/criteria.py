@@ -1,4 +1,4 @@
-"""Can the table tell a good search from a lucky one? The criteria, with their values."""
+"""Can the table tell a good search from a lucky one? The criteria and their values."""
 
 import pandas as pd
 from scipy.stats import kendalltau
@@ -19,10 +19,10 @@ def bands(table, count=BANDS):
 
 
 def spreads(table, count=BANDS):
-    """One row a cost band: MACs from and to, networks, `sd` and `spread` of their true accuracies, the best mean and whose.
+    """One row per cost band: MACs from and to, networks, `sd` and `spread` of their true accuracies, the best mean and its network.
 
-    The spread is from the 5th to the 95th percentile. The means of n seeds have noise of variance s²/n, s being the standard
-    deviation between seeds: it is taken off their variance, and the percentiles are drawn together as the deviation is.
+    The spread is from the 5th to the 95th percentile. The means of n seeds have noise of variance s²/n, with s the standard
+    deviation between seeds. It is subtracted from their variance, and the percentiles shrink in proportion to the deviation.
     """
     s, rows = seed_sd(table), []
     for _, band in table.groupby(bands(table, count)):
@@ -36,7 +36,7 @@ def spreads(table, count=BANDS):
 
 
 def verify(table):
-    """What the table must fulfil, a DataFrame: `criterion`, `value` so far, `wanted`, `met`.
+    """What the table must satisfy, a DataFrame: `criterion`, `value` so far, `wanted`, `met`.
 
     An operation wins if the best network of a cost band has it. See `spreads` for the bands. Raises ValueError for a table
     without several costs, or without a network of several seeds.

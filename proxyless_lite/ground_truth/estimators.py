@@ -1,10 +1,9 @@
-"""Bias and variance of every estimator of ∂J/∂α on a real network, by going through all its paths. Nothing is sampled.
+"""Bias and variance of every estimator of ∂J/∂α on a real network, by enumerating all its paths. Nothing is sampled.
 
 S networks are the paths through E edges of N candidates, S = N^E; L (S,) is the loss of each on one batch and G (S, E, N)
 its ∂L/∂g (Eq. 9). With p (E, N) the true gradient is that of J = Σ_s P(s) L_s: ∂J/∂α_k = Σ_s P(s) (L_s − J) (δ_ks − p_k).
 """
 
-import json
 from itertools import product
 
 import pandas as pd
@@ -12,8 +11,9 @@ import torch
 from torch.nn import functional as F
 
 from .. import rules, runtime
-from ..batches import mixed
-from .rivals import AllPaths
+from ..data import shuffled
+from ..training import batch_loss
+from .competitors import AllPaths
 from .searches import search
 
 
@@ -21,8 +21,9 @@ def all_paths(net, images, labels):
     """Run every network of a supernet on one batch: its paths (S, E), L (S,) and G (S, E, N)."""
     edges, n = net.alpha_matrix().shape
     paths, losses, gates = list(product(range(n), repeat=edges)), [], []
+    loss = batch_loss(net, (images, labels))
     for path in paths:
-        gate, metrics = rules.probe(net, images, labels, path, [[j for j in range(n) if j != i] for i in path])
+        gate, metrics = rules.probe(net, loss, path, [[j for j in range(n) if j != i] for i in path])
         losses.append(metrics["loss"])
         gates.append(gate)
     return torch.tensor(paths), torch.stack(losses), torch.stack(gates)
@@ -43,24 +44,24 @@ def one_hot(p, paths):
 
 def two_path(p, paths, L, G):
     i, j, drawn = p[:, :, None], p[:, None, :], in_order(p)
-    joint = (drawn + drawn.mT) * i / (i + j)                              # either order gives the pair; i is the active one of it
-    return pairs(joint, i * j / (i + j) ** 2, p, paths, G)                # Eq. (4) on two: q_i q_j
+    joint = (drawn + drawn.mT) * i / (i + j)                              # either order gives the pair; i is active
+    return pair_moments(joint, i * j / (i + j) ** 2, p, paths, G)         # Eq. (4) on two: q_i q_j
 
 
 def trapezoid(p, paths, L, G):
-    return pairs(in_order(p), 0.5 * (1 - p[:, :, None]), p, paths, G)
+    return pair_moments(in_order(p), 0.5 * (1 - p[:, :, None]), p, paths, G)
 
 
 def exact(p, paths, L, G):
-    return networks(torch.stack([rules.eq4(g, p) for g in G]), p, paths)
+    return network_moments(torch.stack([rules.eq4(g, p) for g in G]), p, paths)
 
 
 def reinforce(p, paths, L, G):
     taken, chance = one_hot(p, paths)
-    return networks((L - chance @ L)[:, None, None] * (taken - p), p, paths)
+    return network_moments((L - chance @ L)[:, None, None] * (taken - p), p, paths)
 
 
-# of each rule, from p, paths, L and G: the mean (E, N) of its estimate, and the variance, summed over all entries, a scalar tensor
+# for each rule, from p, paths, L and G: the mean (E, N) of its estimate and the variance summed over all entries, a scalar tensor
 MOMENTS = {"two_path": two_path, "trapezoid": trapezoid, "exact": exact, "reinforce": reinforce}
 NAMES = (*MOMENTS, "softmax")
 
@@ -71,30 +72,44 @@ def in_order(p):
     return (1 - torch.eye(p.shape[1]).to(p)) * i * j / (1 - i)
 
 
-def pairs(joint, factor, p, paths, G):
-    """Moments of a rule that draws path i active and its partner j by joint[e, i, j] and estimates factor[e, i, j] · (g_i − g_j)(e_i − e_j)."""
-    taken, _ = one_hot(p, paths)                                          # (S, E, N)
+def pair_moments(joint, factor, p, paths, G):
+    """Moments of a rule that draws two paths per edge, i active and j its partner, by joint[e, i, j].
+
+    Where the network s is active and j the partner on edge e, its estimate there is step[s, e, j] · (e_i − e_j), with
+    step = factor[e, i, j] · (g_i − g_j). `joint` and `factor` are (E, N, N).
+    """
+    taken, _ = one_hot(p, paths)                                          # (S, E, N): 1 at the active path i
+    weight = chance_of_partners(taken, joint)
+    step = at_active(taken, factor) * ((taken * G).sum(2, keepdim=True) - G)
+    weighted = weight * step
+    mean = (taken * weighted.sum(2, keepdim=True)).sum(0) - weighted.sum(0)
+    return mean, (weight * 2 * step ** 2).sum() - (mean ** 2).sum()       # |e_i − e_j|² = 2
+
+
+def chance_of_partners(taken, joint):
+    """P(the network s is active and j the partner of its path on edge e), (S, E, N). Edges draw independently."""
     active = (taken * joint.sum(2)).sum(2)                                # (S, E): P(this path is active)
-    given = torch.einsum("sei,eij->sej", taken, joint)                    # (S, E, N): … and j its partner
-    weight = active.prod(1)[:, None, None] * given / active[:, :, None]   # edges draw independently
-    step = torch.einsum("sei,eij->sej", taken, factor) * ((taken * G).sum(2, keepdim=True) - G)
-    mean = (taken * (weight * step).sum(2, keepdim=True)).sum(0) - (weight * step).sum(0)
-    return mean, (weight * 2 * step ** 2).sum() - (mean ** 2).sum()
+    return active.prod(1)[:, None, None] * at_active(taken, joint) / active[:, :, None]
 
 
-def networks(values, p, paths):
+def at_active(taken, values):
+    """values[e, i, j] at the active path i of every edge, (S, E, N)."""
+    return torch.einsum("sei,eij->sej", taken, values)
+
+
+def network_moments(values, p, paths):
     """Moments of a rule that draws a network by P(s) and estimates values[s], (S, E, N)."""
     _, chance = one_hot(p, paths)
     mean = torch.einsum("s,sen->en", chance, values)
     return mean, (chance * ((values - mean) ** 2).sum((1, 2))).sum()
 
 
-def judge(net, alpha, images, labels, enumerated):
-    """One row a rule, a list of dicts: `cosine` of its mean to the true gradient, `bias` and `variance` of one estimate, in units
+def score(net, alpha, images, labels, enumerated):
+    """One row per rule, a list of dicts: `cosine` of its mean to the true gradient, `bias` and `variance` of one estimate, in units
     of the true gradient's norm and of its square. `alpha` (E, N); `enumerated` is what `all_paths` gave for this batch.
 
-    For reinforce one sample is one estimate, with the mean loss J as baseline, the limit of the moving one. softmax is the
-    gradient of DARTS, which is not random.
+    For reinforce one sample is one estimate, with the mean loss J, the limit of the moving one, as baseline. softmax is the
+    gradient of DARTS, which is deterministic.
     """
     paths, L, G = enumerated
     p = alpha.softmax(1)
@@ -102,7 +117,7 @@ def judge(net, alpha, images, labels, enumerated):
     for rule in NAMES:
         if rule == "softmax":
             net.set_alpha(alpha)
-            mean, variance = AllPaths().estimate(net, images, labels)[0], torch.zeros(())
+            mean, variance = AllPaths().estimate(net, batch_loss(net, (images, labels)))[0], torch.zeros(())
         else:
             mean, variance = MOMENTS[rule](p, paths, L, G)
         rows.append({"rule": rule, "cosine": F.cosine_similarity(mean.flatten(), true.flatten(), dim=0).item(),
@@ -111,10 +126,10 @@ def judge(net, alpha, images, labels, enumerated):
 
 
 def measure(setting, path, seeds=3, batches=4, batch_size=64):
-    """Judge all estimators on batches of real images, at several α, with the weights of searches: one row each, written to `path`.
+    """Score all estimators on batches of real images, at several α, with weights from searches: one row each, written to `path`.
 
-    Column `weights`: "warm-up", trained by uniform paths only, or "searched", of a whole search by two_path; `seed` of these
-    and of the random α; `batch`, validation images. `alpha`: uniform, normal with standard deviation 0.5, 1 or 2, or learned.
+    Columns: `weights`, "warm-up" (trained on uniform paths only) or "searched" (a whole search by two_path); `seed` of these and
+    of the random α; `batch`, validation images; `alpha`, uniform, normal with standard deviation 0.5, 1 or 2, or learned.
     Raises ValueError for more batches than there are validation images, OSError where `path` cannot be written.
     """
     images, rows = setting.load().to("cpu"), []
@@ -122,7 +137,7 @@ def measure(setting, path, seeds=3, batches=4, batch_size=64):
         raise ValueError(f"{batches} batches of {batch_size} images: {setting.name} has {len(images.valid)} validation images, "
                          f"enough for 1 to {len(images.valid) // batch_size} batches")
     runtime.check_target(path)
-    judges = mixed(images.valid)
+    validation = shuffled(images.valid)
     progress = runtime.Progress(2 * seeds * batches, 0, f"{setting.name}: batches,")
     for seed in range(seeds):
         for weights, changes in (("warm-up", {"alpha_delay": 10 ** 6}), ("searched", {})):
@@ -133,13 +148,12 @@ def measure(setting, path, seeds=3, batches=4, batch_size=64):
             if weights == "searched":
                 alphas["learned"] = learned
             for batch in range(batches):
-                x, labels = images.batch(judges, torch.arange(batch * batch_size, (batch + 1) * batch_size))
+                x, labels = images.batch(validation, torch.arange(batch * batch_size, (batch + 1) * batch_size))
                 enumerated = all_paths(net, x.double(), labels)
                 rows += [{"weights": weights, "seed": seed, "batch": batch, "alpha": label, **row} for label, alpha in alphas.items()
-                         for row in judge(net, alpha, x.double(), labels, enumerated)]
+                         for row in score(net, alpha, x.double(), labels, enumerated)]
                 progress.step()
     progress.close()
-    about = {"command": f"python -m proxyless_lite.ground_truth estimators {setting.name} --seeds {seeds} --batches {batches}",
-             "setting": setting.describe(), "batch_size": batch_size, "digest": images.digest, "machine": runtime.describe()}
-    table = pd.DataFrame(rows).to_csv(index=False, float_format="%.4g")
-    runtime.write_atomically(path, f"# {json.dumps(about)}\n{table}".encode())
+    metadata = {"command": f"python -m proxyless_lite.ground_truth estimators {setting.name} --seeds {seeds} --batches {batches}",
+                "setting": setting.describe(), "batch_size": batch_size, "digest": images.digest, "machine": runtime.describe()}
+    runtime.write_table(path, pd.DataFrame(rows), metadata, digits=4)

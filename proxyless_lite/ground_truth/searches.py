@@ -11,19 +11,20 @@ import torch
 from scipy.stats import kendalltau
 
 from .. import presets, rules, runtime
+from ..architecture import Architecture
+from ..config import SearchConfig
 from ..search import Search
 from ..supernet import SuperNet
-from . import rivals
+from . import competitors
 from .builder import trainer
-from .settings import canonical, code
+from .settings import canonical
 from .table import alike, seed_sd, setting_of
 
-COLUMNS = ["method", "seed", "network", "seconds", "shared"]
-
-CONFIG = {  # fields of SearchConfig; those of a method alone under its name
-    "digits": dict(epochs=12, warmup_epochs=4, alpha_every=1, alpha_lr=0.05),    # the whole search for the price of a few trainings
-    "cifar10": dict(epochs=12, warmup_epochs=12, alpha_every=4, alpha_lr=0.06, alpha_batch_size=256,  # chosen among trials, see data/results
-                    softmax=dict(epochs=3, warmup_epochs=3, alpha_every=1)),     # runs all four paths: each is trained as often as by sampling
+CONFIG = {  # fields of SearchConfig; those of a single method under its name
+    "digits": dict(epochs=12, warmup_epochs=4, alpha_every=1, alpha_lr=0.05),    # a whole search costs a few trainings
+    # Chosen by trials, see tables/results. softmax runs all four paths: each is trained as often as by sampling.
+    "cifar10": dict(epochs=12, warmup_epochs=12, alpha_every=4, alpha_lr=0.06, alpha_batch_size=256,
+                    softmax=dict(epochs=3, warmup_epochs=3, alpha_every=1)),
 }
 
 
@@ -32,19 +33,20 @@ def by_rule(rule, setting, net, images, config):
     return Search(net, images, rule(), config, device="cpu").run()
 
 
-METHODS = {name: partial(by_rule, rule) for name, rule in rules.BY_NAME.items()} | {"softmax": rivals.darts, "one_shot": rivals.one_shot}
+METHODS = {**{name: partial(by_rule, rule) for name, rule in rules.BY_NAME.items()},
+           "softmax": competitors.darts, "one_shot": competitors.one_shot}
 
 
 def config_of(setting, method):
     """The SearchConfig of a method in a setting, without a seed."""
     fields = CONFIG[setting.name]
     common = {name: value for name, value in fields.items() if name not in METHODS}
-    config = presets.SearchConfig(**common | fields.get(method, {}))
+    config = SearchConfig(**common | fields.get(method, {}))
     return presets.for_reinforce(config) if method == "reinforce" else config
 
 
 def search(setting, method, seed, images=None, **changes):
-    """(search.Result, SuperNet, seconds of CPU) of one search in a setting, by one of METHODS, on one thread of the CPU.
+    """(search.Result, SuperNet, CPU seconds) of one search in a setting, by one of METHODS, on one CPU thread.
 
     `images` are the setting's, loaded if not given; `changes` override fields of its SearchConfig. It prints nothing.
     Raises ValueError for an unknown method.
@@ -54,25 +56,42 @@ def search(setting, method, seed, images=None, **changes):
     images, config = images or setting.load(), replace(config_of(setting, method), **changes, seed=seed)
     torch.manual_seed(seed)
     net, began = SuperNet(setting.space), time.process_time()
-    with runtime.silently(), runtime.threads(1):  # as the networks of the table were trained: more threads need more seconds of CPU
+    with runtime.silently(), runtime.threads(1):  # like the networks of the table: more threads take more CPU seconds
         result = METHODS[method](setting, net, images, config)
     return result, net, time.process_time() - began
 
 
-def sweep(setting, methods, seeds, path, workers=2):
-    """Search by every method with every seed: one row a search, COLUMNS, appended to the table at `path`, which is gone on with.
+class Searches(runtime.Rows):
+    """A table that grows by a row per search."""
 
-    `shared` are the accuracies of all networks of the setting, in order of their codes, with the weights that the search
-    shared among them, on the validation images, in thousandths.
+    what = "table of searches"
+    columns = {"method": str, "seed": int, "network": str, "seconds": float, "shared": str}
+
+
+class Trials(Searches):
+    """The same with a column `changed`: what differs from the settings in CONFIG."""
+
+    columns = {"method": str, "changed": str} | Searches.columns
+
+
+read_searches, read_trials = Searches.read, Trials.read  # of a path: the rows, a DataFrame, with the metadata in its attrs
+
+
+def sweep(setting, methods, seeds, path, workers=2):
+    """Search by every method with every seed, and append what the table at `path` lacks: one row per search, see Searches.
+
+    `shared` are the accuracies of all networks of the setting on the validation images with the search's shared weights, in
+    thousandths, in order of their codes.
     """
-    about = {"command": f"python -m proxyless_lite.ground_truth search {setting.name} --methods {' '.join(methods)} --seeds {seeds}",
-             "setting": setting.describe() | {"search": CONFIG[setting.name]}, "digest": setting.load().digest,
-             "machine": {**runtime.describe(), "device": "CPU, 1 thread a search"}}
-    with closing(runtime.Rows(path, about, COLUMNS, read_searches)) as table:
+    metadata = {"command": f"python -m proxyless_lite.ground_truth search {setting.name} --methods {' '.join(methods)} --seeds {seeds}",
+                "setting": setting.describe() | {"search": CONFIG[setting.name]}, "digest": setting.load().digest,
+                "machine": {**runtime.describe(), "device": "CPU, 1 thread a search"}}
+    with closing(Searches(path, metadata)) as table:
         done = set(zip(table.rows["method"], table.rows["seed"]))
         missing = [run for run in product(methods, range(seeds)) if run not in done]
         total = len(methods) * seeds
-        table.fill(partial(searcher, setting), sorted(missing, key=lambda run: run[1]), workers, total - len(missing), total, f"{setting.name}: searches,")
+        by_seed = sorted(missing, key=lambda run: run[1])
+        table.fill(partial(searcher, setting), by_seed, workers, total - len(missing), total, f"{setting.name}: searches,")
 
 
 def searcher(setting):
@@ -87,37 +106,32 @@ def searcher(setting):
 def outcome(setting, method, seed, images, **changes):
     """Cells `network`, `seconds` and `shared` of a search, as `search` does it."""
     result, net, seconds = search(setting, method, seed, images, **changes)
-    shared = rivals.shared_accuracy(setting, net, images).mul(1000).round().astype(int)
-    return code(setting.space, canonical(result.architecture.choices)), f"{seconds:.2f}", " ".join(map(str, shared))
-
-
-def read_searches(path):
-    """(about, rows) of a table of searches, as runtime.read_rows gives them."""
-    return runtime.read_rows(path, COLUMNS, "table of searches", text=["network"])
+    shared = competitors.shared_accuracy(setting, net, images).mul(1000).round().astype(int)
+    found = Architecture(setting.space, canonical(result.architecture.choices))
+    return found.code, f"{seconds:.2f}", " ".join(map(str, shared))
 
 
 def pace(table):
-    """How many times as long a training takes here, on one thread, as where the table was made: that of an average network."""
+    """Time of training an average network here, on one thread, over its time where the table was made."""
     code = (table.seconds - table.seconds.mean()).abs().idxmin()
     (*_, seconds), = runtime.pool(partial(trainer, setting_of(table.attrs)), [(code, 0)], workers=1)
     return seconds / table.seconds[code]
 
 
-def judge(table, searches, pace=None):
-    """What the table of ground truth says of each search: a DataFrame with its method, seed, network and further columns.
+def score(table, searches, pace=None):
+    """What the ground-truth table says of each search: a DataFrame with its method, seed, network and further columns.
 
-    `cost` of the search in trainings of an average network; `regret` and whether it is `tied`, within 2 sd between seeds,
-    both against the best of all networks; `in_band`, `tied_in_band`: the same among networks within 5 % of its MACs, and
-    `better`, the share of these that are better by more than 2 sd. `tau`: Kendall's, of shared and true accuracies;
-    `by_shared`: regret of the network that the shared weights rate highest. Searches that ended at a network the table
-    lacks are left out. CPU seconds on two processors do not compare: a search has no cost (NaN) where its processor is not
-    the table's, unless the `pace` of all of them is given. Raises ValueError for searches whose heading is about another
-    setting than the table's.
+    `cost` of the search in trainings of an average network; `regret` and whether it is `tied`, within 2 sd between seeds, both
+    against the best of all networks. `in_band`, `tied_in_band`: the same among networks within 5 % of its MACs; `better`: the
+    share of these that are better by more than 2 sd. `tau`: Kendall's, of shared and true accuracies; `by_shared`: regret of
+    the network that the shared weights rate highest. Searches that ended at a network missing from the table are left out. CPU
+    seconds on different processors are not comparable: a search on another processor than the table's has no cost (NaN),
+    unless the `pace` of all of them is given. Raises ValueError for searches in another setting than the table's.
     """
     ours, theirs = table.attrs["setting"], searches.attrs.get("setting", table.attrs["setting"])
-    if other := [key for key in ours if ours[key] != theirs.get(key)]:  # theirs says besides how was searched
-        raise ValueError(f"the searches are in setting {theirs['name']}, the table is about {ours['name']}, with another {', '.join(other)}; "
-                         f"give the table of their setting")
+    if other := [key for key in ours if ours[key] != theirs.get(key)]:  # theirs also has the search settings
+        raise ValueError(f"the searches are in setting {theirs['name']}, the table is about {ours['name']}, "
+                         f"with another {', '.join(other)}; give the table of their setting")
     setting, sd, best = setting_of(table.attrs), seed_sd(table), table["mean"].max()
     codes, known, rows = sorted(setting.networks()), searches[searches.network.isin(table.index)], []
     for run in known.itertuples():
@@ -132,34 +146,45 @@ def judge(table, searches, pace=None):
     return known.drop(columns=["seconds", "shared"]).assign(cost=cost, **pd.DataFrame(rows, known.index))
 
 
-def summary(judged, by="method"):
-    """A row a method, or what `by` names, of what `judge` gives, as a DataFrame.
+def summary(scored, by="method"):
+    """The output of `score` summarised in one row per method, or per `by`, as a DataFrame.
 
-    How many `searches`; the median `cost` of those that have one; of regret in points of accuracy `median`, `mean`, `worst`,
-    and the medians of `in_band` and `by_shared`; the share that is `tied`; how many networks were `found`; the median `tau`.
+    The number of `searches`; the median `cost` of those that have one; `median`, `mean` and `worst` regret in points of accuracy;
+    medians of `in_band`, `by_shared` and `tau`; the share that is `tied`; the number of networks `found`.
     """
-    rows = judged.groupby(by, sort=False).agg(
+    rows = scored.groupby(by, sort=False).agg(
         searches=("seed", "size"), cost=("cost", "median"), median=("regret", "median"), mean=("regret", "mean"), worst=("regret", "max"),
-        tied=("tied", "mean"), in_band=("in_band", "median"), found=("network", "nunique"), tau=("tau", "median"), by_shared=("by_shared", "median"))
+        tied=("tied", "mean"), in_band=("in_band", "median"), found=("network", "nunique"), tau=("tau", "median"),
+        by_shared=("by_shared", "median"))
     return rows.assign(**{column: 100 * rows[column] for column in ("median", "mean", "worst", "in_band", "by_shared")})
 
 
 def random_search(table, rows, counts):
     """Regret of random search: of k uniform choices of operations, each trained once, keep the best. Exact, without sampling.
 
-    `table` as `load` gives it, `rows` its runs (the second part of `read`), `counts` the numbers k. A run (network, seed) is
-    drawn by the share of choices that give its network, and the k draws are independent, so P(the best has accuracy ≤ a) =
-    P(a run has accuracy ≤ a)^k. Its regret is that of the *other* seeds' mean, as the seed that made it win was in part luck.
-    Returns a DataFrame: `mean` and `median` regret, indexed by k. Networks with one run are left out.
+    `table` as `load` gives it, `rows` its runs as `read` does, `counts` the numbers k. Returns a DataFrame: `mean` and `median`
+    regret, indexed by k. Networks with one run are left out.
+    """
+    runs = drawn_runs(table, rows)
+    return pd.DataFrame({k: regret_of_best(runs, k) for k in counts}).T
+
+
+def drawn_runs(table, rows):
+    """The runs that random search may draw, a DataFrame: `accuracy`, `weight` (how often it is drawn), `regret` of its network.
+
+    A run is drawn by the share of choices that give its network. Its regret is that of the *other* seeds' mean, since its own
+    seed won partly by luck.
     """
     runs = rows.merge(table[["members", "mean", "runs"]], left_on="network", right_index=True).query("runs > 1")
-    runs = runs.assign(weight=runs.members / runs.runs, regret=table["mean"].max() - (runs["mean"] * runs.runs - runs.accuracy) / (runs.runs - 1))
+    others = (runs["mean"] * runs.runs - runs.accuracy) / (runs.runs - 1)
+    return runs.assign(weight=runs.members / runs.runs, regret=table["mean"].max() - others)
+
+
+def regret_of_best(runs, k):
+    """Mean and median regret of the best of k runs, a dict. The draws are independent: P(best ≤ a) = P(a run ≤ a)^k."""
     by_accuracy = runs.weight.groupby(runs.accuracy).sum()
-    at_most = by_accuracy.cumsum() / by_accuracy.sum()
-    share = runs.weight / by_accuracy[runs.accuracy].to_numpy()            # of a run, among those of its accuracy
-    found = {}
-    for k in counts:
-        best = (at_most ** k).diff().fillna(at_most.iloc[0] ** k)           # P(the best run has this accuracy)
-        chance = pd.Series((share * best[runs.accuracy].to_numpy()).to_numpy(), runs.regret).sort_index()
-        found[k] = {"mean": (chance * chance.index).sum(), "median": chance.index[(chance.cumsum() >= 0.5 - 1e-12).argmax()]}
-    return pd.DataFrame(found).T
+    at_most = (by_accuracy.cumsum() / by_accuracy.sum()) ** k
+    best = at_most.diff().fillna(at_most.iloc[0])                           # P(the best run has this accuracy)
+    share = runs.weight / by_accuracy[runs.accuracy].to_numpy()             # of a run, among those of its accuracy
+    chance = pd.Series((share * best[runs.accuracy].to_numpy()).to_numpy(), runs.regret).sort_index()
+    return {"mean": (chance * chance.index).sum(), "median": chance.index[(chance.cumsum() >= 0.5 - 1e-12).argmax()]}

@@ -1,26 +1,28 @@
-"""The table of a setting: a heading, then one row a finished training run; and what the rows say of every network."""
+"""The table of a setting: one row per finished training run, and what the rows say of every network."""
 
 from pathlib import Path
 
-from .. import objective, presets, runtime
-from .settings import Setting, canonical, code, network
+from .. import runtime
+from ..architecture import Architecture
+from ..config import TrainConfig
+from ..costs import costs
+from .settings import Setting, canonical
 
-FOLDER = Path(__file__).parents[2] / "data" / "ground_truth"
-COLUMNS = ["network", "seed", "accuracy", "loss", "seconds"]
+FOLDER = runtime.TABLES / "ground_truth"
 
 
-class Writer(runtime.Rows):
-    """A table that grows: `done` holds its runs (code, seed), `append` adds one. A second Writer of the file is refused.
+class Runs(runtime.Rows):
+    """The table while it grows: `done` holds its runs (code, seed), `append` adds one."""
 
-    Raises ValueError for a file that is no table, is one of another setting, or is being written.
-    """
+    what = "table of ground truth"
+    columns = {"network": str, "seed": int, "accuracy": float, "loss": float, "seconds": float}
 
     def __init__(self, path, setting):
         images = setting.load()
         super().__init__(path, {
             "command": f"python -m proxyless_lite.ground_truth build {setting.name}", "setting": setting.describe(),
             "digest": images.digest, "test_images": len(images.test),
-            "machine": {**runtime.describe(), "device": "CPU, 1 thread a run"}}, COLUMNS, read)
+            "machine": {**runtime.describe(), "device": "CPU, 1 thread a run"}})
         self.done = set(zip(self.rows["network"], self.rows["seed"]))
 
     def append(self, network, seed, accuracy, loss, seconds):
@@ -28,39 +30,37 @@ class Writer(runtime.Rows):
         super().append(network, seed, f"{accuracy:.4f}", f"{loss:.4f}", f"{seconds:.1f}")
 
 
-def read(path):
-    """(about, rows) of a table, as runtime.read_rows gives them."""
-    return runtime.read_rows(path, COLUMNS, "table of ground truth", text=["network"])
+read = Runs.read  # of a path: the rows, a DataFrame, with the metadata in its attrs
 
 
 def load(name):
-    """The table called `name` ("cifar10", "digits", or the path of a file) as a DataFrame, one row a distinct network.
+    """The table called `name` ("cifar10", "digits", or the path of a file) as a DataFrame, one row per distinct network.
 
-    Index: its code, the candidate's index on each edge. Columns: `choices`, the operations; `members`, how many choices
+    Index: its code (Architecture.code). Columns: `choices`, the operations; `members`, how many choices
     of operations give this network; `macs`; `runs`, how many seeds have been trained; `mean` and `sd` of their top-1 test
-    accuracy in [0, 1]; `seconds` of CPU a run. Only networks with a finished run are in it. `attrs`: the heading.
-    Raises ValueError for a file that is no table, or has no run yet.
+    accuracy in [0, 1]; `seconds` of CPU per run. Only networks with a finished run are included. `attrs`: the metadata.
+    Raises ValueError for a file that is not a table, or has no run yet.
     """
     path = Path(name) if str(name).endswith(".csv") else FOLDER / f"{name}.csv"
-    about, rows = read(path)
+    rows = read(path)
     if rows.empty:
         raise ValueError(f"{path} holds no finished run yet")
-    setting = setting_of(about)
-    costs, members = objective.costs(setting.space, "macs"), setting.networks()
+    setting = setting_of(rows.attrs)
+    macs, members = costs(setting.space, "macs"), setting.networks()
     table = rows.groupby("network").agg(runs=("accuracy", "size"), mean=("accuracy", "mean"), sd=("accuracy", "std"),
                                         seconds=("seconds", "mean"))
-    networks = [network(setting.space, code) for code in table.index]
-    table.insert(0, "choices", [found.choices for found in networks])
+    networks = [Architecture.from_code(setting.space, code) for code in table.index]
+    table.insert(0, "choices", [network.choices for network in networks])
     table.insert(1, "members", [members[code] for code in table.index])
-    table.insert(2, "macs", [int(costs.of(found)) for found in networks])
-    table.attrs = about
+    table.insert(2, "macs", [int(macs.cost_of(network)) for network in networks])
+    table.attrs = rows.attrs
     return table
 
 
-def setting_of(about):
-    """The Setting that a heading describes."""
-    described = about["setting"]
-    return Setting(**described | {"recipe": presets.TrainConfig(**described["recipe"])})
+def setting_of(metadata):
+    """The Setting that the metadata of a table describe."""
+    described = metadata["setting"]
+    return Setting(**described | {"recipe": TrainConfig(**described["recipe"])})
 
 
 def seed_sd(table):
@@ -70,12 +70,12 @@ def seed_sd(table):
     """
     several = table[table.runs > 1]
     if several.empty:
-        raise ValueError("no network of the table has two runs yet, so how far seeds differ is not known; finish more runs")
+        raise ValueError("no network of the table has two runs yet, so the spread between seeds is unknown; finish more runs")
     return float(((several.runs - 1) * several.sd ** 2).sum() / (several.runs - 1).sum()) ** 0.5
 
 
 def alike(table, macs, within=0.05):
-    """The networks of a table whose MACs are `within` 5 % of some: those of equal cost."""
+    """The networks of a table of equal cost: with MACs `within` 5 % of the given number."""
     return table[(table.macs - macs).abs() <= within * macs]
 
 
@@ -89,7 +89,7 @@ def rank(table, architecture, within=0.05):
     setting = setting_of(table.attrs)
     if architecture.space != setting.space:
         raise ValueError(f"the architecture is one of {architecture.space}, the table is about {setting.space}")
-    found = code(setting.space, canonical(architecture.choices))
+    found = Architecture(setting.space, canonical(architecture.choices)).code
     if found not in table.index:
         raise ValueError(f"network {found} is not in the table yet: {len(table)} of {len(setting.networks())} networks are")
     own, sd = table.loc[found], seed_sd(table)

@@ -3,5 +3,5 @@
 from .measure import compare, measure, networks
 from .model import Model
 from .table import Entry, Table
-from .timed import read_timed, time_networks
+from .timed import time_networks
 from .timings import Timings

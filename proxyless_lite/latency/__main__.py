@@ -8,36 +8,39 @@ from pathlib import Path
 
 from .. import spaces, zoo
 from ..architecture import Architecture
-from ..cli import OneLineParser, run
+from ..runtime import read_table
+from ..runtime.cli import OneLineParser, run
 from . import Model, Table, Timings, measure, networks, time_networks
+from .rounds import visits_path
 
 
 def parser():
     cli = OneLineParser(prog="python -m proxyless_lite.latency", allow_abbrev=False,
-                        description="Measure the latency of a space on this machine, and predict that of networks.")
+                        description="Measure the latency of a space on this machine, and predict the latency of networks.")
     commands = cli.add_subparsers(dest="command", required=True, metavar="measure | networks | time | predict")
     for name, told in (("measure", "time every distinct candidate block of a space: a latency table"),
                        ("networks", "time random whole networks of a space: data for a latency model"),
                        ("time", "time given networks against each other")):
-        again = "" if name == "time" else ". Run again with the same --out to go on"
+        again = "" if name == "time" else ". Run again with the same --out to resume"
         command = commands.add_parser(name, help=told, description=f"{told.capitalize()}{again}.",
                                       formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False)
         command.add_argument("--device", default="cpu", help="cpu (PyTorch), cuda (PyTorch), onnxruntime (CPU, the exported network)")
         command.add_argument("--threads", type=int, default=1, help="CPU threads")
-        command.add_argument("--batch", type=int, help="images at once; default: 1 on a CPU, 8 on a GPU")
-        command.add_argument("--rounds", type=int, default=8 if name == "networks" else 40, help="visits of each at most")
+        command.add_argument("--batch", type=int, help="batch size; default: 1 on a CPU, 8 on a GPU")
+        command.add_argument("--rounds", type=int, default=8 if name == "networks" else 40, help="at most this many visits of each")
         command.add_argument("--seed", type=int, default=0, help="of the order of visits, and of random networks")
         if name == "time":
-            command.add_argument("networks", nargs="+", help=f"architecture files (JSON), or names: {', '.join([*zoo.RELEASED, *zoo.BASELINES])}")
-            command.add_argument("--out", help="CSV to write: one row a network, and what was measured on what")
+            command.add_argument("networks", nargs="+",
+                                 help=f"architecture files (JSON), or names: {', '.join([*zoo.RELEASED, *zoo.BASELINES])}")
+            command.add_argument("--out", help="CSV to write: one row per network, with how it was measured")
             continue
         command.add_argument("--space", default="mobile", choices=spaces.BY_NAME)
         command.add_argument("--set", nargs="*", default=[], metavar="NAME=NUMBER",
                              help="settings of the space, for example width=1.4 (mobile), blocks=1 (tree), input_size=32; else its own")
-        command.add_argument("--out", required=True, help="CSV to write; the single visits are kept beside it")
+        command.add_argument("--out", required=True, help="CSV to write; every single visit is kept next to it")
     for name in ("measure", "time"):
         commands.choices[name].add_argument("--precision", type=float, default=0.01,
-                                            help="a block or network is certain when its relative standard error is below this")
+                                            help="stop visiting a block or network when its relative standard error is below this")
     commands.choices["networks"].add_argument("--count", type=int, default=5000, help="how many networks")
     predict = commands.add_parser("predict", help="predict networks from a table or from timings", allow_abbrev=False,
                                   description="Fit the model to a table or to timings of networks, and predict.")
@@ -67,7 +70,7 @@ def main(arguments=None):
             report = Model().fit(timings.architectures, timings.repeats()).report()
             print("\n".join(f"{name:16s} {value:.4g}" for name, value in report.items()))
         except ValueError as error:
-            print(f"no model of them: {error}")
+            print(f"no model fitted: {error}")
 
 
 def space_of(name, settings):
@@ -82,14 +85,14 @@ def space_of(name, settings):
         try:
             given[key] = type(usual[key])(value)
         except ValueError:
-            raise ValueError(f"--set {setting}: {value!r} is no {type(usual[key]).__name__}") from None
+            raise ValueError(f"--set {setting}: {value!r} is not a valid {type(usual[key]).__name__}") from None
     return make(**given)
 
 
 def predict(args):
-    """Print one line a network: predicted ms ± one standard deviation."""
+    """Print one line per network: predicted ms ± one standard deviation."""
     path = Path(args["data"])
-    if path.suffix == ".csv" and path.with_suffix(".visits.csv").exists() and "choices" in path.read_text()[:5000]:
+    if path.suffix == ".csv" and visits_path(path).exists() and "choices" in read_table(path):
         timings = Timings.load(path)
         model, told = Model().fit(timings.architectures, timings.repeats()), "prediction"
     else:
@@ -99,5 +102,10 @@ def predict(args):
         print(f"{file}: {model.predict(network):.4g} ± {model.uncertainty(network):.2g} ms ({told})")
 
 
-if __name__ == "__main__":
+def cli():
+    """The command: errors end in one line."""
     run(main)
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,4 +1,4 @@
-"""Ways to run a module and say how long it took: PyTorch on a CPU, on a GPU, and onnxruntime."""
+"""Ways to time a module: PyTorch on a CPU, on a GPU, and onnxruntime."""
 
 import time
 from contextlib import contextmanager
@@ -11,9 +11,9 @@ from ..export import onnx_session, to_onnx
 
 @contextmanager
 def timing(device, threads=1):
-    """Yields clock_of(device, threads). PyTorch computes on the clock's threads meanwhile, and then on those it had before."""
+    """Yields clock_of(device, threads). Meanwhile PyTorch uses the clock's number of threads."""
     clock = clock_of(device, threads)
-    with runtime.threads(clock.threads or torch.get_num_threads()):  # a GPU's clock has none
+    with runtime.threads(clock.threads or torch.get_num_threads()):  # None for a GPU's clock
         yield clock
 
 
@@ -53,7 +53,7 @@ class Cpu:
 
 
 class Cuda:
-    """A forward pass replayed as a CUDA graph and timed by events, so that neither Python nor the queue is measured."""
+    """A forward pass replayed as a CUDA graph and timed by events, so that neither Python nor the queue counts."""
 
     name, batch, threads = "cuda", 8, None  # §4.2: one image leaves a GPU idle
 
@@ -74,7 +74,7 @@ class Cuda:
 
         def run(kept=(module, x, output)):  # the graph reads and writes their memory
             began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            for _ in range(2):  # keep the GPU busy until the next replay is launched: on an idle one the launch would be timed too
+            for _ in range(2):  # keep the GPU busy until the next replay is launched, or the launch would be timed too
                 graph.replay()
             began.record()
             graph.replay()
@@ -88,7 +88,7 @@ class Cuda:
 
 
 class OnnxRuntime:
-    """The exported network in onnxruntime's CPU provider: batch norm folded, layers fused, as people deploy it."""
+    """The exported network in onnxruntime's CPU provider: batch norm folded, layers fused, as in deployment."""
 
     name, batch = "onnxruntime", 1
 

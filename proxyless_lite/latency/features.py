@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-LANES = 16  # channels are padded to this, as vector units do; of 1, 8, 16, 32 it has the highest evidence on the Pixel 1 rows
+LANES = 16  # channels are padded to this, as in vector units; of 1, 8, 16, 32 it has the highest evidence on the Pixel 1 rows
 WORK = ("matrix MACs", "depthwise MACs", "matrix reads", "matrix writes", "depthwise reads", "depthwise writes", "weights",
         "layers", "additions")  # matrix: convolutions that mix channels, and linear layers
 SHAPE = ("log in", "log out", "log size in", "log size out", "log expansion", "log kernel", "residual", "log MACs", "log traffic")
@@ -16,10 +16,10 @@ KINDS = ("MB", "DW", "conv", "linear", "avg", "max", "identity", "rest")
 
 
 def features(block):
-    """Two arrays: the block's work, one number for each of WORK, and its place among blocks, one for each of SHAPE and KINDS.
+    """Two arrays: the block's work, one number for each of WORK, and the features of its shape, one for each of SHAPE and KINDS.
 
     Work adds up: that of a network is the sum over its blocks. Reads and writes are elements of activations, the memory
-    traffic. Found by running the block's module on meta tensors, so it holds for operations of your own as well.
+    traffic. Found by running the block's module on meta tensors, so it works for your own operations too.
     """
     return _features(block, block.make)
 
@@ -61,10 +61,10 @@ def _features(block, make):
         work["additions"] += block.in_channels * block.input_size**2
     macs = sum(work[name] for name in WORK if name.endswith("MACs"))
     traffic = sum(work[name] for name in WORK if name.endswith(("reads", "writes")))
-    place = [math.log(block.in_channels), math.log(max(block.out_channels, 1)), math.log(block.input_size), math.log(size_out),
+    shape = [math.log(block.in_channels), math.log(max(block.out_channels, 1)), math.log(block.input_size), math.log(size_out),
              math.log(widest / block.in_channels), math.log(kernel), float(block.residual), math.log(1 + macs), math.log(1 + traffic)]
     kind = re.match(r"[A-Za-z]*", block.operation)[0]
-    return np.array([work[name] for name in WORK]), np.array(place + [float(kind == k) for k in KINDS])
+    return np.array([work[name] for name in WORK]), np.array(shape + [float(kind == k) for k in KINDS])
 
 
 def padded(channels):

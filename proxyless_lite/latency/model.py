@@ -1,9 +1,9 @@
 """The latency model of Appendix B: predict how long a network takes before it is built.
 
-The latency of a network is the sum over its blocks, F(b) = m(b) · (1 + g(b)). m is physics: a sum of the block's work (MACs
-by kind, elements read and written, layers) with coefficients that cannot be negative. g is what physics misses, a Gaussian
-process over shapes, so that blocks of like shape share what is learned. A sum of blocks is linear in g; so timings of whole
-networks, rows of a table, or both together are one Bayesian linear regression.
+The latency of a network is the sum over its blocks of F(b) = m(b) · (1 + g(b)). m is physics: a sum of the block's work (MACs
+by kind, elements read and written, layers) with non-negative coefficients. g is what physics misses, a Gaussian process over
+shapes, so that similar blocks share what is learned. A sum of blocks is linear in g; so timings of whole networks, rows of a
+table, or both together are one Bayesian linear regression.
 """
 
 from itertools import product
@@ -15,58 +15,48 @@ from sklearn.model_selection import KFold
 
 from ..architecture import Architecture
 from ..spaces import Block
-from .accuracy import accuracy, repeated
+from .errors import accuracy, repeated
 from .features import KINDS, SHAPE, WORK, features
 from .table import Table
 
 LENGTHS = (1.5, 2.0, 3.0)  # of the kernel, in standard deviations of each feature of the shape
-STARTS = (0.3, 0.01)       # relative noise the fit begins from: the evidence may have several maxima
-EXPECTED = 0.2             # size of g before anything is known of it: keeps few, noisy timings from looking certain
-OWN = (0.0, 0.3)           # variance of what is a block's own, not shared with like shapes, beside 1 of what is
+STARTS = (0.3, 0.01)       # relative noise at which the fit starts: the evidence may have several maxima
+EXPECTED = 0.2             # prior size of g: keeps few, noisy timings from looking certain
+OWN = (0.0, 0.3)           # variance of a block's own part, relative to the part shared with similar shapes
 
 
 class Model:
-    """`fit`, then `predict`, `uncertainty`, `report`; `model[block]` like a Table, so it can stand wherever one can."""
+    """`fit`, then `predict`, `uncertainty`, `report`; `model[block]` like a Table, so it can be used in place of one."""
 
-    def fit(self, items, milliseconds=None):
+    def fit(self, items, milliseconds=None) -> "Model":
         """Learn from timings: `items` is a list of Architectures, of Blocks, or of both, or a latency.Table.
 
         `milliseconds` has shape (n,), or (n, rounds) for repeated measurements, NaN where there is none: the median
         counts, and `report` then knows the noise. Raises ValueError for values that are not finite and positive, and for
-        too few items to tell the kinds of work apart.
+        too few items to separate the kinds of work.
         """
-        if milliseconds is None:
-            if not isinstance(items, Table):
-                raise ValueError(f"{type(items).__name__} given without timings; only a latency.Table brings its own")
-            rows = [block for block in items if block.operation != "Zero"]
-            items, milliseconds = rows, [items[block] for block in rows]
-        self.items, self.repeats = list(items), repeated(milliseconds, len(items))
-        times = np.nanmedian(self.repeats, axis=1)
-        blocks = [blocks_of(item) for item in self.items]
-        self.blocks = list(dict.fromkeys(b for row in blocks for b in row))
-        work, places = arrays(self.blocks)
-        counts = count(blocks, self.blocks)                                             # (n, B)
-        self.unit = work.max(0) + (work.max(0) == 0)
-        needed = 1 + np.linalg.matrix_rank(work / self.unit)
-        if len(self.items) < needed:
-            raise ValueError(f"{len(self.items)} timings given, but these blocks differ in {needed - 1} kinds of work; "
-                             f"give at least {needed}")
-        physics = LinearRegression(positive=True, fit_intercept=False)                  # relative errors count alike
-        physics.fit(counts @ (work / self.unit) / times[:, None], np.ones(len(times)))
-        self.coefficients = physics.coef_ / self.unit                                   # ms for one of each kind of work
-        self.scale = np.where(places.std(0) > 0, places.std(0), 1.0)
-        share = counts * self._physics(work)                                            # c · m(b), (n, B)
-        total = share.sum(1)
-        best = -np.inf
+        self.items, milliseconds = rows_of(items) if milliseconds is None else (list(items), milliseconds)
+        self.repeats = repeated(milliseconds, len(self.items))                          # (n, rounds)
+        times = np.nanmedian(self.repeats, axis=1)                                      # t, (n,)
+        rows = [blocks_of(item) for item in self.items]
+        self.blocks = list(dict.fromkeys(block for row in rows for block in row))
+        counts, (work, self.shape_features) = count(rows, self.blocks), arrays(self.blocks)
+        self.coefficients = milliseconds_per_work(counts, work, times)
+        self._fit_process(counts * self._physics(work), times)
+        return self
+
+    def _fit_process(self, share, times):
+        """Learn g, with the hyperparameters of the highest evidence: t = Σ m(1 + g), `share` (n, B) being c · m(b)."""
+        deviation, total, best = self.shape_features.std(0), share.sum(1), -np.inf
+        self.scale = np.where(deviation > 0, deviation, 1.0)
         for length, own, start in product(LENGTHS, OWN, STARTS):
-            lower = cholesky(self._kernel(places, places, length) + (own + 1e-8) * np.eye(len(places)), lower=True)
+            kernel = self._kernel(self.shape_features, self.shape_features, length)
+            lower = cholesky(kernel + (own + 1e-8) * np.eye(len(kernel)), lower=True)
             ridge = BayesianRidge(fit_intercept=False, compute_score=True, max_iter=1000, alpha_init=1 / start**2,
                                   lambda_1=1, lambda_2=EXPECTED**2)
-            ridge.fit(share / total[:, None] @ lower, times / total - 1)                # t = Σ m(1 + g), g = L z, z ~ N(0, 1/λ)
+            ridge.fit(share / total[:, None] @ lower, times / total - 1)                # g = L z, z ~ N(0, 1/λ)
             if ridge.scores_[-1] > best:                                                # evidence: log p(times)
                 best, self.ridge, self.lower, self.length, self.own = ridge.scores_[-1], ridge, lower, length, own
-        self.places = places
-        return self
 
     def predict(self, items):
         """Milliseconds of an Architecture or a Block, a float; of a list, an array (n,)."""
@@ -76,11 +66,11 @@ class Model:
         return counts @ (physics * (1 + projected.T @ self.ridge.coef_))
 
     def uncertainty(self, items):
-        """Standard deviation in ms of what `predict` gives, without the noise of a measurement; shaped as there."""
+        """Standard deviation in ms of what `predict` gives, in the same shape, without measurement noise."""
         if isinstance(items, (Architecture, Block)):
             return float(self.uncertainty([items])[0])
-        counts, physics, projected, places = self._look_up(items)
-        prior = self._kernel(places, places, self.length) + self.own * np.eye(len(places)) - projected.T @ projected
+        counts, physics, projected, shape_features = self._look_up(items)
+        prior = self._kernel(shape_features, shape_features, self.length) + self.own * np.eye(len(shape_features)) - projected.T @ projected
         covariance = prior / self.ridge.lambda_ + projected.T @ self.ridge.sigma_ @ projected
         share = counts * physics
         return np.sqrt(np.maximum(np.einsum("nb,bc,nc->n", share, covariance, share), 0))
@@ -88,11 +78,11 @@ class Model:
     def __getitem__(self, block):
         return self.predict(block)
 
-    def report(self, items=None, milliseconds=None):
+    def report(self, items=None, milliseconds=None) -> dict[str, float]:
         """How good the predictions are on items that the fit has not seen: a dict (see `accuracy`), with the mean
         `uncertainty` in ms.
 
-        Without arguments on the items of the fit, each predicted by a model that left out its fifth of them.
+        Without arguments: on the items of the fit, by five-fold cross-validation.
         """
         if items is not None:
             predictions, repeats, deviations = self.predict(items), repeated(milliseconds, len(items)), self.uncertainty(items)
@@ -114,13 +104,35 @@ class Model:
     def _look_up(self, items):
         rows = [blocks_of(item) for item in items]
         blocks = list(dict.fromkeys(b for row in rows for b in row))
-        work, places = arrays(blocks)
+        work, shape_features = arrays(blocks)
         known = {b: i for i, b in enumerate(self.blocks)}
-        cross = self._kernel(self.places, places, self.length)                          # (B, new)
+        cross = self._kernel(self.shape_features, shape_features, self.length)                          # (B, new)
         for j, block in enumerate(blocks):
             if block in known:
                 cross[known[block], j] += self.own
-        return count(rows, blocks), self._physics(work), solve_triangular(self.lower, cross, lower=True), places
+        return count(rows, blocks), self._physics(work), solve_triangular(self.lower, cross, lower=True), shape_features
+
+
+def rows_of(table):
+    """(blocks, milliseconds) of a latency.Table, without Zero. Raises ValueError for anything else."""
+    if not isinstance(table, Table):
+        raise ValueError(f"{type(table).__name__} given without timings; only a latency.Table brings its own")
+    blocks = [block for block in table if block.operation != "Zero"]
+    return blocks, [table[block] for block in blocks]
+
+
+def milliseconds_per_work(counts, work, times):
+    """Milliseconds per unit of each kind of work, (W,), from counts (n, B), work (B, W) and times (n,), by relative errors.
+
+    Raises ValueError for too few timings to separate the kinds.
+    """
+    unit = work.max(0) + (work.max(0) == 0)
+    needed = 1 + np.linalg.matrix_rank(work / unit)
+    if len(times) < needed:
+        raise ValueError(f"{len(times)} timings given, but these blocks differ in {needed - 1} kinds of work; give at least {needed}")
+    physics = LinearRegression(positive=True, fit_intercept=False)
+    physics.fit(counts @ (work / unit) / times[:, None], np.ones(len(times)))
+    return physics.coef_ / unit
 
 
 def blocks_of(item):
@@ -130,15 +142,15 @@ def blocks_of(item):
 
 
 def arrays(blocks):
-    """Work (B, W) and places (B, S) of blocks."""
+    """Work (B, W) and shape features (B, S) of blocks."""
     if not blocks:
         return np.empty((0, len(WORK))), np.empty((0, len(SHAPE) + len(KINDS)))
-    work, places = zip(*map(features, blocks))
-    return np.stack(work), np.stack(places)
+    work, shape_features = zip(*map(features, blocks))
+    return np.stack(work), np.stack(shape_features)
 
 
 def count(rows, blocks):
-    """How often each block is in each row, (n, B)."""
+    """How often each block is in each row, c (n, B)."""
     column, counts = {b: i for i, b in enumerate(blocks)}, np.zeros((len(rows), len(blocks)))
     for n, row in enumerate(rows):
         for block in row:

@@ -1,65 +1,65 @@
-"""Interleaved rounds: the protocol that a busy machine spoils least.
+"""Interleaved rounds: a protocol robust to a busy machine.
 
-Wall times drift for minutes and scatter by a tenth. So every item is visited once a round, in fresh random order; beside
-it a reference network is timed; the ratio of the two is what counts, and its median over the rounds.
+Wall times drift for minutes and scatter by a tenth. So every item is visited once per round, in a new random order, and a
+reference network is timed next to it. What counts is the median over the rounds of the ratio of the two.
 """
 
-import json
+import logging
 import math
-import os
 import random
 import statistics
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from .. import runtime
 
-COLUMNS = ["round", "item", "ms", "reference_ms"]
-PASSES = 2        # timed passes of item and reference in a visit, in turn; the shortest of each counts
+log = logging.getLogger(__name__)
+COLUMNS = {"round": int, "item": int, "ms": float, "reference_ms": float}
+PASSES = 2        # alternating timed passes of item and reference in a visit; the shortest of each counts
 SHORTEST = 2e-3   # seconds; an item that takes less is repeated within a pass
 CERTAIN = 7       # visits before an item may be called certain
 
 
-def run_rounds(get, count, beside, rounds, precision, about, out=None, label="measure"):
+def run_rounds(get, count, reference, rounds, precision, metadata, out=None, label="measure"):
     """Visit items 0 … count − 1 in `rounds` rounds. Returns the visits in measured order, a DataFrame of COLUMNS.
 
-    `get(i)` gives item i as a function that runs it once and returns seconds; `beside` is the reference, likewise.
-    An item is left out of further rounds once the standard error of its median ratio is below `precision`, unless that
-    is 0. With a file `out` each visit is written beside it at once, and those already there are not repeated.
-    Raises ValueError if the file holds another measurement (`about`), or another process is measuring into it.
+    `get(i)` gives item i as a function that runs it once and returns seconds; `reference` is such a function too. An item is
+    left out of further rounds once the standard error of its median ratio is below `precision`, unless that is 0. With a file
+    `out` each visit is written next to it at once, and visits already there are not repeated.
+    Raises ValueError if the file holds another measurement (`metadata`), or another process is measuring into it.
     """
-    with visits_file(out, about) as (file, rows):
+    with recorded(out, metadata) as (rows, record):
         done = {(r, i) for r, i, _, _ in rows}
         progress = runtime.Progress(rounds * count, len(done), label)
         for r in range(rounds):
             certain = certain_items(rows, precision)
-            order = random.Random(about["seed"] * 1_000_003 + r).sample(range(count), count)
+            order = random.Random(metadata["seed"] * 1_000_003 + r).sample(range(count), count)
             for i in order:
                 if (r, i) in done:
                     continue
                 if i not in certain:
-                    rows.append((r, i, *visit(get(i), beside)))
-                    file.write(line(rows[-1]))
-                    file.flush()
+                    rows.append((r, i, *visit(get(i), reference)))
+                    record(*rows[-1])
                 progress.step()
         progress.close()
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=[*COLUMNS])
 
 
-def visit(run, beside):
+def visit(run, reference):
     """Milliseconds of an item and of the reference: a warm-up, then PASSES turns of both; the shortest of each counts."""
     repeats = math.ceil(SHORTEST / max(run(), 1e-7))
-    turns = [(sum(run() for _ in range(repeats)) / repeats, beside()) for _ in range(PASSES)]
+    turns = [(sum(run() for _ in range(repeats)) / repeats, reference()) for _ in range(PASSES)]
     return tuple(1e3 * min(times) for times in zip(*turns))
 
 
 def certain_items(rows, precision):
-    """The items whose median ratio is known to `precision` already."""
+    """The items whose median ratio is already known to `precision`."""
     ratios = {}
-    for _, i, ms, beside in rows:
-        ratios.setdefault(i, []).append(ms / beside)
+    for _, i, ms, reference in rows:
+        ratios.setdefault(i, []).append(ms / reference)
     return {i for i, seen in ratios.items() if len(seen) >= CERTAIN and standard_error(seen) <= precision}
 
 
@@ -71,12 +71,12 @@ def standard_error(values):
 
 
 def corrected(visits):
-    """Milliseconds of each visit with what slows item and reference alike taken out: ms / reference_ms · median reference_ms."""
+    """Milliseconds of each visit, corrected for drift by the reference: ms / reference_ms · median reference_ms."""
     return visits.ms / visits.reference_ms * visits.reference_ms.median()
 
 
 def summarize(visits):
-    """One row an item: the median `ms` of its corrected visits, the standard deviation `sd` between them in ms, and their
+    """One row per item: the median `ms` of its corrected visits, the standard deviation `sd` between them in ms, and their
     number `visits`."""
     groups = corrected(visits).groupby(visits["item"])
     return pd.DataFrame({"ms": groups.median(), "sd": groups.std(), "visits": groups.size()})
@@ -85,70 +85,54 @@ def summarize(visits):
 # -- the file of visits -----------------------------------------------------------------------------------------------
 
 
+class Visits(runtime.Rows):
+    """The file of the visits of a measurement. It can be resumed on another day, not on another processor or GPU."""
+
+    what, columns, keys = "file of visits", COLUMNS, ()
+
+    @staticmethod
+    def check_rows(rows):
+        times = rows[["ms", "reference_ms"]].to_numpy()
+        bad = ~(np.isfinite(times) & (times > 0)).all(axis=1)
+        if bad.any():
+            raise ValueError(f"visit {bad.argmax()} is not positive: {times[bad.argmax()].tolist()} ms")
+
+    @staticmethod
+    def check(path, saved, ours):
+        runtime.check_same(path, what_must_agree(saved, ours), what_must_agree(ours, ours))
+
+    def append(self, r, item, ms, reference_ms):
+        """Add one visit."""
+        super().append(r, item, f"{ms:.5g}", f"{reference_ms:.5g}")
+
+
 def visits_path(out):
-    """Where the visits of a measurement called `out` are kept: t.csv -> t.visits.csv."""
+    """The file of visits of a measurement `out`: t.csv -> t.visits.csv."""
     return Path(out).with_suffix(".visits.csv")
 
 
-def heading(about):
-    return f"# {json.dumps(about)}\n{','.join(COLUMNS)}\n"
-
-
-def line(row):
-    r, i, ms, beside = row
-    return f"{r},{i},{ms:.5g},{beside:.5g}\n"
-
-
 @contextmanager
-def visits_file(out, about):
-    """Yields the file to append visits to, and those that it holds already; without `out` one that keeps nothing."""
-    path = Path(os.devnull) if out is None else visits_path(out)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a") as file:
-        if out is not None:
-            runtime.only_writer(file)
-        if path.stat().st_size > 0:
-            yield file, resume(path, file, about)
-        else:
-            file.write(heading(about))
-            yield file, []
+def recorded(out, metadata):
+    """Yields the visits made so far, a list of tuples, and a function that keeps one more; without `out` nothing is kept."""
+    if out is None:
+        yield [], lambda *visit: None
+        return
+    with closing(Visits(visits_path(out), metadata)) as file:
+        if len(file.rows):
+            log.info(f"resuming after {len(file.rows)} visits in {visits_path(out)}")
+        yield list(file.rows[[*COLUMNS]].itertuples(index=False, name=None)), file.append
 
 
-def resume(path, file, about):
-    """The visits in the file of an interrupted measurement; a last line cut short is taken out of it."""
-    saved, rows = read_visits(path)
-    runtime.check_same(path, what_must_agree(saved, about), what_must_agree(about, about))
-    file.truncate(path.read_bytes().rfind(b"\n") + 1)
-    print(f"going on after {len(rows)} visits in {path}", flush=True)
-    return rows
-
-
-def what_must_agree(about, keys):
+def what_must_agree(metadata, keys):
     """All but the date, the number of rounds and the versions: the rest of a measurement may run on another day."""
-    return {**{key: about.get(key) for key in keys if key not in ("date", "rounds", "machine")}, **measured_on(about)}
+    return {**{key: metadata.get(key) for key in keys if key not in ("date", "rounds", "machine")}, **measured_on(metadata)}
 
 
-def measured_on(about):
-    """What the milliseconds belong to: {"gpu": its name} for the clock of a GPU, else {"processor": its name}.
+def measured_on(metadata):
+    """The hardware behind the milliseconds: {"gpu": its name} for the clock of a GPU, else {"processor": its name}.
 
-    The name is None where a file does not say; it agrees only with another such file.
+    The name is None where a file does not give it; it agrees only with another such file.
     """
-    name, entry = ("gpu", "device") if about.get("device") == "cuda" else ("processor", "processor")
-    machine = about.get("machine", {})
-    return {name: machine.get(entry) if isinstance(machine, dict) else machine}  # a file written by hand may have a name only
-
-
-def read_visits(path):
-    """Metadata and visits of a file that `run_rounds` wrote. Raises ValueError for another file."""
-    try:
-        lines = Path(path).read_text().split("\n")
-        if len(lines) < 2 or lines[1] != ",".join(COLUMNS):
-            raise ValueError("its heading is another")
-        fields = (row.split(",") for row in lines[2:-1])  # the last is empty, or cut short
-        rows = [(int(r), int(i), float(ms), float(beside)) for r, i, ms, beside in fields]
-        bad = next((row for row in rows if not all(math.isfinite(v) and v > 0 for v in row[2:])), None)
-        if bad:
-            raise ValueError(f"visit {bad} is not positive")
-        return json.loads(lines[0].removeprefix("# ")), rows
-    except ValueError as error:
-        raise ValueError(f"{path} holds no visits of a measurement ({error}); choose another file, or move this one away") from None
+    name, entry = ("gpu", "device") if metadata.get("device") == "cuda" else ("processor", "processor")
+    machine = metadata.get("machine", {})
+    return {name: machine.get(entry) if isinstance(machine, dict) else machine}  # a file written by hand may have only a name

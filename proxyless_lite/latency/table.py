@@ -1,22 +1,20 @@
 """A latency table: milliseconds of blocks, as measured here or as the paper's authors released them for the Pixel 1."""
 
-import json
 import math
 from dataclasses import asdict, dataclass, fields
-from io import StringIO
 from pathlib import Path
 
 import pandas as pd
 import yaml
 
 from ..architecture import named_space
-from ..runtime import write_atomically
+from ..runtime import read_table, refusing, write_table
 from ..spaces import Block
-from . import released
+from . import pixel1
 from .rounds import measured_on
 
 YAML = ".yaml", ".yml"
-SHAPE = [f.name for f in fields(Block) if f.name != "make"]  # operation, in_channels, …: what names a row
+SHAPE = [f.name for f in fields(Block) if f.name != "make"]  # operation, in_channels, …: what identifies a row
 
 
 @dataclass(frozen=True)
@@ -29,20 +27,20 @@ class Entry:
 
 
 class Table:
-    """Block -> milliseconds. `about` says where the numbers come from: device, threads, batch, versions, date.
+    """Block -> milliseconds. `metadata` says where the numbers come from: device, threads, batch, versions, date.
 
-    A block that is not there is a KeyError that names it; no default stands in. Zero costs nothing and needs no entry.
+    A missing block is a KeyError that names it; there is no default. Zero costs nothing and needs no entry.
     Raises ValueError, naming the block, for milliseconds that are negative or not finite.
     """
 
-    def __init__(self, entries, about=None):
-        self.entries, self.about = dict(entries), dict(about or {})
+    def __init__(self, entries, metadata=None):
+        self.entries, self.metadata = dict(entries), dict(metadata or {})
         for block, entry in self.entries.items():
             if not (math.isfinite(entry.ms) and entry.ms >= 0):
                 raise ValueError(f"latency of {block} is {entry.ms} ms; it must be a finite number, not negative")
 
     def __getitem__(self, block):
-        """Milliseconds of a Block, or of one named as it prints: "MB6 7x7 80→96 s1 14x14"."""
+        """Milliseconds of a Block, or of its printed name: "MB6 7x7 80→96 s1 14x14"."""
         if is_zero(block):
             return 0.0
         if isinstance(block, str):
@@ -71,73 +69,76 @@ class Table:
         return iter(self.entries)
 
     def input_sizes(self):
-        """Input sizes in pixels of the networks whose blocks these are, a list: those of the stems, which take 3 channels."""
+        """Input sizes in pixels of the networks of these blocks, a list: those of the stems, which take 3 channels."""
         return sorted({block.input_size for block in self.entries if block.in_channels == 3})
 
-    def merge(self, other):
-        """Both tables in one. Where both were measured beside the same reference network (that of their space), the
-        other's drift is taken out first: its entries are multiplied by reference_ms / other's reference_ms. A block in both gets the mean, weighted by count.
+    def merge(self, other: "Table") -> "Table":
+        """Both tables in one; a block in both gets the mean, weighted by count. Where both were measured next to the same
+        reference network (that of their space), the other's drift is corrected first: its entries are multiplied by reference_ms
+        / other's reference_ms.
 
         Raises ValueError for tables of different devices, threads, batches, GPUs or processors. A table that does not name
         its GPU or processor merges only with another such table.
         """
-        ours, theirs = ({**{key: table.about.get(key) for key in ("device", "threads", "batch")}, **measured_on(table.about)}
+        ours, theirs = ({**{key: table.metadata.get(key) for key in ("device", "threads", "batch")}, **measured_on(table.metadata)}
                         for table in (self, other))
         for key in ours:
             if ours[key] != theirs[key]:
                 raise ValueError(f"cannot merge latency tables of different {key}: {ours[key]!r} and {theirs[key]!r}")
-        beside_the_same = all("reference_ms" in t.about for t in (self, other)) and self.about.get("space") == other.about.get("space")
-        ratio = self.about["reference_ms"] / other.about["reference_ms"] if beside_the_same else 1.0
+        same_reference = (self.metadata.get("space") == other.metadata.get("space")
+                          and all("reference_ms" in table.metadata for table in (self, other)))
+        ratio = self.metadata["reference_ms"] / other.metadata["reference_ms"] if same_reference else 1.0
         merged = dict(self.entries)
         for block, entry in other.entries.items():
             scaled = Entry(entry.ms * ratio, entry.sd * ratio, entry.count)
             merged[block] = mean(merged[block], scaled) if block in merged else scaled
-        return Table(merged, {**other.about, **self.about})
+        return Table(merged, {**other.metadata, **self.metadata})
 
-    def to_frame(self):
-        """One row a block: operation, in_channels, out_channels, input_size, stride, residual, ms, sd, count."""
+    def to_frame(self) -> pd.DataFrame:
+        """One row per block: operation, in_channels, out_channels, input_size, stride, residual, ms, sd, count."""
         rows = [{**{name: getattr(block, name) for name in SHAPE}, **asdict(entry)} for block, entry in self.entries.items()]
         return pd.DataFrame(rows, columns=[*SHAPE, "ms", "sd", "count"])
 
-    def save(self, path):
-        """Write CSV with `about` as JSON in its first line, after "# ". Raises ValueError for a name that `load` would take for YAML."""
+    def save(self, path: str | Path):
+        """Write the table as CSV, see runtime.write_table. Raises ValueError for a name that `load` would take for YAML."""
         if Path(path).suffix in YAML:
             raise ValueError(f"{path}: tables are written as CSV; give a name that ends in .csv")
-        text = f"# {json.dumps(self.about, ensure_ascii=False)}\n{self.to_frame().to_csv(index=False, float_format='%.6g')}"
-        write_atomically(path, text.encode())
+        write_table(path, self.to_frame(), self.metadata)
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: str | Path) -> "Table":
         """Read what `save` wrote, or the YAML the paper's authors released (safely: nothing in it is executed).
 
         Raises ValueError naming the file and what is wrong in it.
         """
         path = Path(path)
-        read = read_yaml if path.suffix in YAML else read_csv
-        try:
-            return read(path.read_text())
-        except (ValueError, KeyError, TypeError, OverflowError, IsADirectoryError, yaml.YAMLError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise ValueError(f"{path} is no latency table: {reason[:200]}") from None
+        frame = None if path.suffix in YAML else read_table(path, what="latency table")
+        with refusing(path, "latency table"):
+            return read_yaml(path.read_text()) if frame is None else from_frame(frame)
 
     @classmethod
     def pixel1(cls, root=None):
-        """The table the paper's authors released for the Pixel 1, downloaded on first use (see released.fetch)."""
-        return cls.load(released.fetch(root))
+        """The table the paper's authors released for the Pixel 1, downloaded on first use (see pixel1.fetch)."""
+        return cls.load(pixel1.fetch(root))
 
     def __repr__(self):
-        return f"Table of {len(self)} blocks ({', '.join(f'{k} {self.about[k]}' for k in ('device', 'threads', 'batch', 'date') if k in self.about)})"
+        told = [f"{key} {self.metadata[key]}" for key in ("device", "threads", "batch", "date") if key in self.metadata]
+        return f"Table of {len(self)} blocks ({', '.join(told)})"
 
 
 def is_zero(block):
-    """Whether a Block, or one named as it prints, is Zero."""
+    """Whether a Block, or the printed name of one, is Zero."""
     return getattr(block, "operation", block).split(" ")[0] == "Zero"
 
 
 def read_yaml(text):
-    """The released format."""
-    rows = released.read(yaml.safe_load(text))
-    return Table({block: Entry(*values) for block, values in rows.items()}, released.ABOUT)
+    """The table in the released format. Raises ValueError for other text."""
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from None
+    rows = pixel1.read(content)
+    return Table({block: Entry(*values) for block, values in rows.items()}, pixel1.ABOUT)
 
 
 def mean(a, b):
@@ -146,12 +147,8 @@ def mean(a, b):
     return Entry((a.count * a.ms + b.count * b.ms) / count, math.sqrt((a.count * a.sd**2 + b.count * b.sd**2) / count), count)
 
 
-def read_csv(text):
-    """Our own format."""
-    about = json.loads(text[2:text.index("\n")]) if text.startswith("# {") and "\n" in text else {}
-    if not text.strip():
-        raise ValueError("the file is empty")
-    frame = pd.read_csv(StringIO(text), comment="#")
+def from_frame(frame):
+    """The table that `to_frame` gave, with the metadata in `attrs`. Raises ValueError or KeyError for any other frame."""
     missing = [name for name in [*SHAPE, "ms"] if name not in frame]
     if missing:
         raise ValueError(f"columns {', '.join(missing)} are missing; it has {', '.join(map(str, frame.columns))}")
@@ -159,17 +156,17 @@ def read_csv(text):
         raise ValueError("it has no rows")
     if not all(map(is_number, frame.ms)):
         raise ValueError(f"column ms must hold numbers, not {next(v for v in frame.ms if not is_number(v))!r}")
-    entries, fixed = {}, fixed_of(about)
+    entries, fixed = {}, fixed_of(frame.attrs)
     for row in frame.to_dict("records"):
         sizes = (int(row[name]) for name in ("in_channels", "out_channels", "input_size", "stride"))
         block = Block(row["operation"], *sizes, is_true(row["residual"]))
         entries[fixed.get(block, block)] = Entry(float(row["ms"]), float(row.get("sd", math.nan)), int(row.get("count", 1)))
-    return Table(entries, about)
+    return Table(entries, frame.attrs)
 
 
-def fixed_of(about):
+def fixed_of(metadata):
     """The fixed blocks of the space that a table names, each with what builds its module."""
-    return {b: b for b in named_space(**about["space_settings"]).fixed_blocks()} if "space_settings" in about else {}
+    return {b: b for b in named_space(**metadata["space_settings"]).fixed_blocks()} if "space_settings" in metadata else {}
 
 
 def is_number(value):

@@ -1,4 +1,4 @@
-"""How steps are computed: device, precision, parts of a batch, ranks. What the mathematics must not know of."""
+"""How steps are computed: device, precision, micro-batches, ranks. The mathematics does not depend on it."""
 
 import os
 from contextlib import contextmanager
@@ -7,8 +7,10 @@ from datetime import timedelta
 
 import torch
 from torch import distributed, nn
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from . import machine
+from .files import digest
 from .watch import Watch
 
 PATIENCE = timedelta(minutes=10)  # a rank that waits longer for another gives up
@@ -17,7 +19,7 @@ PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.floa
 
 
 class LostRank(RuntimeError):
-    """Another rank died, hung or went another way; this one stops."""
+    """Another rank died, hung or diverged; this one stops."""
 
 
 class OutOfMemory(MemoryError):
@@ -28,62 +30,67 @@ class OutOfMemory(MemoryError):
 class Engine:
     """How a run computes its steps; the results are the same up to rounding (and batch statistics, see below).
 
-    `precision` is "float32", "bfloat16" or "float16": that of weight steps, by autocast; weights, α and losses stay float32, and
-    so do α steps. "float16", for GPUs without bfloat16, scales the loss. `accumulate` divides each batch into so many parts,
-    one after another, whose gradients add up. `compile` compiles every candidate by itself, never a path through the network:
-    a new path would be a new program. `recompute` keeps of each edge only its input for
-    backward and computes the active path again there: less memory, more time. With `ranks` above 1 each gets its share of
-    every batch and all draw the same paths. Batch norm sees one rank's part only, unless `sync_batch_norm`.
+    `precision` is "float32", "bfloat16" or "float16": that of weight steps, by autocast; weights, α, losses and α steps stay
+    float32. "float16", for GPUs without bfloat16, scales the loss. `grad_accumulation` divides each batch into that many
+    micro-batches, whose gradients add up. `compile` compiles every candidate by itself, never a path through the network: a new
+    path would be a new program. `activation_checkpointing` keeps only the input of each edge and recomputes the active path in
+    backward: less memory, more time. With a `world_size` above 1 each rank gets its share of every batch and all draw the same
+    paths. Batch norm sees only one rank's part, unless `sync_batch_norm`.
     """
 
     device: torch.device = torch.device("cpu")
     precision: str = "float32"
-    accumulate: int = 1
+    grad_accumulation: int = 1
     compile: bool = False
     sync_batch_norm: bool = False
-    recompute: bool = False
+    activation_checkpointing: bool = False
     rank: int = 0
-    ranks: int = 1
+    world_size: int = 1
     own_group: object = None  # of torch.distributed: this rank alone
 
-    def __deepcopy__(self, memo):  # a copy of a network computes as the network does; a group cannot be copied
+    def __deepcopy__(self, memo):  # copies of a network share its engine; a group cannot be copied
         return self
 
     @property
-    def first(self):
-        """Whether this is the rank that writes and speaks."""
+    def is_main(self):
+        """Whether this is the rank that writes files and prints."""
         return self.rank == 0
 
     def prepare(self, module):
-        """Put a network where it shall run, in channels_last, with synchronised batch norms if asked for."""
-        if self.sync_batch_norm and self.ranks > 1:
+        """Move a network to the device, in channels_last, with synchronised batch norms if requested."""
+        if self.sync_batch_norm and self.world_size > 1:
             module = synchronised(module, self.device)
         return module.to(self.device, memory_format=torch.channels_last)
 
-    def run(self, model, images, full=False):
-        """model(images) in this precision, or in full; the logits in the network's own."""
+    def run(self, model, *inputs, full=False):
+        """model(*inputs) in this precision, or in full; the outputs in the network's own."""
         if full or self.precision == "float32":
-            return model(images)
+            return model(*inputs)
         with torch.autocast(self.device.type, PRECISIONS[self.precision]):
-            return model(images).float()
+            return tree_map(lambda output: output.float() if isinstance(output, torch.Tensor) else output, model(*inputs))
 
-    def parts(self, *tensors):
-        """The parts of a batch: tuples of equal slices of all `tensors`. Raises ValueError like `check_batch`."""
-        self.check_batch(self.ranks * len(tensors[0]))
-        return zip(*(tensor.chunk(self.accumulate) for tensor in tensors))
+    def micro_batches(self, batch):
+        """The micro-batches of a batch, any nest of tensors and lists of strings: equal slices. Raises ValueError like `check_batch`."""
+        if self.grad_accumulation == 1:
+            return [batch]
+        leaves, spec = tree_flatten(batch, is_leaf=is_strings)
+        size = len(leaves[0])
+        self.check_batch(self.world_size * size)
+        part = size // self.grad_accumulation
+        return [tree_unflatten([leaf[i:i + part] for leaf in leaves], spec) for i in range(0, size, part)]
 
     def check_batch(self, size):
         """Raises ValueError unless every rank can cut its share of `size` images into parts of equal size."""
-        if size % (self.ranks * self.accumulate):
-            raise ValueError(f"a batch of {size} images cannot be divided among {self.ranks} ranks × {self.accumulate} parts; "
-                             f"give a multiple of {self.ranks * self.accumulate}")
+        if size % (self.world_size * self.grad_accumulation):
+            raise ValueError(f"a batch of {size} images cannot be divided among {self.world_size} ranks × {self.grad_accumulation} parts; "
+                             f"give a multiple of {self.world_size * self.grad_accumulation}")
 
     # -- ranks --------------------------------------------------------------------------------------------------------
 
     @contextmanager
     def alone(self, module):
         """Within it synchronised batch norms of a module ask no other rank: each normalises by the images of this one."""
-        layers = [m for m in module.modules() if isinstance(m, (nn.SyncBatchNorm, SyncBatchNorm2d))]
+        layers = [m for m in module.modules() if hasattr(m, "process_group")]
         before = [layer.process_group for layer in layers]
         for layer in layers:
             layer.process_group = self.own_group
@@ -95,15 +102,15 @@ class Engine:
 
     def mean(self, tensor):
         """The mean of a tensor over the ranks, the same bits on each."""
-        return tensor if self.ranks == 1 else self.sum(tensor) / self.ranks
+        return tensor if self.world_size == 1 else self.sum(tensor) / self.world_size
 
     def sum(self, tensor):
         """The sum of a tensor over the ranks."""
-        return tensor if self.ranks == 1 else self._reduced(tensor.clone(), distributed.ReduceOp.SUM)
+        return tensor if self.world_size == 1 else self._reduced(tensor.clone(), distributed.ReduceOp.SUM)
 
     def mean_all(self, tensors):
         """Replace these tensors by their means over the ranks, in one message."""
-        if not tensors or self.ranks == 1:
+        if not tensors or self.world_size == 1:
             return
         flat = self.mean(torch.cat([tensor.flatten() for tensor in tensors]))
         parts = flat.split([tensor.numel() for tensor in tensors])
@@ -111,34 +118,34 @@ class Engine:
 
     def mean_gradients(self, parameters):
         """Average the gradients of these parameters: the active ones, so nothing is sent for inactive paths."""
-        if self.ranks > 1:  # else not even listed
+        if self.world_size > 1:  # else skip listing them
             self.mean_all([p.grad for p in parameters if p.grad is not None])
 
     def mean_statistics(self, module):
-        """Average the running statistics of batch norms, which each rank takes from its own share."""
-        if self.ranks > 1:
+        """Average the running statistics of batch norms, which each rank computes from its own share."""
+        if self.world_size > 1:
             self.mean_all([b for b in module.buffers() if b.is_floating_point()])
 
     def any(self, flag):
         """Whether the flag is set on any rank."""
-        if self.ranks == 1:
+        if self.world_size == 1:
             return bool(flag)
         return bool(self._reduced(torch.tensor(int(flag)), distributed.ReduceOp.MAX))
 
-    def same(self, what, value):
-        """Raises LostRank on every rank unless all hold the same integers: a tuple, possibly nested."""
-        if self.ranks > 1:
-            mark = hash(value) >> 1  # of integers, so the same in every process; its negative must fit 64 bits too
+    def assert_same_across_ranks(self, what, value):
+        """Raises LostRank on every rank unless value() has the same repr on all."""
+        if self.world_size > 1:  # else skip computing it
+            mark = int(digest(value()), 16)
             both = self._reduced(torch.tensor([mark, -mark]), distributed.ReduceOp.MAX)
             if both[0] != -both[1]:
                 raise LostRank(f"the ranks disagree on {what}: they have different seeds, weights or code; start all alike")
 
     def from_first(self, make):
-        """What make() gives on the first rank, sent to all. An error there is an error everywhere."""
-        if self.ranks == 1:
+        """What make() gives on the first rank, sent to all. An error there is raised on every rank."""
+        if self.world_size == 1:
             return make()
         message = [None]
-        if self.first:
+        if self.is_main:
             try:
                 message = [(make(), None)]
             except (ValueError, OSError) as error:
@@ -160,14 +167,19 @@ class Engine:
         return tensor
 
     def close(self):
-        """Leave the group of ranks, if there is one."""
-        if self.ranks > 1:
+        """Leave the group of ranks, if any."""
+        if self.world_size > 1:
             while WATCHES:
                 WATCHES.pop().close()
             distributed.destroy_process_group()
 
 
-def engine(device=None, precision="float32", accumulate=1, compile=False, sync_batch_norm=False, recompute=False):
+def is_strings(value):
+    """Whether a part of a batch is a list of strings, one per example."""
+    return isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value)
+
+
+def engine(device=None, precision="float32", grad_accumulation=1, compile=False, sync_batch_norm=False, activation_checkpointing=False):
     """The Engine for a device's name (see machine.device). Under torchrun this process becomes one rank of several.
 
     An Engine is returned as it is. Raises ValueError for a setting out of range or a device that is not there.
@@ -176,27 +188,27 @@ def engine(device=None, precision="float32", accumulate=1, compile=False, sync_b
         return device
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}; allowed: {', '.join(PRECISIONS)}")
-    if accumulate < 1:
-        raise ValueError(f"accumulate={accumulate}: a batch has at least 1 part")
-    ranks, rank = (int(os.environ.get(name, default)) for name, default in (("WORLD_SIZE", 1), ("RANK", 0)))
-    if ranks > 1 and torch.cuda.is_available() and device in (None, "cuda"):
+    if grad_accumulation < 1:
+        raise ValueError(f"grad_accumulation={grad_accumulation}: a batch has at least 1 part")
+    world_size, rank = (int(os.environ.get(name, default)) for name, default in (("WORLD_SIZE", 1), ("RANK", 0)))
+    if world_size > 1 and torch.cuda.is_available() and device in (None, "cuda"):
         device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
     found = machine.device(device)
     check_precision(precision, found)
     if found.type == "cuda":
         torch.cuda.set_device(found)
-        torch.backends.cudnn.benchmark = True  # few shapes, each met thousands of times
+        torch.backends.cudnn.benchmark = True  # few shapes, each used thousands of times
     own = None
-    if ranks > 1:
+    if world_size > 1:
         if not distributed.is_initialized():
             distributed.init_process_group("cpu:gloo,cuda:nccl" if found.type == "cuda" else "gloo", timeout=PATIENCE)
-            WATCHES.append(Watch(PATIENCE, lambda error: told(rank, ranks, error)))
+            WATCHES.append(Watch(PATIENCE, lambda error: told(rank, world_size, error)))
         own = distributed.new_group([rank], backend="gloo", use_local_synchronization=True)
-    return Engine(found, precision, accumulate, compile, sync_batch_norm, recompute, rank, ranks, own)
+    return Engine(found, precision, grad_accumulation, compile, sync_batch_norm, activation_checkpointing, rank, world_size, own)
 
 
 def check_precision(precision, device):
-    """Raises ValueError for a precision that the device computes not at all, or only by emulation."""
+    """Raises ValueError for a precision that the device lacks or only emulates."""
     if precision == "float16" and device.type != "cuda":
         raise ValueError(f"precision 'float16' is for GPUs; on {device} use float32 or bfloat16")
     if precision == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
@@ -207,12 +219,12 @@ def lost(engine, error):
     """The LostRank to raise where a message to the other ranks failed."""
     for watch in WATCHES:
         watch.known.set()
-    return LostRank(told(engine.rank, engine.ranks, error))
+    return LostRank(told(engine.rank, engine.world_size, error))
 
 
-def told(rank, ranks, error):
+def told(rank, world_size, error):
     reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-    return f"rank {rank} of {ranks} lost another rank ({reason}); the last checkpoint is kept, start all ranks again to go on"
+    return f"rank {rank} of {world_size} lost another rank ({reason}); the last checkpoint is kept, start all ranks again to resume"
 
 
 def compile_once(module):
@@ -223,7 +235,7 @@ def compile_once(module):
 
 
 def step_only(optimizer, parameters=None, scaler=None):
-    """One step of `optimizer` on these of its parameters (None: all), and their gradients gone; the others are not even looked at.
+    """One step of `optimizer` on these of its parameters (None: all), then clear their gradients; the others are not visited.
 
     An optimizer walks through all its parameters in Python, so without this a step would cost time for inactive paths. A
     `scaler` of float16 leaves out a step whose gradients overflowed.
@@ -252,45 +264,7 @@ def start_momenta(optimizer):
 
 
 def synchronised(module, device):
-    """The network with batch norms that normalise by the batch of all ranks together: PyTorch's own on CUDA."""
-    if device.type == "cuda":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(module)
-    for layer in module.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.__class__ = SyncBatchNorm2d
-    return module
-
-
-class SumOverRanks(torch.autograd.Function):
-    """The sum of a tensor over the ranks of a group (None: all); a gradient of it is the sum of the ranks' gradients."""
-
-    @staticmethod
-    def forward(ctx, x, group):
-        x, ctx.group = x.clone(), group
-        distributed.all_reduce(x, group=group)
-        return x
-
-    @staticmethod
-    def backward(ctx, grad):
-        return SumOverRanks.apply(grad, ctx.group), None
-
-
-class SyncBatchNorm2d(nn.BatchNorm2d):
-    """nn.SyncBatchNorm for CPUs, where PyTorch has none: mean and variance over the images of all ranks of its group."""
-
-    process_group = None
-
-    def forward(self, x):
-        ranks, axes = distributed.get_world_size(self.process_group), (0, 2, 3)
-        if not self.training or ranks == 1:
-            return super().forward(x)
-        mean = SumOverRanks.apply(x.mean(axes), self.process_group) / ranks     # (C,)
-        centred = x - mean[:, None, None]
-        variance = SumOverRanks.apply(centred.square().mean(axes), self.process_group) / ranks
-        if self.track_running_stats:
-            n = x.numel() // x.shape[1] * ranks
-            with torch.no_grad():
-                self.running_mean.lerp_(mean, self.momentum)
-                self.running_var.lerp_(variance * n / (n - 1), self.momentum)
-        scale = self.weight * (variance + self.eps).rsqrt()
-        return centred * scale[:, None, None] + self.bias[:, None, None]
+    """The network with PyTorch's batch norms that normalise by the batch of all ranks together; for GPUs only."""
+    if device.type != "cuda":
+        raise ValueError(f"sync_batch_norm is for GPUs, not for {device}; leave it out")
+    return nn.SyncBatchNorm.convert_sync_batchnorm(module)

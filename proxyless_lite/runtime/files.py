@@ -1,4 +1,4 @@
-"""Files that survive: atomic writes, checkpoints, fingerprints."""
+"""Files that survive a crash: atomic writes, checkpoints, fingerprints."""
 
 import copy
 import errno
@@ -19,7 +19,7 @@ FORMAT = "proxyless_lite checkpoint 1"
 
 
 def write_atomically(path, content):
-    """Write bytes so that `path` is complete or unchanged whenever the process dies."""
+    """Write bytes atomically: `path` is complete or unchanged whenever the process dies."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
@@ -56,7 +56,7 @@ def save_checkpoint(path, state):
 def load_checkpoint(path, say=print):
     """The newest good state at `path` or its *.previous, None where neither exists. No code in the file is run.
 
-    A file that cannot be read is named through `say` when the previous one serves instead, and kept as *.refused.
+    A file that cannot be read is reported through `say` when the previous one is used instead, and kept as *.refused.
     Raises ValueError naming the files when there are some and none can be read.
     """
     refused = []
@@ -70,9 +70,9 @@ def load_checkpoint(path, say=print):
             continue
         if refused:
             aside = candidate.with_name(Path(path).name + ".refused")
-            say(f"{refused[0]}; going on from {candidate}, and the other is kept as {aside}")
+            say(f"{refused[0]}; resuming from {candidate}; the other is kept as {aside}")
             os.replace(path, aside)
-            os.replace(candidate, path)  # else the next save would move the refused file over the good one
+            os.replace(candidate, path)  # else the next save would overwrite the good one with the refused file
         return state
     if refused:
         raise ValueError(f"{'; '.join(refused)}; to start again choose another folder, or move this one away")
@@ -80,7 +80,7 @@ def load_checkpoint(path, say=print):
 
 
 def read_checkpoint(path):
-    """Load one checkpoint file. Raises ValueError saying whether it is damaged, holds what is not read safely, or is foreign."""
+    """Load one checkpoint file. Raises ValueError: damaged, not safe to read, or not a checkpoint of this version."""
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()  # torch.load would not notice a flipped bit
@@ -88,26 +88,26 @@ def read_checkpoint(path):
             raise zipfile.BadZipFile(f"{damaged} is damaged")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # only once the checksums are right
-        raise ValueError(f"{path} is whole, but holds what a safe loader does not read ({reason_of(error)})") from None
-    except Exception as error:  # a damaged file may fail anywhere in zipfile or torch
-        raise ValueError(f"{path} is truncated, damaged or no checkpoint ({reason_of(error)})") from None
+        raise ValueError(f"{path} is intact, but holds what a safe loader does not read ({reason_of(error)})") from None
+    except Exception as error:  # a damaged file can fail anywhere in zipfile or torch
+        raise ValueError(f"{path} is truncated, damaged or not a checkpoint ({reason_of(error)})") from None
     if not (isinstance(state, dict) and state.get("format") == FORMAT):
-        raise ValueError(f"{path} is no checkpoint of this version ({FORMAT!r} expected)")
+        raise ValueError(f"{path} is not a checkpoint of this version ({FORMAT!r} expected)")
     return state
 
 
 def reason_of(error):
-    """The first line of an error; of PyTorch's text about safe loading, which advises unsafe loading, what was refused."""
+    """The first line of an error; of PyTorch's text on safe loading, which advises unsafe loading, only what was refused."""
     refused = re.search(r"(?<= GLOBAL )\S+", str(error)) or re.search(r"(?<=WeightsUnpickler error: ).+", str(error))
     return (refused[0] if refused else (str(error).splitlines() or [type(error).__name__])[0])[:100]
 
 
 def plain(value):
-    """The value, with NumPy's scalars in its dicts, lists and tuples made Python's, which a safe loader reads."""
+    """The value with NumPy's scalars in its dicts, lists and tuples converted to Python's, which a safe loader reads."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, dict):
-        found = copy.copy(value)  # keeps the versions that a module's state_dict has as an attribute
+        found = copy.copy(value)  # keeps the version attribute of a module's state_dict
         found.clear()
         found.update((plain(key), plain(one)) for key, one in value.items())
         return found
@@ -122,7 +122,7 @@ def first_refused(value, where=""):
         file.seek(0)
         torch.load(file, map_location="cpu", weights_only=True)
         return None
-    except Exception:  # whatever the entry's own pickling raises
+    except Exception:  # an entry's own pickling can raise anything
         inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else ()
     kind = type(value)
     return next(filter(None, (first_refused(one, f"{where}/{key}") for key, one in inner)),
@@ -143,7 +143,7 @@ def check_same(path, saved, ours):
 
 
 def digest(*parts):
-    """A short fingerprint of tensors and of anything with a faithful repr, to tell one run's input from another's."""
+    """A short fingerprint of tensors and of anything with a faithful repr, to distinguish the inputs of runs."""
     total = hashlib.sha256()
     for part in parts:
         total.update(part.cpu().numpy().tobytes() if isinstance(part, torch.Tensor) else repr(part).encode())
@@ -151,7 +151,7 @@ def digest(*parts):
 
 
 def check_writable(folder):
-    """Make the folder if it is not there. Raises OSError in one line when nothing can be written to it."""
+    """Make the folder if it is missing. Raises OSError in one line when it cannot be written to."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -161,16 +161,16 @@ def check_writable(folder):
 
 
 def check_target(path):
-    """Raises OSError in one line unless a file can be written at `path`; its folder is made if it is not there."""
+    """Raises OSError in one line unless a file can be written at `path`; its folder is made if missing."""
     if Path(path).is_dir():
         raise OSError(f"{path} is a folder; give the name of a file")
     check_writable(Path(path).parent)
 
 
 def lock(folder, wait=False):
-    """Keep other processes out of a folder until the file returned is closed or this process ends, in whatever way.
+    """Lock a folder against other processes until the returned file is closed or this process ends in any way.
 
-    Where another process holds it, `wait` for its end, or else OSError in one line. A file system that knows no locks has none.
+    If another process holds it, `wait` for its end, else raise OSError in one line. File systems without locks are not locked.
     """
     file = open(folder / "lock", "w")
     try:
@@ -183,7 +183,7 @@ def lock(folder, wait=False):
 
 
 def only_writer(file):
-    """Keep other processes from writing to an open file until it is closed. Raises ValueError where one already does."""
+    """Lock an open file against other writers until it is closed. Raises ValueError if another process holds it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,17 +1,17 @@
-"""A training step as one CUDA graph: the host launches it once, where it launched every kernel."""
+"""A training step as one CUDA graph: one launch instead of one per kernel."""
 
 import torch
 
 from .machine import is_out_of_memory
 
-WARM_UP = 3  # runs before the capture, in which cuDNN chooses its algorithms and what is made once is made
+WARM_UP = 3  # runs before the capture: cuDNN chooses its algorithms, and lazy state is created
 
 
 class Graphed:
-    """`run(*inputs)`, which gives `parameters` gradients and returns tensors, captured as a CUDA graph and replayed.
+    """`run(*inputs)`, which computes gradients of `parameters` and returns tensors, captured as a CUDA graph and replayed.
 
-    Inputs must keep their shapes. What runs must not wait for the device, and a Python number in it stays what it was at the
-    capture: what changes must be a tensor. Where the capture fails, each call runs as it is written, and `say` tells so once.
+    Inputs must keep their shapes. `run` must not wait for the device, and Python numbers in it are frozen at the capture: what
+    changes must be a tensor. If the capture fails, each call runs eagerly, and `say` reports that once.
     """
 
     def __init__(self, run, parameters, say=print):

@@ -1,4 +1,4 @@
-"""Weights in half precision, refreshed by one launch a step, where autocast would cast every weight by a launch of its own."""
+"""Weights in half precision, refreshed by one launch per step; autocast would launch one cast per weight."""
 
 from contextlib import contextmanager
 
@@ -8,9 +8,9 @@ from torch.nn.modules.conv import _ConvNd
 
 
 class HalfWeights:
-    """Stand-ins in half precision for the weights of convolutions and linear layers, which stay in float32 themselves.
+    """Stand-ins in half precision for the weights of convolutions and linear layers, which themselves stay in float32.
 
-    A stand-in is made when its weight is first trained, and kept: half as much memory again for those that were.
+    A stand-in is made when its weight is first trained, and kept: half as much memory again for trained weights.
     """
 
     def __init__(self, model, dtype):
@@ -23,7 +23,7 @@ class HalfWeights:
 
     @contextmanager
     def instead_of(self, parameters):
-        """Within it layers compute with stand-ins of these of their parameters; at its end each has got the gradient of its stand-in."""
+        """A context in which layers compute with stand-ins of these parameters; on exit each gets the gradient of its stand-in."""
         weights = [p for p in parameters if p in self._places]
         halves = [self._half(p) for p in weights]
         with torch.no_grad():
@@ -48,7 +48,7 @@ class HalfWeights:
 
 @torch.no_grad()
 def hand_over(halves, weights):
-    """Add the gradients of stand-ins to those of their weights, and take them away."""
+    """Add the gradients of stand-ins to those of their weights, and clear them."""
     pairs = [(half, weight) for half, weight in zip(halves, weights) if half.grad is not None]
     gradients = [torch.empty_like(weight) for _, weight in pairs]
     torch._foreach_copy_(gradients, [half.grad for half, _ in pairs])

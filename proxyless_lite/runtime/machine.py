@@ -9,14 +9,15 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import torch
 import torchvision
 
 
 def device(name=None):
-    """The torch.device called `name`; without one CUDA if there is, else the CPU. A GPU always has its index.
+    """The torch.device called `name`; by default CUDA if available, else the CPU. A GPU always has its index.
 
-    Raises ValueError for a device this machine lacks, and for one the package does not run on.
+    Raises ValueError for a device that this machine lacks or the package does not support.
     """
     name = str(name) if name is not None else "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("mps"):
@@ -37,7 +38,7 @@ def device(name=None):
 
 @contextmanager
 def threads(n):
-    """Within it PyTorch computes on n threads, and then on those it had before."""
+    """A context in which PyTorch uses n threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(n)
     try:
@@ -49,7 +50,7 @@ def threads(n):
 def keep_freed_memory():
     """Tell glibc to keep freed activations instead of returning them to the kernel after every step.
 
-    Each step allocates the same tensors again; faulting their pages in anew costs a fifth to a third of a CPU step.
+    Each step allocates the same tensors again; faulting their pages in again costs a fifth to a third of a CPU step.
     Elsewhere (macOS, musl) this does nothing.
     """
     trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # malloc.h
@@ -64,10 +65,10 @@ def keep_freed_memory():
 
 def seed(*key):
     """One integer made of the integers in `key` (seed, what it is for, …)."""
-    mixed = 0
+    shuffled = 0
     for part in key:
-        mixed = (mixed * 1_000_003 + int(part) + 1) % (1 << 62)
-    return mixed
+        shuffled = (shuffled * 1_000_003 + int(part) + 1) % (1 << 62)
+    return shuffled
 
 
 def generator(device, *key):
@@ -76,7 +77,7 @@ def generator(device, *key):
 
 
 def reset_peak_memory(device):
-    """Let `peak_memory` of a GPU count from now on; a process on the CPU has one peak."""
+    """Restart the count of `peak_memory` on a GPU; a CPU process has only one peak."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
@@ -90,14 +91,14 @@ def peak_memory(device):
 
 
 def saved_bytes(run, exclude=()):
-    """Bytes of the tensors that autograd saves for backward during `run()`: each storage once, those of `exclude` not.
+    """Bytes of the tensors that autograd saves for backward during `run()`: each storage once, without those of `exclude`.
 
     Pass parameters and inputs as `exclude` to count activations.
     """
     kept, alive = {}, []
 
     def pack(tensor):
-        alive.append(tensor)  # so that no storage is freed and its address used again
+        alive.append(tensor)  # so that no storage is freed and its address reused
         kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
@@ -107,20 +108,23 @@ def saved_bytes(run, exclude=()):
     return sum(size for address, size in kept.items() if address not in excluded)
 
 
+TABLES = Path(__file__).parents[1] / "tables"  # measured here, and the paper's; they come with the package
+
+
 def default_root():
-    """Where data sets and downloaded files lie: $PROXYLESS_DATA, else ./data."""
+    """Where data sets and downloaded files are kept: $PROXYLESS_DATA, else ./data."""
     return Path(os.environ.get("PROXYLESS_DATA") or "data")
 
 
 def describe():
-    """The machine and the versions that a measured figure must name."""
+    """The machine and versions to report with a measured figure."""
     on = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
     return {"device": on, "processor": processor(), "python": platform.python_version(), "torch": torch.__version__,
             "torchvision": torchvision.__version__, "system": platform.platform(terse=True)}
 
 
 def processor():
-    """The CPU's model name, as far as the system tells."""
+    """The CPU's model name, if the system gives it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -129,20 +133,15 @@ def processor():
 
 
 def free_memory(device):
-    """Bytes that this process may still take on the device; on the CPU what the system calls available, or the limit set."""
+    """Bytes that this process may still allocate on the device; on the CPU what the system calls available, or the limit set."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    page = os.sysconf("SC_PAGE_SIZE")
-    try:
-        available = 1024 * int(re.search(r"MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text())[1])
-        taken = page * int(Path("/proc/self/statm").read_text().split()[0])
-    except (OSError, TypeError):  # not Linux
-        available, taken = page * os.sysconf("SC_PHYS_PAGES"), 0
+    available = psutil.virtual_memory().available
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    return available if limit == resource.RLIM_INFINITY else min(available, max(0, limit - taken))
+    return available if limit == resource.RLIM_INFINITY else min(available, max(0, limit - psutil.Process().memory_info().vms))
 
 
 def is_out_of_memory(error):
-    """Whether an exception says that memory is exhausted; PyTorch has a class of its own for that on CUDA only."""
+    """Whether an exception means that memory is exhausted; PyTorch has a class for that only on CUDA."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

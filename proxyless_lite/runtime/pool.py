@@ -1,4 +1,4 @@
-"""Processes of one thread each that share a list of tasks."""
+"""Single-threaded processes that share a list of tasks."""
 
 import os
 from itertools import islice
@@ -9,9 +9,9 @@ import torch
 
 
 def pool(start, tasks, workers):
-    """Yields the rows of all `tasks`, as they are finished by `workers` processes, which end with this one however it ends.
+    """Yields the rows of all `tasks` as `workers` processes finish them; the workers end with this process in any case.
 
-    Each process calls `start()` once, and what that returns for every task it gets: a function whose rows, in a list or
+    Each process calls `start()` once, and the function that it returns on every task: its rows, in a list or
     from a generator, are any values but None. Raises ValueError for fewer than one worker, ChildProcessError when one dies.
     """
     if workers < 1:
@@ -28,7 +28,7 @@ def pool(start, tasks, workers):
             try:
                 row = pipe.recv()
             except EOFError:
-                raise ChildProcessError(f"the worker that did {busy[pipe]} died; the same command goes on") from None
+                raise ChildProcessError(f"the worker that did {busy[pipe]} died; run the command again to resume") from None
             if row is not None:
                 yield row
                 continue
@@ -55,6 +55,6 @@ def work(start, pipe):
 
 
 def end_with_parent():
-    """A task of hours would otherwise go on after its parent was killed, and keep its folder from the next worker."""
+    """Otherwise a long task would survive its killed parent, and keep its folder from the next worker."""
     parent_process().join()
     os._exit(1)

@@ -1,6 +1,7 @@
-"""How far a run is, and how it is asked to stop."""
+"""Progress of a run, and requests to stop it."""
 
 import io
+import logging
 import signal
 import sys
 import threading
@@ -8,6 +9,27 @@ import time
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 from tqdm import tqdm
+
+log = logging.getLogger("proxyless_lite")
+
+
+class Console(logging.Handler):
+    """Prints every record to the current sys.stdout, so that notebooks, redirect_stdout and pytest receive it."""
+
+    def emit(self, record):
+        print(self.format(record), flush=True)
+
+
+def log_to_console():
+    """Show the package's log, from INFO on. A level or a handler that the caller has set is kept.
+
+    logging.getLogger("proxyless_lite").setLevel("WARNING") silences progress, before or after the import.
+    """
+    if log.level == logging.NOTSET:
+        log.setLevel(logging.INFO)
+    if not log.handlers:
+        log.addHandler(Console())
+        log.propagate = False  # else a root handler would show every line again
 
 
 class Stopped(SystemExit):
@@ -23,10 +45,10 @@ class Stopped(SystemExit):
 
 @contextmanager
 def stop_flag():
-    """Yields a function that gives the signal, SIGTERM or SIGINT (Ctrl-C), that has come since, or None.
+    """Yields a function that returns the signal received since, SIGTERM or SIGINT (Ctrl-C), or None.
 
-    Without it the signal would end the process at once, as a second Ctrl-C still does. Who has a handler for Ctrl-C of his
-    own keeps it.
+    Without it the signal would end the process at once, as a second Ctrl-C still does. A caller's own handler for Ctrl-C
+    is kept.
     """
     received, before = [], {}
 
@@ -35,7 +57,7 @@ def stop_flag():
             raise KeyboardInterrupt
         received.append(number)
 
-    if threading.current_thread() is threading.main_thread():  # no other may ask
+    if threading.current_thread() is threading.main_thread():  # no other thread may install handlers
         before[signal.SIGTERM] = signal.signal(signal.SIGTERM, note)
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             before[signal.SIGINT] = signal.signal(signal.SIGINT, note)
@@ -47,15 +69,19 @@ def stop_flag():
 
 
 class Progress:
-    """A bar in a terminal; elsewhere (notebook, log file) at most about ten plain lines, each with the time left."""
+    """A bar in a terminal; elsewhere (notebook, log file) at most about ten plain lines, each with the time left.
+
+    Neither appears where the logger "proxyless_lite" is set above INFO.
+    """
 
     def __init__(self, total, done=0, label=""):
         self.total, self.done, self.first, self.label = total, done, done, label
         self.began = self.shown = time.monotonic()
-        self.bar = tqdm(total=total, initial=done, desc=label) if sys.stderr.isatty() else None
+        in_terminal = sys.stderr.isatty() and log.isEnabledFor(logging.INFO)
+        self.bar = tqdm(total=total, initial=done, desc=label) if in_terminal else None
 
     def step(self, **numbers):
-        """Count one step done. `numbers` are shown beside it; they may be functions, called only when shown."""
+        """Count one finished step. `numbers` are shown next to it; they may be functions, called only when shown."""
         self.done += 1
         if self.bar is not None:
             self.bar.update()
@@ -71,7 +97,7 @@ class Progress:
             self.bar.set_postfix_str(shown.removeprefix(", "))
             return
         left = (now - self.began) / (self.done - self.first) * (self.total - self.done)
-        print(f"{self.label} {100 * self.done // self.total:3d} %{shown}, {clock(left)} left", flush=True)
+        log.info("%s %3d %%%s, %s left", self.label, 100 * self.done // self.total, shown, clock(left))
 
     def close(self):
         if self.bar is not None:
@@ -80,13 +106,16 @@ class Progress:
 
 @contextmanager
 def silently():
-    """Within it nothing is printed, on a terminal neither: a bar goes to stderr."""
+    """A context in which nothing is printed, not even a terminal's bar on stderr."""
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         yield
 
 
 def clock(seconds):
-    """Seconds as people say them: 42 s, 3 min, 2.5 h."""
+    """Seconds in readable form: 42 s, 3 min, 2.5 h."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+log_to_console()

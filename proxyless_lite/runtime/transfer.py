@@ -1,10 +1,10 @@
-"""Between host and device: what is sent without waiting, and the one place where a step waits."""
+"""Transfers between host and device: without waiting, and the one place where a step waits."""
 
 import torch
 
 
 def send(tensor, like):
-    """A small CPU tensor in the precision and on the device of another. The host does not wait: the driver stages what is small."""
+    """A small CPU tensor in the precision and on the device of another. The host does not wait: the driver stages small copies."""
     return tensor.to(like.device, like.dtype if tensor.is_floating_point() else tensor.dtype, non_blocking=True)
 
 
@@ -18,7 +18,7 @@ def fetch(*tensors):
 
 
 class Later:
-    """Numbers of the device that the host reads once they have arrived, without waiting for them."""
+    """Numbers on the device that the host reads once they have arrived, without waiting for them."""
 
     def __init__(self, tensor):
         self._source = tensor

@@ -1,4 +1,4 @@
-"""Feeding a device while it computes: copies on a stream of their own, and a thread that works ahead."""
+"""Feed a device while it computes: copies on their own stream, and a thread that works ahead."""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -37,9 +37,8 @@ def upload(tensors, device):
 class Ahead:
     """`[i]` is work(i), for any i; a thread computes the next `depth` of them in advance.
 
-    `[i]` raises what work(i) raises; what was computed in vain may fail unheard. The thread ends with this object, at the
-    latest before the interpreter shuts down. A daemon thread would not: returning from PyTorch or NumPy during the shutdown,
-    it could abort the process.
+    `[i]` raises what work(i) raises; errors of unused results are ignored. The thread ends with this object, at the latest
+    before the interpreter shuts down. A daemon thread would not, and could abort the process during the shutdown.
     """
 
     def __init__(self, work, depth=2):

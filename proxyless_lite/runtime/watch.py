@@ -1,7 +1,7 @@
-"""Ranks watch each other, so that a dead one ends the others also while they wait for a GPU.
+"""Ranks watch each other, so that a dead one ends the others even while they wait for a GPU.
 
-A collective of NCCL that another rank never joins raises no error: the host waits for the device without end. So a thread of
-each rank meets those of the others over the network (gloo) all the time, and notices there.
+An NCCL collective that another rank never joins raises no error: the host waits for the device forever. So a thread of each
+rank keeps meeting those of the others over the network (gloo), and notices there.
 """
 
 import atexit
@@ -14,13 +14,13 @@ import torch
 from torch import distributed
 
 BEAT = 1.0    # seconds between two meetings
-GRACE = 20.0  # seconds that the main thread has to end by itself, where it can
+GRACE = 20.0  # seconds that the main thread has to end by itself
 
 
 class Watch:
     """Ends this process when another rank is gone: `message(error)` goes to stderr, the exit status is 1.
 
-    `known` is to be set where the main thread has noticed itself. Made by all ranks together, after the process group.
+    Set `known` when the main thread has noticed by itself. Made by all ranks together, after the process group.
     """
 
     def __init__(self, patience, message):
@@ -32,7 +32,7 @@ class Watch:
         atexit.register(self._leave)
 
     def close(self):
-        """Say good-bye, so that the others do not take the end of this process for its death."""
+        """Say goodbye, so that the others do not mistake the end of this process for a crash."""
         self._closing.set()
         self._thread.join(5 * BEAT)
 

@@ -4,46 +4,45 @@ import argparse
 from dataclasses import fields, replace
 from pathlib import Path
 
-import torch
-
 from .. import data, latency, objective, presets, rules, runtime
-from ..cli import OneLineParser, run
-from ..supernet import SuperNet
-from . import Search, forecast
+from ..config import SearchConfig
+from ..runtime.cli import OneLineParser, run
+from . import forecast
+from .search import Search
 
 
 def parser():
     cli = OneLineParser(
         allow_abbrev=False, prog="python -m proxyless_lite.search", formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         description="Search a space of the paper and write the found network: the tree of §4.1 as notebook 03 does, or the ImageNet space "
-                    "of §4.2 as notebook 06 does. Run again with the same --out to resume. For several GPUs or machines start it by torchrun.")
-    cli.add_argument("--space", default="tree", choices=forecast.ALL, help="tree listens to no cost unless told so; mobile to MACs")
+                    "of §4.2 as notebook 06 does. Run again with the same --out to resume. Use torchrun for several GPUs.")
+    cli.add_argument("--space", default="tree", choices=forecast.ALL, help="tree has no cost penalty by default; mobile penalises MACs")
     cli.add_argument("--preset", default="quick", help=f"one of {', '.join(presets.PRESETS)}")
     cli.add_argument("--data", default="digits", help="digits, cifar10, imagenet, or a folder with train/ and test/ (or val/)")
     cli.add_argument("--out", help="run folder: checkpoint, history.csv, architecture.json")
     cli.add_argument("--rule", default="two_path", choices=rules.BY_NAME, help="how α moves")
-    cost = cli.add_argument_group("listen to a cost as well (§3.3)")
+    cost = cli.add_argument_group("add a cost penalty (§3.3)")
     cost.add_argument("--costs", help="a latency table (what proxyless_lite.latency measure wrote), or macs, or params")
     cost.add_argument("--weight", type=float, help="of the cost in the loss; needed by --space tree with --costs and rules that use gradients")
-    cost.add_argument("--target", type=float, help="the cost to aim at; by default that of the preset for mobile; for tree none, "
+    cost.add_argument("--target", type=float, help="the target cost; default: the preset's for mobile; for tree none, "
                                                    "but needed by --form add#linear, abs#linear, mul#log and by reinforce")
     cost.add_argument("--form", choices=objective.LatencyPenalty.FORMS, help="of the loss; by default that of the preset, for tree linear, Eq. 7")
     images = cli.add_argument_group("images")
     images.add_argument("--image-size", type=int, help="resize the images; default: that of the preset, for tree the size of the first")
     images.add_argument("--crop", type=int, help="random-resized crops of this size, as for ImageNet")
-    images.add_argument("--workers", type=int, help="read images by this many processes instead of keeping all in memory")
+    images.add_argument("--workers", type=int, help="read images in this many processes instead of keeping all in memory")
     images.add_argument("--pack", help="decode all images once into this folder on a fast disk, and read them from there")
     machine = cli.add_argument_group("machine")
-    machine.add_argument("--device", help="cpu, cuda or cuda:N; default: CUDA if there is")
+    machine.add_argument("--device", help="cpu, cuda or cuda:N; default: CUDA if available")
     machine.add_argument("--precision", default="float32", choices=runtime.PRECISIONS, help="of weight steps: bfloat16 for GPUs that have it, float16 for older ones")
-    machine.add_argument("--accumulate", type=int, default=1, help="cut each batch into so many parts, for less memory")
-    machine.add_argument("--recompute", action="store_true",
-                         help="keep of each edge only its input and compute the path again in backward: less memory, more time")
+    machine.add_argument("--grad-accumulation", type=int, default=1, help="cut each batch into this many parts, for less memory")
+    machine.add_argument("--activation-checkpointing", action="store_true",
+                         help="keep only the input of each edge and recompute its path in backward: less memory, more time")
     machine.add_argument("--compile", action="store_true", help="compile every candidate; the first steps take minutes")
     machine.add_argument("--sync-batch-norm", action="store_true", help="batch norm over the images of all ranks")
     cli.add_argument("--forecast", action="store_true", help="only say how long every preset would take here, and how much memory")
     settings = cli.add_argument_group("override a setting of the preset", f"Behind each its values in {', '.join(presets.PRESETS)}.")
-    for name, kind in (("blocks", int), ("width", float), ("images", int), *((f.name, f.type) for f in fields(presets.SearchConfig))):
+    for name, kind in (("blocks", int), ("width", float), ("images", int), *((f.name, f.type) for f in fields(SearchConfig))):
         settings.add_argument(f"--{name.replace('_', '-')}", type=kind, default=argparse.SUPPRESS, help=of_presets(name))
     return cli
 
@@ -57,8 +56,8 @@ def of_presets(name):
 
 def main(arguments=None):
     args = vars(parser().parse_args(arguments))
-    engine = runtime.engine(args["device"], args["precision"], args["accumulate"], args["compile"], args["sync_batch_norm"],
-                            args["recompute"])
+    engine = runtime.engine(args["device"], args["precision"], args["grad_accumulation"], args["compile"], args["sync_batch_norm"],
+                            args["activation_checkpointing"])
     try:
         search(args, engine)
     finally:
@@ -66,8 +65,8 @@ def main(arguments=None):
 
 
 def search(args, engine):
-    """What the command line asks for, on this rank; the first one writes and speaks."""
-    say = print if engine.first else lambda *_, **__: None
+    """What the command line asks for, on this rank; the first one writes files and prints."""
+    say = print if engine.is_main else lambda *_, **__: None
     if args["forecast"]:
         say(forecast.forecast(forecast.ALL[args["space"]], engine, say=say).round(3).to_string())
         return say(f"GPU-hours: hours × ranks on {engine.device}; the paper names {forecast.PAPER_GPU_HOURS} for ImageNet, on V100")
@@ -75,7 +74,7 @@ def search(args, engine):
         raise ValueError("no run folder given; add --out runs/x")
     experiment = experiment_of(args)
     config = presets.for_reinforce(experiment.search, args["space"]) if args["rule"] == "reinforce" else experiment.search
-    config = replace(config, **{f.name: args[f.name] for f in fields(presets.SearchConfig) if f.name in args})
+    config = replace(config, **{f.name: args[f.name] for f in fields(SearchConfig) if f.name in args})
     named = args["data"]
     if named == "digits" and args["space"] == "mobile":  # as notebook 06 does
         named = engine.from_first(lambda: data.digits_as_images(Path(args["out"]) / "digits"))
@@ -83,34 +82,33 @@ def search(args, engine):
         raise ValueError("--image-size does nothing here: the digits stay 8×8; leave it out, or search --space mobile")
     sets = data.load(named, limit=experiment.images, image_size=args["image_size"] or getattr(experiment, "image_size", None),
                      crop=args["crop"], workers=args["workers"], pack=args["pack"], seed=config.seed)
-    torch.manual_seed(config.seed)
     space = experiment.space(len(sets.classes), sets.shape[1])
-    found = Search(SuperNet(space), sets, rules.BY_NAME[args["rule"]](), config, args["out"], engine, aim_of(args, experiment, space))
-    found.net.derive(found.aim)  # before anything long: raises if no network costs the target
+    found = Search(space, sets, rules.BY_NAME[args["rule"]](), config, args["out"], engine, objective_of(args, experiment, space))
+    found.net.derive(found.cost_objective)  # before anything long: raises if no network costs the target
     expected = found.forecast()
     say(f"{sets}\n{space}: {len(space.edges())} decisions\n"
-        f"forecast: {runtime.clock(3600 * expected['hours'])} on {engine.ranks} × {engine.device}, {expected['memory']:,.0f} MB, "
+        f"forecast: {runtime.clock(3600 * expected['hours'])} on {engine.world_size} × {engine.device}, {expected['memory']:,.0f} MB, "
         f"{expected['images_per_second']:,.0f} images/s a weight step, the loader alone {expected['loader_images_per_second']:,.0f}")
     result = found.run()
-    if engine.first:
+    if engine.is_main:
         report(found, result, Path(args["out"]), args["costs"])
 
 
 def report(search, result, out, source):
-    """Write what was found into the run folder, and say it: with a target the most probable network that costs it."""
-    network = search.net.derive(search.aim)
+    """Write and print the result: with a target, the most probable network that costs it."""
+    network = result.architecture
     network.save(out / "architecture.json")
     result.history.drop(columns="probabilities").to_csv(out / "history.csv", index=False)
     print(f"\n{network}\n{network.params():,} params, {network.macs():,} MACs, "
           f"searched in {runtime.clock(result.seconds)}; written to {out / 'architecture.json'}")
-    if search.costs:
-        costs, target = search.costs, search.aim.target
-        told = f", target {target:.4g}, most probable paths {costs.of(result.architecture):.4g}" if target else ""
-        print(f"cost {costs.of(network):.4g} {costs.unit}{told}, by {source or costs.unit}")
+    if search.cost_objective:
+        costs, target = search.cost_objective.costs, search.cost_objective.target
+        told = f", target {target:.4g}, most probable paths {costs.cost_of(result.most_probable):.4g}" if target else ""
+        print(f"cost {costs.cost_of(network):.4g} {costs.unit}{told}, by {source or costs.unit}")
 
 
 def experiment_of(args):
-    """The preset with what the command line overrides. Raises ValueError for a setting that its space does not have."""
+    """The preset with the command line's overrides. Raises ValueError for a setting that its space does not have."""
     presets.experiment(args["preset"])  # its name
     experiment = forecast.ALL[args["space"]][args["preset"]]
     given = {name: args[name] for name in ("blocks", "width", "images") if name in args}
@@ -123,7 +121,7 @@ def experiment_of(args):
     return replace(experiment, **given)
 
 
-def aim_of(args, experiment, space):
+def objective_of(args, experiment, space):
     """The objective that the command line asks for: for the tree None without --costs, for mobile that of its preset."""
     mobile = isinstance(experiment, presets.MobileExperiment)
     given = [f"--{name}" for name in ("weight", "form", "target") if args[name] is not None]
@@ -137,7 +135,7 @@ def aim_of(args, experiment, space):
     source = source if source in ("macs", "params") else latency.Table.load(source)
     if mobile:
         experiment = replace(experiment, **{k: args[k] for k in ("weight", "form") if args[k] is not None})
-        penalty = experiment.aim(space, source, args["target"])
+        penalty = experiment.objective(space, source, args["target"])
         target = penalty.target
     else:
         if args["weight"] is None and args["rule"] != "reinforce":
@@ -150,5 +148,10 @@ def aim_of(args, experiment, space):
     return penalty
 
 
-if __name__ == "__main__":
+def cli():
+    """The command: errors end in one line."""
     run(main)
+
+
+if __name__ == "__main__":
+    cli()

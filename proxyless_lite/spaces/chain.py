@@ -1,4 +1,4 @@
-"""A plain chain of a few edges: small enough to train every network in it, for tests, class and ground truth."""
+"""A plain chain of a few edges: small enough to train every network in it, for tests, teaching and ground truth."""
 
 from torch import nn
 
@@ -8,7 +8,7 @@ from .space import Block, Edge, Space, named_once, settings_of
 CANDIDATES = (*ops.MBCONV, "Zero")
 
 
-def chain(edges=4, width=16, classes=10, input_size=8, candidates=CANDIDATES, make=ops.build):
+def chain(edges: int = 4, width: int = 16, classes: int = 10, input_size: int = 8, candidates: tuple = CANDIDATES, make=ops.build) -> Space:
     """Stem, `edges` residual blocks x + o(x) of constant `width`, head: len(candidates) ** edges networks.
 
     Input (batch, 3, input_size, input_size), output (batch, classes). `make(name, in_channels, out_channels, stride)`

@@ -11,11 +11,11 @@ STEM, FIRST, HEAD = 32, 16, 1280                   # channels
 STAGES = ((24, 4, 2), (40, 4, 2), (80, 4, 2), (96, 4, 1), (192, 4, 2), (320, 1, 1))  # channels, blocks, stride: 21 edges
 
 
-def mobile(width=1.0, classes=1000, input_size=224, widths=None, candidates=ops.MBCONV, stages=STAGES):
+def mobile(width: float = 1.0, classes: int = 1000, input_size: int = 224, widths=None, candidates: tuple = ops.MBCONV, stages=STAGES) -> Space:
     """21 edges over {MB3, MB6} × {3, 5, 7}, and Zero where a block may be left out: 6⁶ · 7¹⁵ networks.
 
     `width` multiplies all channels, rounded to multiples of 8; or `widths` gives them: stem, first block, every stage,
-    head. A multiplier changes no structure: a block may be left out at every width where it may be at width 1. `stages` gives
+    head. A multiplier changes no structure: a block may be left out at any width if it may at width 1. `stages` gives
     another layout: (channels, blocks, stride of the first block) of each; the stem halves the input before them.
     Input (batch, 3, input_size, input_size), output (batch, classes).
     Raises ValueError for a number out of range.

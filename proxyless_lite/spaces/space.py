@@ -35,7 +35,7 @@ class Block:
 
     @property
     def shape(self):
-        """The shape as people write it: "80→96 s1 14x14", the size being that of the output."""
+        """The shape in short: "80→96 s1 14x14", with the size of the output."""
         size = -(-self.input_size // self.stride)
         return f"{self.in_channels}→{self.out_channels} s{self.stride} {size}x{size}"
 
@@ -45,7 +45,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Edge:
-    """A place in the network for which an operation is to be chosen: its candidates and its shape.
+    """A place in the network where an operation is chosen: its candidates and its shape.
 
     The operation gets (B, in_channels, input_size, input_size) and gives (B, out_channels, ⌈input_size / stride⌉, …);
     with `residual` the network adds the edge's input to it.
@@ -83,8 +83,8 @@ class Space:
     `network(fill)` builds the network and calls `fill(edge)` for each edge in network order. Filled with MixedOps it
     is the supernet, filled with the chosen operations it is the compact network: there is no second definition.
     `name` and `settings` say which function of `proxyless_lite.spaces` made it; `rows` groups the edges for
-    printing: (shape of the block, number of its edges). `fixed` lists the blocks outside the edges; where a space does
-    not name them, `fixed_blocks` takes all of them as one. `make` builds the candidates where they are not named operations.
+    printing: (shape of the block, number of its edges). `fixed` lists the blocks outside the edges; where a space does not,
+    `fixed_blocks` takes all of them as one. `make` builds the candidates where they are not named operations.
     """
 
     name: str
@@ -109,7 +109,7 @@ class Space:
         return self.network(lambda edge: edge.operation(next(remaining)))
 
     def check(self, choices):
-        """Raises ValueError for a wrong number of choices, or naming the edge for one that is no candidate of it."""
+        """Raises ValueError for a wrong number of choices, or naming the edge for one that is not among its candidates."""
         edges = self.edges()
         if len(choices) != len(edges):
             raise ValueError(f"{len(choices)} operations given, but {self} has {len(edges)} edges")
@@ -146,7 +146,7 @@ class Space:
 
 
 class Bypass(nn.Module):
-    """Stands on an edge and computes nothing: a constant of the right shape (1, C, H, W), so that only the rest takes time."""
+    """A placeholder for an edge: a constant of the right shape (1, C, H, W), so that only the rest takes time."""
 
     def __init__(self, edge):
         super().__init__()
@@ -158,7 +158,7 @@ class Bypass(nn.Module):
 
 
 def named_once(candidates):
-    """The candidates as a tuple. Raises ValueError if there is none, or one twice."""
+    """The candidates as a tuple. Raises ValueError for none or for duplicates."""
     candidates = tuple(candidates)
     if not candidates or len(set(candidates)) != len(candidates):
         raise ValueError(f"candidates {candidates}: give at least one, and each once")
@@ -166,5 +166,5 @@ def named_once(candidates):
 
 
 def settings_of(candidates, usual, **settings):
-    """The settings that tell a space: the candidates only where they are not its usual ones, to keep files short."""
+    """The settings that identify a space: the candidates only if not the default ones, to keep files short."""
     return settings if tuple(candidates) == usual else settings | {"candidates": list(candidates)}

@@ -8,11 +8,11 @@ from .. import ops
 from .space import Edge, Space, named_once, settings_of
 
 STAGES = 3
-EDGES = 12  # learned edges a block
+EDGES = 12  # learned edges per block
 
 
-def tree(blocks=18, width=400, classes=10, input_size=32, candidates=ops.TREE):
-    """`blocks` (B) a stage, `width` (F) output channels of the last block; the paper searches tree(18, 400).
+def tree(blocks: int = 18, width: int = 400, classes: int = 10, input_size: int = 32, candidates: tuple = ops.TREE) -> Space:
+    """`blocks` (B) per stage, `width` (F) output channels of the last block; the paper searches tree(18, 400).
 
     12 · B · 3 decisions. Input (batch, 3, input_size, input_size), output (batch, classes).
     Raises ValueError for an input size that two halvings do not divide, or a width that the last block cannot have.

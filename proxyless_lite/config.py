@@ -1,0 +1,80 @@
+"""How a search and a training run, as plain data; comments give the paper's values for CIFAR-10."""
+
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
+from typing import get_args
+
+NUMBERS = {int: (Integral, "an integer"), float: (Real, "a number"), bool: (bool, "True or False")}
+
+
+def plain_numbers(config):
+    """Convert the numbers in a dataclass to Python's own: a safe loader refuses a checkpoint with NumPy's.
+
+    Raises ValueError naming the first field that holds something else.
+    """
+    for field in fields(config):
+        name, given = field.name, getattr(config, field.name)
+        kind, *optional = get_args(field.type) or [field.type]  # "int | None" has both
+        if kind not in NUMBERS or (optional and given is None):
+            continue
+        allowed, told = NUMBERS[kind]
+        value = given.item() if getattr(given, "ndim", None) == 0 else given  # a scalar of NumPy or PyTorch
+        if not isinstance(value, allowed):
+            raise ValueError(f"{type(config).__name__}({name}={' '.join(repr(given).split())}): must be {told}")
+        whole = kind is float and type(value) is int  # kept: "width=1" is part of a run's identity
+        object.__setattr__(config, name, value if whole else kind(value))
+
+
+def check(config, positive=(), fractions=()):
+    """As `plain_numbers`; also raises ValueError for the first field out of range. Fields not named must not be negative."""
+    plain_numbers(config)
+    for name, value in vars(config).items():
+        if name in positive and not value > 0:
+            raise ValueError(f"{type(config).__name__}({name}={value!r}): must be above 0")
+        if name in fractions and not 0 <= value < 1:
+            raise ValueError(f"{type(config).__name__}({name}={value!r}): must be at least 0 and below 1")
+        if not value >= 0:
+            raise ValueError(f"{type(config).__name__}({name}={value!r}): must not be negative")
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """How a search runs. Comments give the paper's CIFAR-10 value and its source."""
+
+    epochs: int = 200              # §4.1: 200 epochs of training the over-parameterised network
+    warmup_epochs: int = 0         # not given for CIFAR-10 (ImageNet as released: 40)
+    alpha_delay: int = 0           # epochs after the warm-up without α updates (ImageNet as released: 1)
+    batch_size: int = 64           # tree-cell paper (Cai et al., 2018b), the source of the training settings
+    alpha_batch_size: int = 64     # not given; the same
+    alpha_every: int = 5           # not given (ImageNet as released: one α step every 5 weight steps)
+    lr: float = 0.1                # tree-cell paper, cosine to 0
+    warmup_lr: float = 0.1         # not given
+    momentum: float = 0.9          # tree-cell paper, Nesterov
+    weight_decay: float = 1e-4     # tree-cell paper
+    label_smoothing: float = 0.0   # none for CIFAR-10 (ImageNet: 0.1)
+    alpha_lr: float = 0.006        # §4.1: Adam, 0.006 for the gradient rule, 0.01 for REINFORCE
+    seed: int = 0
+
+    def __post_init__(self):
+        check(self, positive=("epochs", "batch_size", "alpha_batch_size", "alpha_every", "lr", "alpha_lr"),
+              fractions=("momentum", "label_smoothing"))
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a found network is trained. Comments give the paper's CIFAR-10 value and its source."""
+
+    epochs: int = 600              # §4.1: 300 epochs, 600 with DropPath
+    batch_size: int = 64           # tree-cell paper
+    lr: float = 0.1                # tree-cell paper, cosine to 0
+    momentum: float = 0.9          # tree-cell paper, Nesterov
+    weight_decay: float = 1e-4     # tree-cell paper
+    label_smoothing: float = 0.0   # none for CIFAR-10
+    cutout: int = 16               # Table 1, "c/o"; pixels of 32
+    drop_path: float = 0.2         # §4.1 does not give the rate; 0.2 as in DARTS
+    dropout: float = 0.0           # before the last layer: none for CIFAR-10 (ImageNet as released: 0.1 to 0.3)
+    decay_norms: bool = True       # weight decay on batch norms too (ImageNet as released: not)
+    seed: int = 0
+
+    def __post_init__(self):
+        check(self, positive=("epochs", "batch_size", "lr"), fractions=("momentum", "label_smoothing", "drop_path", "dropout"))

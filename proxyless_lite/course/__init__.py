@@ -1,0 +1,1 @@
+"""What the notebooks use: figures, widgets, exercises, the paper's numbers. Needs the extra [course]."""

@@ -1,0 +1,165 @@
+"""What the notebooks need: setup, the package's source on the page, a check of the environment, and runs under papermill.
+
+    python -m proxyless_lite.course.notebook notebooks/03_cifar10_search.ipynb --out runs/x -p preset lesson
+"""
+
+import ast
+import base64
+import importlib.metadata
+import inspect
+import io
+import json
+import os
+import re
+import shutil
+import statistics
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import papermill
+import torch
+from IPython import get_ipython
+from IPython.core.pylabtools import print_figure
+from IPython.display import Markdown
+from papermill.exceptions import PapermillExecutionError
+from PIL import Image
+
+from .. import presets, runtime
+from ..runtime import cli
+from . import plots
+
+DATA = runtime.TABLES  # the small tables that come with the course
+CHECKOUT = Path(__file__).parents[2]
+
+
+def setup(*names):
+    """Start a notebook: refuse unknown parameters and presets, set the figure style. Returns the folder to write to.
+
+    `names` are the notebook's parameters. papermill only warns of a misspelt -p and uses the default; here it is a
+    ValueError. The folder is the parameter `out`, or a temporary one if that is empty.
+    """
+    scope = get_ipython().user_ns
+    for cell in scope["In"]:
+        if cell.startswith("# Parameters"):  # papermill's own first line
+            check_parameters(cell, names)
+    if "preset" in scope:
+        presets.experiment(scope["preset"])
+    plt.rcParams.update(plots.STYLE)
+    get_ipython().display_formatter.formatters["image/png"].for_type(plots.Figure, with_alt_text)
+    out = Path(scope.get("out") or tempfile.mkdtemp(prefix="proxyless_lite-"))
+    out.mkdir(parents=True, exist_ok=True)
+    return out
+
+
+def with_alt_text(figure):
+    """For IPython: the PNG of a figure, in 256 colours to keep notebooks small, and its description."""
+    small = io.BytesIO()
+    Image.open(io.BytesIO(print_figure(figure))).convert("RGB").quantize(256).save(small, "png", optimize=True)
+    return base64.b64encode(small.getvalue()).decode(), {"alt": figure.get_label()}
+
+
+def check_parameters(cell, names):
+    """Raises ValueError for a name assigned in papermill's parameter cell that is not one of `names`."""
+    given = [target.id for line in ast.parse(cell).body if isinstance(line, ast.Assign) for target in line.targets]
+    unknown = sorted(set(given) - set(names))
+    if unknown:
+        raise ValueError(f"unknown parameter {', '.join(unknown)}; allowed: {', '.join(names)}")
+
+
+def source(*objects):
+    """The source of the package's functions, methods or classes, as the last value of a cell."""
+    return Markdown("\n".join(f"```python\n{textwrap.dedent(inspect.getsource(o)).rstrip()}\n```" for o in objects))
+
+
+def check_environment():
+    """Print what this machine offers and what is missing. Returns True if the notebooks can run."""
+    good = True
+    for name, least in (("torch", "2.6"), ("torchvision", "0.21"), ("papermill", "2.6"), ("jupyterlab", "4.2")):
+        try:
+            found = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found = "none"
+        if release(found) >= release(least):
+            print(f"  ok    {name} {found}")
+        else:
+            good = False
+            print(f"  MISS  {name}: {found} here; install {name}>={least}, or run make setup")
+    print(f"  ok    {runtime.processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads used")
+    gpu = torch.cuda.is_available()
+    print(f"  {'ok   ' if gpu else 'note '} {torch.cuda.get_device_name() if gpu else 'no CUDA GPU: quick and lesson run on the CPU, paper needs one'}")
+    root = runtime.default_root()
+    found = [name for name in ("cifar10", "cifar-10-batches-py") if (root / name).is_dir()]
+    shown = root.relative_to(CHECKOUT) if root.is_relative_to(CHECKOUT) else root
+    print(f"  {'ok   ' if found else 'note '} CIFAR-10 {'in' if found else 'not yet in'} {shown} (quick does not need it)")
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    print(f"  {'ok   ' if free > 2 else 'note '} {free:.0f} GB of disk free")
+    return good
+
+
+def release(version):
+    """The part of a version that is compared: "2.6.1+cpu" -> [2, 6]."""
+    return [int(part) for part in re.findall(r"\d+", version)[:2]]
+
+
+def run(notebook, out, parameters):
+    """Execute a notebook with papermill into folder `out`, printing its output as it comes. Returns the executed file."""
+    out = Path(out).resolve()
+    if "out" in papermill.inspect_notebook(str(notebook)):
+        parameters = {**parameters, "out": str(out)}
+    out.mkdir(parents=True, exist_ok=True)
+    executed = out / Path(notebook).name
+    papermill.execute_notebook(str(notebook), str(executed), parameters=parameters, kernel_name="python3",
+                               log_output=True, progress_bar=False, stdout_file=sys.stdout, stderr_file=sys.stderr)
+    return executed
+
+
+def summary(result):
+    """The last lines of `make search`, from the content of result.json."""
+    accuracies = [100 * a for a in result["random_accuracies"]]
+    return "\n".join([
+        f"found network ({result['params']:,} params, {result['macs']:,} MACs):", result["network"],
+        f"test accuracy   {100 * result['test_accuracy']:.2f} %",
+        f"random networks {statistics.mean(accuracies):.2f} ± {statistics.stdev(accuracies):.2f} % "
+        f"({len(accuracies)} of equal cost, mean ± sd, trained alike)",
+        f"search {runtime.clock(result['search_seconds'])}, training {runtime.clock(result['train_seconds'])} "
+        f"({result['dataset']}, preset {result['preset']}, seed {result['seed']})"])
+
+
+def parser():
+    line = cli.OneLineParser(prog="python -m proxyless_lite.course.notebook", allow_abbrev=False,
+                             description="Execute a notebook and report its result.")
+    line.add_argument("notebook")
+    line.add_argument("--out", required=True, help="run folder; run again with the same one to resume")
+    line.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a parameter of the notebook")
+    return line
+
+
+def typed(text):
+    """A parameter as Python reads it: 3, 50.5, False, None, a list; anything else is a string."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def main(arguments=None):
+    args = parser().parse_args(arguments)
+    result = Path(args.out) / "result.json"
+    written = lambda: result.exists() and result.stat().st_mtime_ns  # noqa: E731
+    before = written()
+    try:
+        executed = run(args.notebook, args.out, {name: typed(value) for name, value in args.p})
+    except PapermillExecutionError as error:
+        sys.exit(f"error: {error.ename}: {error.evalue} (cell {error.exec_count} of {Path(args.out) / Path(args.notebook).name})")
+    print()
+    if written() != before:  # else it is from another run
+        print(summary(json.loads(result.read_text())))
+        print(f"result   {result}")
+    print(f"notebook {executed}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,195 @@
+"""Data sets: digits, CIFAR-10, ImageNet or any folder of images; as tensors on the device, packed on a fast disk, or streamed."""
+
+import os
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torchvision import datasets
+
+from .. import runtime
+from . import folders, packed
+from .folders import Files, at_most, balanced
+from .in_memory import InMemoryData, Split, decoded, statistics
+from .module import DataModule
+from .packed import Packed
+from .streaming import StreamingData
+
+CIFAR10 = dict(mean=(125.3, 123.0, 113.9), std=(63.0, 62.1, 66.7))         # of 255
+PARTS = "train", "valid", "test"
+ARCHIVES = "ILSVRC2012_devkit_t12.tar.gz", "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
+IMAGENET = dict(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
+
+
+def load(name: str | Path, root: str | Path | None = None, valid: float | None = None, limit: int | None = None, image_size: int | None = None,
+         seed: int = 0, download: bool = True, crop: int | None = None, color_jitter: bool = False, workers: int | None = None,
+         pack: str | Path | None = None) -> DataModule:
+    """The data set called `name`: "digits", "cifar10", "imagenet", or the path of a folder of images.
+
+    An image folder holds train/ and test/ (or val/), each with one folder per class. `root` is where named data sets are
+    ($PROXYLESS_DATA, else ./data); "cifar10" is taken from root/cifar10/{train,test}/<class>/ if that exists, else from
+    torchvision's files, downloaded when they are missing; "imagenet" from root/imagenet, see `imagenet`. `valid` is the
+    fraction of the training images that train α, drawn per class with `seed` (default 0.1, but for ImageNet at most
+    50,000 images; digits 0.25). `limit` keeps at most that many training images, an equal share of every class.
+
+    Images are resized to `image_size` pixels per side (default: the shorter side of the first); only the digits always stay
+    8×8. With `crop` the network gets random-resized crops of that size, or the centre without augmentation; `image_size` is
+    then by default crop / 0.875. `color_jitter` also changes brightness and saturation at random.
+
+    All images are decoded once and kept as tensors, unless `workers` is given. Then that many processes (0: this one) read
+    them batch by batch, always cropped (without `crop`: to `image_size`, from images resized to image_size / 0.875). ImageNet
+    is streamed by default, to `image_size` or 224 pixels by up to 8 workers; give its folder's path to keep it in memory.
+
+    `pack` names a folder on a fast disk, for images that do not fit into memory and take too long to decode every epoch. All
+    are decoded into it once; the next call finds or resumes it. Batches are the same as from memory. One pack serves every
+    `limit`, `valid`, `seed` and `color_jitter`, and any `crop` with the same `image_size` (default: as above). It takes
+    3 · image_size² bytes per image. "imagenet" is cropped as when it is streamed.
+
+    Raises ValueError in one line for an unknown name, a setting out of range, and a folder without images or with only one
+    class. Also for images that cannot be read: streamed ones when their batch is read; folders.unreadable(data.train) finds
+    all. FileNotFoundError when CIFAR-10 or ImageNet is missing. With `pack` also ValueError if it holds other images, if the
+    data set is already in memory or `workers` is given; OSError if the disk has too little room.
+    """
+    root = Path(root) if root else runtime.default_root()
+    if name == "digits":
+        train, test, classes = digits()
+    elif name == "cifar10":
+        train, test, classes = cifar10(root, download)
+    elif name == "imagenet":
+        train, test, classes = imagenet(root)
+        crop = crop or (None if image_size else 224)
+        workers = min(8, os.cpu_count() or 1) if workers is None and pack is None else workers
+    elif Path(name).is_dir():
+        train, test, classes = folders.find(Path(name))
+    else:
+        raise ValueError(f"unknown data set {name!r}; allowed: digits, cifar10, imagenet, or the path of a folder with "
+                         f"train/ and test/")
+    kept = at_most(train.labels, limit, seed) if limit is not None else slice(None)
+    labels = train.labels[kept]
+    fraction = valid if valid is not None else {"digits": 0.25, "imagenet": min(0.1, 50_000 / len(labels))}.get(str(name), 0.1)
+    if not 0 < fraction < 1:
+        raise ValueError(f"valid={valid!r} must be a fraction of the training images between 0 and 1")
+    weights, alpha = balanced(labels, len(labels) - round(len(labels) * fraction), seed)
+    crop, side = sizes(name, train[kept] if pack is None else train, crop, image_size, workers, pack)
+    if pack is not None:
+        (train, test), source = packed.pack(pack, (train, test), side)
+    train = train[kept]
+    parts = [train[weights], train[alpha], test]
+    style: dict = dict(name=Path(name).name, classes=tuple(classes), crop=crop, color_jitter=color_jitter)
+    if workers is not None:
+        scale: dict = CIFAR10 if name == "cifar10" else IMAGENET
+        return StreamingData(**style, **dict(zip(PARTS, parts)), **scale, resize=side, workers=workers)
+    if pack is None:
+        parts = decoded(parts, side) if isinstance(train, Files) else [part.resized(side) for part in parts]
+    scale = {"cifar10": CIFAR10, "imagenet": IMAGENET}.get(str(name)) or statistics(parts[0])
+    style |= dict(padding=side // 8, flip=Path(name).name != "digits")  # a mirrored 2 is no digit
+    kind = InMemoryData if pack is None else partial(Packed, source=source)
+    return kind(**style, **dict(zip(PARTS, parts)), **scale)
+
+
+def sizes(name, train, crop, image_size, workers, pack):
+    """(crop or None, side to which images are resized), from the arguments of `load`. Raises ValueError."""
+    for setting, value, least in (("image_size", image_size, 1), ("crop", crop, 1), ("workers", workers, 0)):
+        if value is not None and value < least:
+            raise ValueError(f"{setting}={value!r} must be at least {least}")
+    for setting, value in (("workers", workers), ("pack", pack)):
+        if value is not None and not isinstance(train, Files):
+            raise ValueError(f"{name} is not a folder of images and is already in memory; leave out {setting}={value}")
+    if None not in (workers, pack):
+        raise ValueError(f"packed images need no workers; leave out workers={workers} or pack={pack}")
+    if name == "digits":
+        side = train.shorter_side()
+    elif crop is None and (workers is not None or name == "imagenet"):
+        crop = image_size or train.shorter_side()
+        side = round(crop / 0.875)
+    else:
+        side = image_size or (round(crop / 0.875) if crop else train.shorter_side())
+    if crop and crop > side:
+        raise ValueError(f"crop={crop} is larger than the images of {name}, {side}×{side}; give a smaller crop or a larger "
+                         f"image_size")
+    return crop, side
+
+
+def digits():
+    """scikit-learn's 1,797 handwritten digits, 8×8, grey repeated to three channels; a fixed fifth of them is the test set."""
+    from sklearn.datasets import load_digits  # here, since importing scikit-learn takes seconds
+    raw = load_digits()
+    grey = torch.from_numpy(raw.images * (255 / 16)).round().to(torch.uint8)
+    everything = Split(grey[..., None].repeat(1, 1, 1, 3), torch.from_numpy(raw.target).long())
+    train, test = balanced(everything.labels, 1437, seed=0)
+    return everything[train], everything[test], [str(d) for d in range(10)]
+
+
+def digits_as_images(folder):
+    """Write the digits as a folder of images, folder/{train,test}/<digit>/<number>.png. Returns the folder."""
+    train, test, _ = digits()
+    for part, split in (("train", train), ("test", test)):
+        for i, (pixels, label) in enumerate(zip(split.images.numpy(), split.labels.tolist())):
+            path = Path(folder) / part / str(label) / f"{i:04d}.png"
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                partial = path.with_suffix(".partial")  # loaders ignore this suffix, so a kill here leaves no truncated image
+                Image.fromarray(pixels).save(partial, "png")
+                os.replace(partial, path)
+    return Path(folder)
+
+
+def cifar10(root, download=True):
+    """CIFAR-10: the image folder root/cifar10 if it exists, else torchvision's files below root."""
+    if (root / "cifar10").is_dir():
+        return folders.find(root / "cifar10")
+    try:
+        sets = torchvisions(root, download)
+    except (OSError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise FileNotFoundError(f"CIFAR-10 is not in {root.resolve()} and could not be downloaded ({reason}); put it there, "
+                                f"or set PROXYLESS_DATA to the folder that holds cifar10/ or cifar-10-batches-py/") from None
+    train, test = (Split(torch.from_numpy(s.data), torch.tensor(s.targets)) for s in sets)
+    return train, test, sets[0].classes
+
+
+def torchvisions(root, download):
+    """torchvision's CIFAR10, training and test. Raises RuntimeError or OSError where it is missing and cannot be downloaded."""
+    make = partial(datasets.CIFAR10, str(root))
+    try:
+        return make(train=True), make(train=False)
+    except RuntimeError:
+        if not download:
+            raise
+    root.mkdir(parents=True, exist_ok=True)
+    with runtime.lock(root, wait=True):  # of ranks that start together, the first downloads it
+        return make(train=True, download=True), make(train=False)
+
+
+def imagenet(root):
+    """ImageNet: the image folder root/imagenet with train/ and val/; official archives there are unpacked to that.
+
+    Classes are WordNet ids. Raises FileNotFoundError naming what to put where, ValueError after an interrupted unpacking.
+    """
+    folder = root / "imagenet"
+    if not all((folder / part).is_dir() for part in ("train", "val")) or loose(folder):
+        with runtime.lock(folder, wait=True) if folder.is_dir() else nullcontext():  # of ranks that start together, one unpacks
+            unpack(folder)
+    return folders.find(folder)
+
+
+def loose(folder):
+    """Files next to the class folders of train/ and val/, there only while ImageNet is being unpacked."""
+    return [path for part in ("train", "val") for pattern in ("*.tar", "*.JPEG") for path in (folder / part).glob(pattern)]
+
+
+def unpack(folder):
+    """Unpack ImageNet's archives in `folder`, where train/ and val/ are missing. Raises as `imagenet`."""
+    if not all((folder / part).is_dir() for part in ("train", "val")):
+        try:
+            for part in ("train", "val"):
+                datasets.ImageNet(str(folder), part)
+        except (OSError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise FileNotFoundError(f"ImageNet is not in {folder.resolve()}: put train/ and val/ there, with one folder per class, "
+                                    f"or its archives {', '.join(ARCHIVES)} ({reason})") from None
+    if found := loose(folder):
+        raise ValueError(f"{found[0]} is next to the class folders: unpacking was interrupted; move {found[0].parent} away, "
+                         f"and load again to unpack it again")

@@ -1,0 +1,75 @@
+"""Too many images for memory: decoded and augmented batch by batch in worker processes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torchvision.transforms import v2
+
+from .. import runtime
+from . import folders
+from .augment import AREA, BRIGHTNESS, RATIO, SATURATION
+from .module import ImageData
+from .workers import WorkerData, generators_kept, seed_generators
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamingData(WorkerData, ImageData):
+    """Splits of folders.Files, read by `workers` processes (0: in this one).
+
+    Half of the augmented images are mirrored. Without augmentation, the shorter side is resized to `resize` and the centre
+    kept.
+    """
+
+    resize: int
+
+    @property
+    def shape(self):
+        """(C, H, W) of one image."""
+        return 3, self.crop, self.crop
+
+    @property
+    def digest(self):
+        """Fingerprint of the files' names, labels, split and sizes; not of the pixels, which would take a full read."""
+        parts = [part for s in (self.train, self.valid, self.test) for part in (s.paths.tobytes(), s.labels)]
+        return runtime.digest(*parts, self.crop, self.resize)
+
+    def reader(self, split, augment, key):
+        return Reader(split, self.transform(augment), self.crop, key)
+
+    def transform(self, augment):
+        """From a PIL image to one of crop × crop."""
+        if not augment:
+            return v2.Compose([v2.Resize(self.resize), v2.CenterCrop(self.crop)])
+        crop, flip = v2.RandomResizedCrop(self.crop, AREA, RATIO), v2.RandomHorizontalFlip()
+        return v2.Compose([crop, flip, *[v2.ColorJitter(brightness=BRIGHTNESS, saturation=SATURATION)] * self.color_jitter])
+
+    def received(self, batch):
+        """(images, labels) on the device, from a Reader's output. Raises ValueError naming files that cannot be read."""
+        pixels, labels, problem = batch
+        if problem:
+            raise ValueError(problem)
+        pixels, labels = runtime.upload([pixels, labels], self.device)()
+        return self.normalised(pixels), labels
+
+
+class Reader(torch.utils.data.Dataset):
+    """Reads one batch: (indices, first position) -> pixels (B, H, W, 3) uint8, labels (B,), and what was wrong or "".
+
+    Random numbers of an image depend only on `key` and its position, not on the worker or the other images.
+    """
+
+    def __init__(self, files, transform, crop, key):
+        self.files, self.transform, self.crop, self.key = files, transform, crop, key
+
+    def __getitem__(self, task):
+        indices, first = task
+        pixels, broken = torch.empty(len(indices), self.crop, self.crop, 3, dtype=torch.uint8), []
+        with generators_kept():
+            for k, path in enumerate(map(self.files.path, indices.tolist())):
+                seed_generators(*self.key, 1, first + k)
+                try:
+                    pixels[k] = torch.from_numpy(np.array(self.transform(folders.read(path))))
+                except folders.Unreadable:
+                    broken.append(path)
+        return pixels, self.files.labels[indices], folders.refusal(broken, len(indices))

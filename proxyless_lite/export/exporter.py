@@ -1,0 +1,227 @@
+"""Export a found network: ONNX, PyTorch's own format, JSON and weights, each checked before it is written."""
+
+import copy
+import functools
+import importlib.util
+import io
+import json
+import logging
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from .. import runtime
+from ..architecture import count_macs
+from ..mixed_op import MixedOp
+
+FILES = {"onnx": "network.onnx", "pt2": "network.pt2", "json": "architecture.json", "weights": "weights.pt"}
+ONNX = "onnx", "onnxscript", "onnxruntime"  # the packages of the extra `export`
+BATCHES = 1, 3    # images at once in the check
+TOLERANCE = 1e-4  # of the largest logit
+log = logging.getLogger(__name__)
+
+
+@torch.no_grad()
+def export(model: torch.nn.Module, out: str | Path, architecture=None, input_size: int | None = None, formats: tuple = tuple(FILES)):
+    """Write `model`, a compact network, into folder `out`; each file is first run and compared with the model.
+
+    * "onnx": network.onnx, from "images" (batch, 3, input_size, input_size), float32 and normalised as in training, to
+      "logits" (batch, classes), for any batch; one file, standard ONNX operations only;
+    * "pt2": network.pt2, the same for torch.export.load;
+    * "json": architecture.json for Architecture.load, where an `architecture` is given;
+    * "weights": weights.pt, a state_dict for architecture.build(), or without an `architecture` for a model built like yours.
+
+    export.json next to them says what was checked; a line is logged for each file. `input_size` is by default the space's.
+    The model is not changed, even in training mode or on a GPU: a copy on the CPU is exported, in evaluation mode. Raises
+    ValueError, before anything is written, for a model that cannot be exported or that the architecture does not describe, and
+    for a file that computes something else. OSError for a folder that cannot be written to; ImportError for "onnx" where the
+    packages of the extra `export` are missing.
+    """
+    check_arguments(model, formats)
+    images = example_images(architecture, input_size)
+    runtime.check_writable(out := Path(out))
+    network = copy.deepcopy(model).cpu().eval().to(memory_format=torch.contiguous_format)
+    classes = classes_of(network, images)
+    made = make(network, twin_of(network, architecture, images), images, formats)
+
+    (out / "export.json").unlink(missing_ok=True)  # it must never be next to files of another export
+    for file, (content, difference) in made.items():
+        runtime.write_atomically(out / file, content)
+        say(out / file, f"differs from the model by {difference:.1g} of the largest logit at most")
+    if architecture is not None and "json" in formats:
+        architecture.save(out / FILES["json"])
+        say(out / FILES["json"], f"{len(architecture.choices)} operations")
+    params, macs, size = sum(p.numel() for p in network.parameters()), count_macs(network, images[:1]), images.shape[-1]
+    told = {"params": params, "macs": macs, "input_size": size, "classes": classes,
+            "max_difference": {file: difference for file, (_, difference) in made.items()},  # of the largest logit
+            "tolerance": TOLERANCE, "batches": BATCHES, "machine": {**runtime.describe(), **onnx_versions(formats)}}
+    runtime.write_atomically(out / "export.json", json.dumps(told, indent=1).encode())
+    say(out / "export.json", f"{params:,} params, {macs:,} MACs, images of {size}×{size}, {classes} classes")
+
+
+def make(network, twin, images, formats):
+    """File name -> (its bytes, its largest difference from the network), for the files that hold weights.
+
+    Raises ValueError for one that cannot be made, does not run, or differs by more than TOLERANCE.
+    """
+    traced = functools.cache(lambda: trace(network, images))  # once for two files, never for the weights alone
+    makers = {"onnx": lambda: onnx_file(traced()), "pt2": lambda: pt2_file(traced()),
+              "weights": lambda: weights_file(network, twin)}
+    made = {}
+    for file, maker in ((FILES[kind], maker) for kind, maker in makers.items() if kind in formats):
+        with attempt(f"{file} cannot be made"):
+            content, run = maker()
+        with attempt(f"{file} was made but does not run"):
+            difference = largest_difference(run, network, images)
+        if not difference <= TOLERANCE:  # NaN fails
+            raise ValueError(f"{file} would differ from the model by {difference:.1g} of the largest logit, "
+                             f"allowed is {TOLERANCE:g}; nothing was written")
+        made[file] = content, difference
+    return made
+
+
+# -- what may be exported ---------------------------------------------------------------------------------------------
+
+def check_arguments(model, formats):
+    """Raises ValueError for an unknown format or a network with open edges, ImportError for a missing package."""
+    if unknown := [kind for kind in formats if kind not in FILES]:
+        raise ValueError(f"unknown format {unknown[0]!r}; allowed: {', '.join(FILES)}")
+    missing = [name for name in ONNX if importlib.util.find_spec(name) is None]
+    if "onnx" in formats and missing:
+        raise ImportError(f"format 'onnx' needs {', '.join(missing)}; install proxyless_lite[export], or leave out that format")
+    if edges := sum(isinstance(m, MixedOp) for m in model.modules()):
+        raise ValueError(f"the model is a supernet with {edges} open edges; give what its prune() returns, "
+                         f"or train what its derive() returns")
+
+
+def example_images(architecture, input_size):
+    """Random normalised images (3, 3, input_size, input_size). Raises ValueError where the size is missing or below 1."""
+    if input_size is None and (architecture is None or architecture.space is None):
+        raise ValueError("the image size of a model of your own is unknown; give input_size")
+    size = architecture.space.input_size if input_size is None else input_size
+    if size < 1:
+        raise ValueError(f"input_size={size}: must be at least 1")
+    return torch.randn(max(BATCHES), 3, size, size, generator=runtime.generator("cpu", 0))
+
+
+def classes_of(network, images):
+    """Number of logits for an image. Raises ValueError if the network does not take the images, or gives something else."""
+    with attempt(f"the network does not take images of {tuple(images.shape[1:])}"):
+        shape = tuple(network(images).shape)
+    if len(shape) != 2:
+        raise ValueError(f"the network gives {shape} for {len(images)} images; expected is one number per class, "
+                         f"({len(images)}, classes)")
+    return shape[1]
+
+
+def twin_of(network, architecture, images):
+    """architecture.build() with the network's weights; for a model of your own, a copy.
+
+    Raises ValueError if they do not fit, or if the two do not compute the same: some operations have no weights.
+    """
+    if architecture is None or architecture.space is None:
+        return copy.deepcopy(network)
+    with torch.random.fork_rng(devices=[]):  # its initial weights are overwritten
+        twin = architecture.build().eval()
+    load_weights(twin, network.state_dict(), "the model")
+    if not largest_difference(twin, network, images) <= TOLERANCE:
+        raise ValueError("the model has the weights of the architecture but computes something else; "
+                         "give the architecture that it was built from")
+    return twin
+
+
+def load_weights(model, weights, told):
+    """Load a state_dict strictly. Raises ValueError naming whose weights they are and the first key that does not fit."""
+    try:
+        runtime.fill(model, weights, {key: key for key in model.state_dict()})
+    except ValueError as error:
+        raise ValueError(f"{told}: {error}; give the architecture that was trained") from None
+
+
+# -- the files: each as bytes, and a function that runs them ----------------------------------------------------------
+
+def trace(network, images):
+    """The network as torch.export sees it, for any batch, without the paths of this machine in its stack traces."""
+    program = torch.export.export(network, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},), strict=False)
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
+    return program
+
+
+def onnx_file(program):
+    import onnx
+    content = to_onnx(program, input_names=["images"], output_names=["logits"], dynamic_shapes=({0: "batch"},))
+    model = onnx.load_from_string(content)
+    onnx.checker.check_model(model)
+    if foreign := {used.domain for used in model.opset_import} - {"", "ai.onnx"}:
+        raise ValueError(f"it needs operations from {', '.join(sorted(foreign))}, which runtimes do not know")
+    session = onnx_session(content, torch.get_num_threads())
+    return content, lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+
+
+def to_onnx(model, args=(), **names):
+    """A module with its arguments, or an exported program, as the bytes of an ONNX file; `names` as for torch.onnx.export."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # mostly PyTorch's own deprecations
+        return torch.onnx.export(model, args, dynamo=True, verbose=False, **names).model_proto.SerializeToString()
+
+
+def onnx_session(content, threads):
+    """The bytes of an ONNX file, ready to run in onnxruntime on the CPU."""
+    import onnxruntime
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def pt2_file(program):
+    file = io.BytesIO()
+    torch.export.save(program, file)
+    file.seek(0)
+    return file.getvalue(), torch.export.load(file).module()
+
+
+def weights_file(network, twin):
+    file = io.BytesIO()
+    torch.save(network.state_dict(), file)
+    file.seek(0)
+    twin.load_state_dict(torch.load(file, weights_only=True))
+    return file.getvalue(), twin
+
+
+# -- the check --------------------------------------------------------------------------------------------------------
+
+def largest_difference(run, network, images):
+    """max |run(x) − network(x)| / max |network(x)|, the largest over the batches of the check."""
+    pairs = ((run(images[:n]), network(images[:n])) for n in BATCHES)
+    return torch.stack([(ours - theirs).abs().max() / theirs.abs().max().clamp_min(1e-30) for ours, theirs in pairs]).max().item()
+
+
+@contextmanager
+def attempt(failed):
+    """A context that silences exporters and turns an error into a one-line ValueError: what failed, and the reason."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except Exception as error:  # exporters and runtimes raise many kinds
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise ValueError(f"{failed} ({reason})") from None
+    finally:
+        logging.disable(disabled)
+
+
+def say(path, told):
+    log.info(f"{path.name:18}{path.stat().st_size / 1e3:10,.1f} kB   {told}")
+
+
+def onnx_versions(formats):
+    if "onnx" not in formats:
+        return {}
+    import onnx
+    import onnxruntime
+    return {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}

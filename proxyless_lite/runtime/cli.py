@@ -1,0 +1,31 @@
+"""What the command lines share: every error is one line."""
+
+import argparse
+import signal
+import sys
+
+from .engine import LostRank
+from .progress import Stopped
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Reports wrong arguments in one line, without the usage."""
+
+    def error(self, message):
+        self.exit(2, f"error: {message}; see --help\n")
+
+
+def one_line(error):
+    """The line for an error that ends a run; str of a KeyError would quote its message."""
+    return f"error: {error.args[0] if isinstance(error, KeyError) else str(error) or type(error).__name__}"
+
+
+def run(main):
+    """main() of a command: its errors, Ctrl-C and SIGTERM end in one line."""
+    try:
+        main()
+    except (KeyboardInterrupt, Stopped) as stop:
+        print(str(stop) or "stopped; run the command again to resume, or to start over where it keeps no checkpoint", file=sys.stderr)
+        sys.exit(getattr(stop, "code", 128 + signal.SIGINT))
+    except (ValueError, KeyError, OSError, ImportError, FloatingPointError, MemoryError, LostRank) as error:
+        sys.exit(one_line(error))

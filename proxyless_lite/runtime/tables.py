@@ -1,0 +1,185 @@
+"""One format for every table: a line of JSON after "# ", the metadata, then CSV. Written whole, or grown row by row."""
+
+import csv
+import io
+import json
+import os
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+
+from .files import check_same, only_writer, write_atomically
+from .pool import pool
+from .progress import Progress
+
+SYNC = 1.0  # seconds between syncs to the disk: the most that a power cut loses; a killed process loses nothing
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, IsADirectoryError)
+
+
+def write_table(path, frame, metadata, digits=6):
+    """Write a DataFrame without its index, and `metadata`, a dict; floats have `digits` significant digits.
+
+    The file is complete or unchanged.
+    """
+    write_atomically(path, heading(metadata) + frame.to_csv(index=False, float_format=f"%.{digits}g").encode())
+
+
+def read_table(path, dtypes=None, what="table"):
+    """The table in a file, a DataFrame; `.attrs` is its metadata, {} for a file without.
+
+    `dtypes` maps columns to types; cells of a str column stay as written. Raises FileNotFoundError where there is no file,
+    ValueError naming the file, `what` it should be, and what is wrong.
+    """
+    with refusing(path, what):
+        return parse(lines_of(path), dtypes or {})
+
+
+class Rows:
+    """A table that grows by a row per finished run, and resumes after a kill. Only one process writes it.
+
+    A subclass says what its table is: `what` to call it, its `columns` with their types, and the `keys` of its metadata.
+    `rows` is what the file held when it was opened, as `read` gives it.
+    """
+
+    what, columns, keys = "table of runs", {}, ("setting", "digest", "machine")
+
+    def __init__(self, path, metadata):
+        """Open the file at `path`, or start it with `metadata`. A different `metadata["machine"]` is recorded in the file.
+
+        Raises ValueError in one line for a file that is not such a table, belongs to another setting, or is being written.
+        """
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.file, self.synced = open(path, "a+b", buffering=0), time.monotonic()
+        try:
+            only_writer(self.file)
+            if path.stat().st_size == 0:
+                self.file.write(heading(metadata) + csv_line(self.columns))
+            self.rows = self.read(path)
+            self.check(path, self.rows.attrs, metadata)
+            self.file.truncate(path.read_bytes().rfind(b"\n") + 1)  # drop a row cut short
+            if metadata.get("machine") not in (None, self.rows.attrs["machines"][-1]):
+                self.file.write(heading(metadata["machine"]))  # of the rows that follow
+        except BaseException:
+            self.file.close()  # else the traceback would keep the lock
+            raise
+
+    @classmethod
+    def read(cls, path):
+        """The rows so far, a DataFrame with one more column, `processor`: where each was made.
+
+        `.attrs` is the metadata, with `machines` in the order of the rows. A last row cut short does not count. Raises
+        what `read_table` does, also for other columns and for metadata that lack a key.
+        """
+        with refusing(path, cls.what):
+            lines = [line for line in lines_of(path) if line.endswith("\n")]
+            rows = parse(lines, cls.columns)
+            if list(rows) != list(cls.columns):
+                raise ValueError(f"its columns are {', '.join(rows)}, not {', '.join(cls.columns)}")
+            if missing := [key for key in cls.keys if key not in rows.attrs]:
+                raise ValueError(f"its metadata lack {', '.join(missing)}")
+            cls.check_rows(rows)
+            machines = machine_of_each(lines)
+            rows.attrs["machines"] = [rows.attrs.get("machine"), *headings(lines)[1:]]
+            rows["processor"] = [machine.get("processor") if isinstance(machine, dict) else machine for machine in machines]
+        return rows
+
+    @staticmethod
+    def check_rows(rows):
+        """Raises ValueError for invalid rows."""
+
+    @staticmethod
+    def check(path, saved, ours):
+        """Raises ValueError unless runs with these metadata belong in one table."""
+        check_same(path, *({**its["setting"], "digest of the images": its["digest"]} for its in (saved, ours)))
+
+    def append(self, *cells):
+        """Add a row, whole or not at all."""
+        self.file.write(csv_line(cells))
+        if time.monotonic() - self.synced >= SYNC:
+            os.fsync(self.file)
+            self.synced = time.monotonic()
+
+    def fill(self, start, tasks, workers, done, total, label):
+        """Append the rows of all `tasks`, as runtime.pool gives them, with progress: `done` of `total` rows exist already."""
+        progress = Progress(total, done, label)
+        for row in pool(start, tasks, workers):
+            self.append(*row)
+            progress.step()
+        progress.close()
+
+    def close(self):
+        """Sync to the disk, and let others write."""
+        if not self.file.closed:
+            os.fsync(self.file)
+            self.file.close()
+
+
+@contextmanager
+def refusing(path, what):
+    """A context that turns errors of reading into one ValueError: the file, why it is not a `what`, and what to do."""
+    try:
+        yield
+    except UNREADABLE as error:
+        reason = " ".join(f"no {error}".split() if isinstance(error, KeyError) else str(error).split()) or type(error).__name__
+        raise ValueError(f"{path} is not a {what}: {reason[:200]}; give another file, or move this one away") from None
+
+
+def heading(metadata):
+    """Bytes of the line of metadata."""
+    return f"# {json.dumps(metadata, ensure_ascii=False)}\n".encode()
+
+
+def csv_line(cells):
+    """Bytes of one row."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue().encode()
+
+
+def lines_of(path):
+    with open(path, encoding="utf-8-sig") as file:
+        return list(file)
+
+
+def is_heading(line):
+    """Whether a line holds metadata; others that start with "# " are comments."""
+    return line.startswith("# {")
+
+
+def is_row(line):
+    """Whether a line holds cells, of a row or the names of the columns."""
+    return line.strip() not in ("", "#") and not line.lstrip().startswith("# ")
+
+
+def headings(lines):
+    """The lines of metadata as a list of dicts."""
+    return [json.loads(line[1:]) for line in lines if is_heading(line)]
+
+
+def parse(lines, dtypes):
+    """The DataFrame in the lines of a file, with the metadata of its first heading. Raises ValueError in one line."""
+    cells = "".join(filter(is_row, lines))
+    if not cells:
+        raise ValueError("the file is empty")
+    frame = pd.read_csv(io.StringIO(cells), dtype=dtypes)
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise ValueError("a row has more cells than there are columns")
+    text = pd.read_csv(io.StringIO(cells), dtype=str, keep_default_na=False,  # a code may be "nan"
+                       usecols=lambda name: dtypes.get(name) is str)
+    frame = frame.assign(**text)
+    frame.attrs = next(iter(headings(lines)), {})
+    return frame
+
+
+def machine_of_each(lines):
+    """The machine of each row among the lines: a later heading names that of the rows after it."""
+    machine, found = None, []
+    for line in lines:
+        if is_heading(line):
+            machine = json.loads(line[1:]) if found else json.loads(line[1:]).get("machine")
+        elif is_row(line):
+            found.append(machine)
+    return found[1:]  # the first is the line of the columns

@@ -1,0 +1,63 @@
+"""What a search would take on this machine, from a few of its steps."""
+
+import operator
+import time
+from functools import partial
+
+import torch
+
+from .. import runtime
+
+
+def forecast(search, steps=3):
+    """Time a few steps on a copy of a search, along several paths. Returns a dict.
+
+    Seconds of a weight step and of an α step, images/s of both and of the loader, hours, GPU-hours (hours × ranks) and peak memory
+    in MB of the whole search. Where batches are read ahead, the slower of reader and step counts; otherwise their sum.
+    """
+    device, config = search.engine.device, search.config
+    runtime.reset_peak_memory(device)
+    with torch.random.fork_rng():
+        trial = search.trial()
+        weight, alpha, load, alpha_load = timed_steps(trial, steps, device)
+        copied = sum(t.numel() * t.element_size() for t in trial.net.state_dict().values()) if device.type == "cuda" else 0
+    together = max if search.data.prefetches else operator.add
+    weight_steps = search.loop.total
+    alpha_steps = max(0, config.epochs - config.alpha_delay) * search.loop.steps_per_epoch // config.alpha_every
+    hours = (together(weight, load) * weight_steps + together(alpha, alpha_load) * alpha_steps) / 3600
+    return {"weight_step_seconds": weight, "alpha_step_seconds": alpha, "weight_steps": weight_steps, "alpha_steps": alpha_steps,
+            "images_per_second": config.batch_size / weight, "alpha_images_per_second": search.alpha_size / alpha,
+            "loader_images_per_second": config.batch_size / load,
+            "hours": hours, "gpu_hours": hours * search.engine.world_size, "memory": runtime.peak_memory(device) - copied / 1e6}
+
+
+def timed_steps(trial, steps, device):
+    """Seconds of one weight step, one α step, and of loading a batch for each."""
+    batches, others = ([source[i] for i in range(steps)] for source in (trial.weight_batches, trial.alpha_batches))
+    alpha = trial.net.alpha_matrix()
+
+    def train_weights():
+        trial.net.set_alpha(alpha)
+        for trial.loop.done, batch in enumerate(batches):
+            trial.weight_step(0, batch)
+
+    def learn_alpha():
+        trial.net.set_alpha(alpha)
+        for trial.alpha_steps, batch in enumerate(others):
+            trial.alpha_step(batch)
+    for run in (train_weights, learn_alpha):  # the first run is slower: cuDNN tries its algorithms for each new shape
+        trial.loop.within_memory(run)
+    weight, alpha_seconds = (timed(device, run) / steps for run in (train_weights, learn_alpha))
+    load, alpha_load = (timed(device, lambda: [source[i] for i in range(steps, 2 * steps)]) / steps
+                        for source in (trial.weight_batches, trial.alpha_batches))
+    return weight, alpha_seconds, load, alpha_load
+
+
+def timed(device, run):
+    """Seconds that `run()` takes on the device, without work queued there before."""
+    finish = partial(torch.cuda.synchronize, device) if device.type == "cuda" else lambda: None
+    finish()
+    began = time.perf_counter()
+    run()
+    finish()
+    return time.perf_counter() - began

@@ -1,0 +1,5 @@
+"""Training of compact networks, and what searches share with it: the loop, the step, evaluation, advice on memory."""
+
+from .evaluation import cross_entropy, evaluate
+from .step import Step, batch_loss
+from .train import Report, Training, parameter_groups, train

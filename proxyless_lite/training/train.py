@@ -1,0 +1,171 @@
+"""Train and evaluate a compact network: SGD, Nesterov, cosine, label smoothing, Cutout, DropPath (§4.1)."""
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import nn
+from torchvision.ops import StochasticDepth
+
+from .. import presets, runtime
+from ..architecture import Architecture
+from ..config import TrainConfig
+from ..data import DataModule
+from . import memory
+from .evaluation import cross_entropy, evaluate, top_k
+from .loop import Loop, cosine, sgd
+from .step import Step
+
+TRAIN, CUTOUT = range(2)  # purposes of random numbers
+
+
+@dataclass(frozen=True)
+class Report:
+    """A trained network: its top-1 and top-5 test accuracy in [0, 1], one row of history per epoch, total seconds, the model."""
+
+    test_accuracy: float
+    history: pd.DataFrame
+    seconds: float
+    model: nn.Module
+    test_top5: float
+
+
+def train(architecture: Architecture | nn.Module, data: DataModule, config: TrainConfig | None = None, out: str | Path | None = None,
+          device=None, label: str = "train") -> Report:
+    """Train `architecture` from scratch on training and validation images; test it once.
+
+    A module may be given instead; it is trained in place, from the weights it has. Its Dropout and StochasticDepth layers get
+    the rates of the config too.
+
+    `config` is a TrainConfig (default: "quick"); `out` a folder that makes the run resumable; `label`
+    names the run in its progress. Returns a Report. Seeds PyTorch's global generator, so that a seed determines the network.
+    """
+    config = config or presets.train("quick")
+    torch.manual_seed(config.seed)
+    model = architecture if isinstance(architecture, nn.Module) else architecture.build()
+    network = f"{type(model).__name__} {runtime.digest(repr(model))}" if model is architecture else architecture.signature
+    return Training(model, data, config, out, device, network, label).run()
+
+
+class Training:
+    """The run behind `train`: what Loop drives."""
+
+    def __init__(self, model, data, config, out, device, network, label):
+        self.engine = engine = runtime.engine(device)
+        engine.check_batch(config.batch_size)
+        self.config, self.data = config, data.to(engine.device)
+        self.model = engine.prepare(model).train()
+        if engine.compile:
+            runtime.compile_once(self.model)
+        self.batches = self.data.batches(self.data.full_train, config.batch_size, config.seed, TRAIN, augment=True,
+                                         rank=engine.rank, world_size=engine.world_size)
+        self.optimizer = sgd(parameter_groups(self.model, config.decay_norms), config, engine.device)
+        self.drop_rate = torch.zeros((), device=engine.device)
+        regularise(self.model, config, self.drop_rate)
+        check_inputs(self.model, self.data, config)
+        graph = engine.device.type == "cuda" and not engine.compile and not engine.sync_batch_norm
+        self.trainer = Step(self.model, self.optimizer, partial(cross_entropy, label_smoothing=config.label_smoothing), engine, graph)
+        self.loop = Loop(self, label, config.epochs, self.batches.batches_per_epoch, out, engine,
+                         {**asdict(config), "network": network, "data": str(data), "images": data.digest})
+
+    def run(self):
+        self.loop.run()
+        self.model.eval()
+        size = memory.evaluation_size(self.engine, self.config.batch_size)
+        found = self.loop.within_memory(evaluate, self.model, self.data, self.data.test, top_k, size, self.engine)
+        return Report(found["accuracy"], self.loop.history(), self.loop.seconds, self.model, found["top5"])
+
+    def step(self, epoch, index):
+        images, labels = self.batches[self.loop.done]
+        done, total = self.loop.done, self.loop.total
+        if self.config.cutout:
+            images = cutout(images, self.config.cutout, runtime.generator(self.engine.device, self.config.seed, CUTOUT, done, self.engine.rank))
+        for group in self.optimizer.param_groups:
+            group["lr"] = cosine(self.config.lr, done, total)
+        self.drop_rate.fill_(self.config.drop_path * done / total)  # scheduled DropPath (Zoph et al., 2018): from 0 up to its value
+        self.loop.record("train_", self.trainer.train_step((images, labels)))
+
+    def end_epoch(self, epoch):
+        return {"lr": self.optimizer.param_groups[0]["lr"], **self.loop.meters.means(["train_loss", "train_accuracy"])}
+
+    def what_fits(self):
+        return memory.what_fits(self.engine, self.config.batch_size, self.can_cut, self.kept_per_image)
+
+    def can_cut(self, parts):
+        """Whether each rank could cut its share of every batch into that many micro-batches."""
+        return self.config.batch_size % (self.engine.world_size * parts) == 0
+
+    def kept_per_image(self):
+        return memory.kept_per_image(self.model, lambda model, batch: cross_entropy(model, batch)["loss"], self.data, self.engine)
+
+    def state_dict(self):
+        scaler = self.trainer.state_dict()
+        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), **({"scaler": scaler} if scaler else {})}
+
+    def load_state_dict(self, state):
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.trainer.load_state_dict(state.get("scaler"))
+
+
+def regularise(model, config, drop_rate):
+    """Give the Dropout and StochasticDepth layers of a model the rates of a config; that of DropPath is the tensor `drop_rate`."""
+    for layer in model.modules():
+        if isinstance(layer, StochasticDepth):  # or of an earlier training, with its rate
+            layer.__class__, layer.p = (DropPath, drop_rate) if config.drop_path else (StochasticDepth, 0.0)
+        if isinstance(layer, nn.Dropout):
+            layer.p = config.dropout
+
+
+def check_inputs(model, data, config):
+    """Raises ValueError unless there is a test set, Cutout has images to cut, and the model gives one number per class."""
+    images, _ = data.example(2)
+    if not len(data.test):
+        raise ValueError(f"{data.name} has no test {data.unit}; give data.from_datasets a test set")
+    if config.cutout and images.dim() != 4:
+        raise ValueError(f"cutout={config.cutout} blanks a part of images, but {data.name} has inputs of shape {data.shape}; give cutout=0")
+    model.eval()
+    try:
+        with torch.no_grad():
+            outputs = tuple(model(images).shape[1:])
+    except RuntimeError as error:
+        raise ValueError(f"the network does not take images of {data.shape} ({str(error).splitlines()[0]})") from None
+    model.train()
+    if data.classes and outputs != (len(data.classes),):
+        raise ValueError(f"the network gives {outputs} for an image, but {data.name} has {len(data.classes)} classes")
+
+
+class DropPath(StochasticDepth):
+    """torchvision's StochasticDepth with a rate `p` that is a tensor on the device: it may change in every step of a compiled or
+    captured network, and reading it does not wait."""
+
+    def forward(self, x):
+        if not self.training:
+            return x
+        shape = [len(x) if self.mode == "row" else 1] + [1] * (x.dim() - 1)
+        p = self.p.to(x.device)  # on another device only after the network was moved
+        kept = torch.rand(shape, device=x.device) >= p
+        return x * (kept / (1 - p)).to(x.dtype)
+
+
+def parameter_groups(model, decay_norms):
+    """The weights, and separately the scales and shifts of batch norms, which the ImageNet settings do not decay."""
+    norms = [p for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) for p in m.parameters()]
+    if decay_norms or not norms:
+        return list(model.parameters())
+    rest = [p for p in model.parameters() if id(p) not in {*map(id, norms)}]
+    return [{"params": rest}, {"params": norms, "weight_decay": 0.0}]
+
+
+def cutout(images, size, generator):
+    """Blank a size × size square at a random centre of every image (B, C, H, W) with 0, the mean of normalised images.
+
+    The square may lie partly outside (DeVries & Taylor, 2017).
+    """
+    n, _, height, width = images.shape
+    centre = torch.rand(2, n, 1, generator=generator, device=images.device)
+    rows, columns = (torch.arange(side, device=images.device) - (c * side).floor() for side, c in zip((height, width), centre))
+    inside_rows, inside_columns = ((r >= -(size // 2)) & (r < size - size // 2) for r in (rows, columns))
+    return images.masked_fill((inside_rows[:, :, None] & inside_columns[:, None, :])[:, None], 0.0)
