@@ -58,7 +58,7 @@ class Costs:
             raise ValueError(f"paths {list(network)} do not fit {self.space}, whose edges have {sizes} candidates")
         return self.fixed + sum(row[i] for row, i in zip(self.matrix.tolist(), network))
 
-    of = cost_of
+    of = cost_of  # the short name
 
     def bounds(self) -> tuple[float, float]:
         """Costs of the cheapest and of the most expensive network, floats."""

@@ -25,10 +25,11 @@ class Objective:
         p = net.alpha_matrix().double().softmax(1)                         # in float32 an abandoned path has p = 0, log p = −∞
         if tolerance is not None:
             return self.costs.most_probable(p, self.target, tolerance)
-        tolerance = 0.05
+        least, most = self.costs.bounds()
+        tolerance, target = 0.05, min(max(self.target, least), most)       # beyond both, the bound is the nearest
         while True:
             try:
-                return self.costs.most_probable(p, self.target, tolerance)
+                return self.costs.most_probable(p, target, tolerance)
             except ValueError:  # no network costs that
                 tolerance *= 2
 

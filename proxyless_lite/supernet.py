@@ -203,11 +203,15 @@ class SuperNet(nn.Module):
 
         Raises ValueError, naming the edge, where a candidate does not fit or gives another shape than the rest.
         """
-        probe = copy.deepcopy(self).eval().to("meta")  # eval: batch norm must not ask other ranks
-        for name, op in probe.mixed_ops.items():
-            op.gate = CheckShapes(name)
         with torch.no_grad():
-            return tuple(probe(torch.empty(2, *input_shape, device="meta")).shape[1:])
+            return tuple(self.checking().to("meta")(torch.empty(2, *input_shape, device="meta")).shape[1:])
+
+    def checking(self) -> "SuperNet":
+        """A copy in evaluation mode, every edge of which runs all its candidates and raises as `check`."""
+        trial = copy.deepcopy(self).eval()
+        for name, op in trial.mixed_ops.items():
+            op.gate = _CheckShapes(name)
+        return trial
 
 
 @contextmanager
@@ -236,7 +240,7 @@ class _Part:
         self.normalisations = [m for m in normalisations(module) if id(m) not in inside]
 
 
-class CheckShapes:
+class _CheckShapes:
     def __init__(self, edge):
         self.edge = edge
 

@@ -609,3 +609,14 @@ def test_random_networks_of_equal_latency():
     with pytest.raises(ValueError, match="of 30 random networks within 0.1% of .* ms in chain"):
         cheap = pl.Architecture(chain(), ("Zero",) * 3)
         pl.baselines.random_of_equal_cost(cheap, 30, tolerance=0.001, costs=costs(chain(), table(chain())))
+
+
+@pytest.mark.parametrize("factor, end", [(1e-6, 0), (1e3, 1)])
+def test_a_target_beyond_all_networks_gives_the_nearest_one(factor, end):
+    net = pl.SuperNet(searched())
+    price = costs(net, "macs")
+    bound = price.bounds()[end]
+    found = net.derive(Reward(price, factor * bound), tolerance=None)  # by steps of its own size a tiny target would take forever
+    assert abs(price.of(found) / bound - 1) <= 0.05
+    with pytest.raises(ValueError, match="no network of"):
+        net.derive(Reward(price, factor * bound))

@@ -446,3 +446,13 @@ def test_batches_of_dicts_in_parts_give_the_same_losses():
 
 def test_a_search_of_own_data_can_be_forecast():
     assert two_headed().forecast(steps=2)["hours"] > 0
+
+
+def test_every_metric_of_a_loss_is_kept_whatever_its_name():
+    def named(model, batch):
+        found = regression_loss(model, batch)
+        return {**found, "top5": found["loss"].detach()}
+    data, config = pl.data.from_datasets(*[torch.utils.data.TensorDataset(torch.randn(40, 6), torch.randn(40))] * 2), pl.SearchConfig(
+        epochs=1, batch_size=20, alpha_batch_size=20, alpha_every=1)
+    history = pl.Search(pl.SuperNet(dense(6)), data, config=config, device="cpu", loss=named).run().history
+    assert history.derived_top5.tolist() == history.derived_loss.tolist()

@@ -65,10 +65,10 @@ def keep_freed_memory():
 
 def seed(*key):
     """One integer made of the integers in `key` (seed, what it is for, …)."""
-    shuffled = 0
+    mixed = 0
     for part in key:
-        shuffled = (shuffled * 1_000_003 + int(part) + 1) % (1 << 62)
-    return shuffled
+        mixed = (mixed * 1_000_003 + int(part) + 1) % (1 << 62)
+    return mixed
 
 
 def generator(device, *key):

@@ -15,9 +15,9 @@ from ..architecture import Architecture
 from ..config import SearchConfig
 from ..data import DataModule, ImageData, shuffled
 from ..spaces import Space
-from ..supernet import CheckShapes, SuperNet
+from ..supernet import SuperNet
 from ..training import memory
-from ..training.evaluation import cross_entropy, evaluate, metrics_of, top_k
+from ..training.evaluation import cross_entropy, evaluate, metrics_of, top_1
 from ..training.loop import Loop, cosine, sgd
 from ..training.step import Step, batch_loss
 from . import timing
@@ -87,7 +87,7 @@ class Search:
 
     def set_loss(self, loss):
         """The losses of weight steps, of α steps, and of the evaluation after each epoch."""
-        self.loss, self.evaluated = loss, top_k if loss is cross_entropy else loss
+        self.loss, self.evaluated = loss, top_1 if loss is cross_entropy else loss
         self.weight_loss = loss
         if self.config.label_smoothing:
             if loss is not cross_entropy:
@@ -130,8 +130,7 @@ class Search:
     def run(self) -> Result:
         """Search to the end, from where the folder left off. Returns a Result. Seeds PyTorch's global generator."""
         self.loop.run()
-        found = self.net.derive(self.cost_objective, tolerance=None) if self.cost_objective else self.net.derive()
-        return Result(found, self.net.derive(), self.history(), self.loop.seconds)
+        return Result(self.net.derive(self.cost_objective, tolerance=None), self.net.derive(), self.history(), self.loop.seconds)
 
     def step(self, epoch, index):
         self.weight_step(epoch, self.weight_batches[self.loop.done])
@@ -178,7 +177,7 @@ class Search:
         with self.net.frozen():
             size = memory.evaluation_size(self.engine, self.config.batch_size)
             found = evaluate(self.net, self.data, shuffled(self.data.valid), self.evaluated, size, self.engine)
-        return {f"derived_{name}": value for name, value in found.items() if name != "top5"}
+        return {f"derived_{name}": value for name, value in found.items()}
 
     def history(self) -> pd.DataFrame:
         """One row per epoch: losses and metrics (means over its steps), mean entropy in nats, p (E, N), seconds and
@@ -219,12 +218,8 @@ class Search:
 
     def kept_per_image(self):
         """Bytes of one more image; with activation checkpointing also what the largest edge keeps while it is recomputed."""
-        kept = memory.kept_per_image(self.net, self.loss_alone, self.data, self.engine)
+        kept = memory.kept_per_image(self.net, self.loss, self.data, self.engine)
         return kept + (1.5 / 2 * self.largest_edge() if self.engine.activation_checkpointing else 0)
-
-    def loss_alone(self, model, batch):
-        found = self.loss(model, batch)
-        return found["loss"] if isinstance(found, dict) else found
 
     def largest_edge(self):
         """Bytes that an edge's path keeps of two images for its own backward, the most of all edges."""
@@ -273,9 +268,7 @@ def check_loss(net, data, loss, engine):
 
     Raises ValueError where a candidate does not fit (see SuperNet.check), and for a loss without the key "loss".
     """
-    trial, outputs = copy.deepcopy(net).eval().to(engine.device), []
-    for name, op in trial.mixed_ops.items():
-        op.gate = CheckShapes(name)
+    trial, outputs = net.checking().to(engine.device), []
     trial.register_forward_hook(lambda module, inputs, output: outputs.append(output))
     with torch.no_grad(), torch.compiler.set_stance("force_eager") if engine.compile else nullcontext():
         metrics = metrics_of(loss(trial, data.to(engine.device).example(2)))

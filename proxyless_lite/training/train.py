@@ -98,7 +98,7 @@ class Training:
         return self.config.batch_size % (self.engine.world_size * parts) == 0
 
     def kept_per_image(self):
-        return memory.kept_per_image(self.model, lambda model, batch: cross_entropy(model, batch)["loss"], self.data, self.engine)
+        return memory.kept_per_image(self.model, cross_entropy, self.data, self.engine)
 
     def state_dict(self):
         scaler = self.trainer.state_dict()
