@@ -86,10 +86,10 @@ def knapsack(log_p, cost, least, most, step):
     """One path per edge that maximises Σ log p subject to least ≤ Σ cost ≤ most: E indices, or None where none is found.
 
     `log_p` and `cost` are (E, N). Dynamic programming, edge by edge, over costs rounded to whole steps: of partial networks with
-    equal steps only the most probable is kept. Its exact cost is tracked too, and the limits apply to that.
+    equal steps only the most probable is kept, so the result is the best up to rounding. The limits apply to exact costs, kept too.
     """
     steps = (cost / step).round().long()                                   # (E, N)
-    rounding = (cost / step - steps).abs().amax(1).sum().item()            # at most, of a whole network
+    rounding = (cost / step - steps).abs().amax(1).sum().item()            # the most that it can add to a network's steps
     size = max(0, math.floor(most / step + rounding)) + 1
     best = torch.full((size,), -math.inf, dtype=torch.float64)             # best[c]: Σ log p of the network kept at c steps
     best[0] = 0

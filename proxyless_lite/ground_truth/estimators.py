@@ -82,7 +82,7 @@ def pair_moments(joint, factor, p, paths, G):
     weight = chance_of_partners(taken, joint)
     step = at_active(taken, factor) * ((taken * G).sum(2, keepdim=True) - G)
     weighted = weight * step
-    mean = (taken * weighted.sum(2, keepdim=True)).sum(0) - weighted.sum(0)
+    mean = (taken * weighted.sum(2, keepdim=True)).sum(0) - weighted.sum(0)  # + at the active path, − at each partner
     return mean, (weight * 2 * step ** 2).sum() - (mean ** 2).sum()       # |e_i − e_j|² = 2
 
 

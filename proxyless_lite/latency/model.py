@@ -40,7 +40,8 @@ class Model:
         times = np.nanmedian(self.repeats, axis=1)                                      # t, (n,)
         rows = [blocks_of(item) for item in self.items]
         self.blocks = list(dict.fromkeys(block for row in rows for block in row))
-        counts, (work, self.shape_features) = count(rows, self.blocks), arrays(self.blocks)
+        counts = count(rows, self.blocks)
+        work, self.shape_features = arrays(self.blocks)
         self.coefficients = milliseconds_per_work(counts, work, times)
         self._fit_process(counts * self._physics(work), times)
         return self

@@ -64,7 +64,7 @@ class Search:
         self.rule, self.objective = rule or rules.TwoPath(), objective
         self.set_loss(loss)
         self.check(data)
-        identity = self.identity(data)  # before `place` may change classes, on several ranks
+        identity = self.identity(data)  # before `place` may replace batch norms by synchronised ones
         place(self.net, self.engine)
         self.data = data.to(self.engine.device)
         self.set_batches()
