@@ -7,7 +7,7 @@ REMEASURE ?= False
 NETWORK ?=
 BENCH ?=
 SLIDES ?=
-OUT ?= runs/search-$(notdir $(DATASET))-$(PRESET)-$(SEED)
+OUT ?= runs/$(if $(filter digits,$(DATASET)),choose,search)-$(notdir $(DATASET))-$(PRESET)-$(SEED)
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 SOLUTIONS := $(wildcard notebooks/solutions/*.ipynb)
 TIMES ?= runs/notebooks/notebook_seconds.csv
@@ -33,8 +33,8 @@ setup: .venv/installed  ## create .venv and install everything (once)
 	$(VENV)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
-search: setup  ## notebook 03: search, retrain, compare with random networks; DATASET=cifar10 PRESET=lesson SEED=0
-	@$(VENV)/python -m proxyless_lite.course.notebook notebooks/03_cifar10_search.ipynb --out '$(OUT)' \
+search: setup  ## notebook 11 on the digits: one search, several costs; with DATASET=cifar10 or a folder notebook 03; PRESET=lesson SEED=0
+	@$(VENV)/python -m proxyless_lite.course.notebook notebooks/$(if $(filter digits,$(DATASET)),11_search_and_choose,03_cifar10_search).ipynb --out '$(OUT)' \
 	  -p dataset '$(DATASET)' -p preset '$(PRESET)' -p seed '$(SEED)'
 
 check: setup  ## the method's exact tests, in a minute

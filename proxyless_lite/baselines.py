@@ -43,3 +43,10 @@ def random_of_equal_cost(architecture: Architecture, count: int, tolerance: floa
 
 def cost(price, choices):
     return sum(at[name] for at, name in zip(price, choices))
+
+
+def costs_of_random(costs, count: int = 1000, seed: int = 0) -> list[float]:
+    """What `count` uniformly random networks of a space cost, in the unit of `costs`, sorted."""
+    draw = random.Random(seed)
+    sizes = [len(edge.candidates) for edge in costs.space.edges()]
+    return sorted(costs.cost_of([draw.randrange(size) for size in sizes]) for _ in range(count))

@@ -1,9 +1,10 @@
 """How a search and a training run, as plain data; comments give the paper's values for CIFAR-10."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from numbers import Integral, Real
 from typing import get_args
 
+LATER = ("rise",)  # fields that were added later; off is 0
 NUMBERS = {int: (Integral, "an integer"), float: (Real, "a number"), bool: (bool, "True or False")}
 
 
@@ -29,12 +30,19 @@ def check(config, positive=(), fractions=()):
     """As `plain_numbers`; also raises ValueError for the first field out of range. Fields not named must not be negative."""
     plain_numbers(config)
     for name, value in vars(config).items():
+        if not isinstance(value, Real):
+            continue
         if name in positive and not value > 0:
             raise ValueError(f"{type(config).__name__}({name}={value!r}): must be above 0")
         if name in fractions and not 0 <= value < 1:
             raise ValueError(f"{type(config).__name__}({name}={value!r}): must be at least 0 and below 1")
         if not value >= 0:
             raise ValueError(f"{type(config).__name__}({name}={value!r}): must not be negative")
+
+
+def described(config):
+    """A config as a dict, without the fields that were added later and are off: files of earlier versions lack them."""
+    return {name: value if not is_dataclass(value) else described(value) for name, value in vars(config).items() if name not in LATER or value}
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,7 @@ class TrainConfig:
     momentum: float = 0.9          # tree-cell paper, Nesterov
     weight_decay: float = 1e-4     # tree-cell paper
     label_smoothing: float = 0.0   # none for CIFAR-10
+    rise: float = 0.0              # share of the steps in which the learning rate first rises from 0: none in the paper
     cutout: int = 16               # Table 1, "c/o"; pixels of 32
     drop_path: float = 0.2         # §4.1 does not give the rate; 0.2 as in DARTS
     dropout: float = 0.0           # before the last layer: none for CIFAR-10 (ImageNet as released: 0.1 to 0.3)
@@ -77,4 +86,18 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self):
-        check(self, positive=("epochs", "batch_size", "lr"), fractions=("momentum", "label_smoothing", "drop_path", "dropout"))
+        check(self, positive=("epochs", "batch_size", "lr"), fractions=("momentum", "label_smoothing", "rise", "drop_path", "dropout"))
+
+
+@dataclass(frozen=True)
+class ChoiceConfig:
+    """How a finished search chooses among whole networks; the paper has no such step. `train` says how networks are trained from scratch."""
+
+    proposals: int = 200           # the most probable networks under α that are considered, for each target
+    tuned: int = 24                # of these in all, trained briefly from the shared weights, each a fraction of a training
+    tune_epochs: int = 1
+    trainings: int = 3             # from scratch, for each target; 0: the best of the tuned ones is taken
+    train: TrainConfig = TrainConfig()
+
+    def __post_init__(self):
+        check(self, positive=("proposals", "tuned", "tune_epochs"))

@@ -65,55 +65,68 @@ class Costs:
         rows = [row[:len(edge.candidates)] for row, edge in zip(self.matrix.tolist(), self.space.edges())]
         return self.fixed + sum(map(min, rows)), self.fixed + sum(map(max, rows))
 
-    def most_probable(self, p: torch.Tensor, target: float, tolerance: float = 0.05, bins: int = 20_000) -> list[int]:
-        """The most probable network under p (E, N) whose cost is within `tolerance` of `target`: the index of its path on every edge.
+    def most_probable(self, p: torch.Tensor, target: float, k: int = 1, tolerance: float = 0.05, bins: int | None = None) -> list[list[int]]:
+        """The k most probable networks under p (E, N) whose cost is within `tolerance` of `target`, the best first; fewer if there are fewer.
 
-        Raises ValueError where none is found. `bins` are the steps of the knapsack from 0 to the target.
+        A network is the index of its path on every edge. `bins` are the steps of the knapsack from 0 to the target: by default 20,000,
+        and 2,000 for more than one network. Raises ValueError where none is found.
         """
-        slack = (tolerance + 1e-9) * target                                # 1e-9: sums are rounded, tolerance may be 0
-        paths = knapsack(p.double().cpu().log(), self.matrix, target - slack - self.fixed, target + slack - self.fixed, target / bins)
-        if paths is None:
+        slack, step = (tolerance + 1e-9) * target, target / (bins or (20_000 if k == 1 else 2_000))  # 1e-9: sums are rounded, tolerance may be 0
+        found = knapsack(p.double().cpu().log(), self.matrix, target - slack - self.fixed, target + slack - self.fixed, step, k)
+        if not found:
             least, most = self.bounds()
             raise ValueError(f"no network of {self.space} found that costs {target:.6g} {self.unit} within {100 * tolerance:g}%; "
                              f"they cost from {least:.6g} to {most:.6g}")
-        return paths
+        return found
 
     def __repr__(self):
         return f"Costs of {self.space} in {self.unit}, from {self.cost_of([0] * len(self.matrix)):.6g} for the first path on every edge, {digest(self.matrix)}"
 
 
-def knapsack(log_p, cost, least, most, step):
-    """One path per edge that maximises Σ log p subject to least ≤ Σ cost ≤ most: E indices, or None where none is found.
+def most_probable(p: torch.Tensor, k: int) -> list[list[int]]:
+    """The k most probable networks under p (E, N), whatever they cost, the best first: of each the path of every edge."""
+    log_p = p.double().cpu().log()
+    return knapsack(log_p, torch.zeros_like(log_p), 0.0, 0.0, 1.0, k)
+
+
+def knapsack(log_p, cost, least, most, step, k=1):
+    """The k choices of one path per edge with the largest Σ log p, subject to least ≤ Σ cost ≤ most: lists of E indices, the best first.
 
     `log_p` and `cost` are (E, N). Dynamic programming, edge by edge, over costs rounded to whole steps: of partial networks with
-    equal steps only the most probable is kept, so the result is the best up to rounding. The limits apply to exact costs, kept too.
+    equal steps only the k most probable are kept, so the result is right up to rounding. The limits apply to exact costs, kept too.
+    Fewer than k, perhaps none, where no more are found.
     """
     steps = (cost / step).round().long()                                   # (E, N)
     rounding = (cost / step - steps).abs().amax(1).sum().item()            # the most that it can add to a network's steps
     size = max(0, math.floor(most / step + rounding)) + 1
-    best = torch.full((size,), -math.inf, dtype=torch.float64)             # best[c]: Σ log p of the network kept at c steps
-    best[0] = 0
-    exact = torch.zeros(size, dtype=torch.float64)                         # exact[c]: what it costs
-    taken = []                                                             # per edge: its path there, (size,)
+    best = torch.full((k, size), -math.inf, dtype=torch.float64)           # best[:, c]: Σ log p of the networks kept at c steps
+    best[0, 0] = 0
+    exact = torch.zeros(k, size, dtype=torch.float64)                      # exact[:, c]: what they cost
+    taken = []                                                             # per edge: the path and the rank before it, (k, size)
     for edge_log_p, edge_cost, edge_steps in zip(log_p, cost, steps.tolist()):
-        options = torch.stack([moved(best, c, -math.inf) for c in edge_steps]) + edge_log_p[:, None]  # (N, size)
-        costs = torch.stack([moved(exact, c, 0.0) for c in edge_steps]) + edge_cost[:, None]
-        best, path = options.max(0)
-        exact = costs.gather(0, path[None])[0]
-        taken.append(path)
-    best = best.where((exact >= least) & (exact <= most), -math.inf)
-    if best.max() == -math.inf:
-        return None
-    at, paths = best.argmax().item(), []
-    for path, edge_steps in zip(reversed(taken), reversed(steps.tolist())):
-        paths.append(path[at].item())
-        at -= edge_steps[paths[-1]]
+        options = torch.cat([moved(best, c, -math.inf) + log for c, log in zip(edge_steps, edge_log_p)])  # (N·k, size)
+        costs = torch.cat([moved(exact, c, 0.0) + own for c, own in zip(edge_steps, edge_cost)])
+        best, option = options.max(0, keepdim=True) if k == 1 else options.topk(k, 0)
+        exact = costs.gather(0, option)
+        taken.append((option // k, option % k))
+    best = best.where((exact >= least) & (exact <= most), -math.inf).flatten()
+    order = best.sort(descending=True, stable=True).indices[:k]
+    return [path_to(divmod(at, size), taken, steps.tolist()) for at in order.tolist() if best[at] > -math.inf]
+
+
+def path_to(place, taken, steps):
+    """The E indices of the network kept at a place (rank, steps) of the last edge, followed back to the first."""
+    (rank, at), paths = place, []
+    for (path, before), edge_steps in zip(reversed(taken), reversed(steps)):
+        paths.append(path[rank, at].item())
+        rank, at = before[rank, at].item(), at - edge_steps[paths[-1]]
     return paths[::-1]
 
 
 def moved(values, by, fill):
-    """Values (size,) moved up by that many places; the freed ones get `fill`."""
-    return torch.cat([values.new_full((min(by, len(values)),), fill), values[:max(len(values) - by, 0)]])
+    """Values (k, size) moved up by that many places; the freed ones get `fill`."""
+    size = values.shape[1]
+    return torch.cat([values.new_full((len(values), min(by, size)), fill), values[:, :max(size - by, 0)]], 1)
 
 
 def costs(net, source) -> Costs:

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from .costs import Costs, costs  # noqa: F401 - also imported from here
+from .costs import Costs, costs, most_probable  # noqa: F401 - costs also imported from here
 
 
 class Objective:
@@ -13,23 +13,23 @@ class Objective:
     def __init__(self, costs, target):
         self.costs, self.target = costs, target
 
-    def most_probable(self, net, tolerance: float | None = 0.05) -> list[int]:
-        """The most probable path of every edge; with a target, of all networks whose cost is within `tolerance` of it.
+    def most_probable(self, net, k: int = 1, tolerance: float | None = 0.05) -> list[list[int]]:
+        """The k most probable networks, the best first: of each the path of every edge. With a target, of those within `tolerance` of it.
 
         None means 5 %, doubled until there is such a network. Raises ValueError where no such network is found, and for a SuperNet
         of another space.
         """
-        if self.target is None:
-            return net.best_paths()
-        self.costs.check(net.space)
         p = net.alpha_matrix().double().softmax(1)                         # in float32 an abandoned path has p = 0, log p = −∞
+        if self.target is None:
+            return most_probable(p, k)
+        self.costs.check(net.space)
         if tolerance is not None:
-            return self.costs.most_probable(p, self.target, tolerance)
+            return self.costs.most_probable(p, self.target, k, tolerance)
         least, most = self.costs.bounds()
         tolerance, target = 0.05, min(max(self.target, least), most)       # beyond both, the bound is the nearest
         while True:
             try:
-                return self.costs.most_probable(p, target, tolerance)
+                return self.costs.most_probable(p, target, k, tolerance)
             except ValueError:  # no network costs that
                 tolerance *= 2
 

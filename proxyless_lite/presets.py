@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from . import objective, spaces
-from .config import SearchConfig, TrainConfig, plain_numbers
+from .architecture import named_space
+from .config import ChoiceConfig, SearchConfig, TrainConfig, plain_numbers
 
 @dataclass(frozen=True)
 class Experiment:
@@ -134,6 +135,43 @@ MOBILE = {
 }
 
 
+@dataclass(frozen=True)
+class ChoiceExperiment:
+    """What notebook 11 does: one search, and a network chosen for each of several costs."""
+
+    family: dict                   # the space: its name and settings, as in an architecture file
+    search: SearchConfig
+    choice: ChoiceConfig
+    targets: tuple                 # MACs of the chosen networks, as quantiles of those of random networks
+    images: int | None = None      # at most this many training images, None for all
+    random_networks: int = 3       # of equal cost, trained like the chosen one
+
+    def __post_init__(self):
+        plain_numbers(self)
+
+    def space(self, classes=10, input_size=32):
+        """The space of this preset."""
+        return named_space(**self.family, classes=classes, input_size=input_size)
+
+
+SHORT_TRAIN = TrainConfig(         # for a few epochs on small images
+    epochs=10, batch_size=64, lr=0.2, rise=0.25, weight_decay=5e-4, label_smoothing=0.1, cutout=0, drop_path=0.0, decay_norms=False)
+
+CHOICE = {
+    "quick": ChoiceExperiment(     # digits: the space of ground_truth's table "digits", in which every network is known
+        family=dict(name="chain", edges=4, width=8, candidates=("Zero", "DW 7x7", "conv 3x3", "MB3 3x3")), targets=(0.1, 0.35, 0.6, 0.85),
+        search=SearchConfig(epochs=4, warmup_epochs=8, alpha_every=1, alpha_lr=0.05),
+        choice=ChoiceConfig(tuned=16, trainings=3, train=TrainConfig(epochs=8, lr=0.1, cutout=0, drop_path=0.0))),
+    "lesson": ChoiceExperiment(    # CIFAR-10, or images of one's own
+        family=dict(name="staged", widths=(64, 128, 256), edges=(1, 2, 1)), targets=(0.25, 0.5, 0.75),
+        search=SearchConfig(epochs=2, warmup_epochs=3, alpha_every=4, alpha_lr=0.06, alpha_batch_size=256),
+        choice=ChoiceConfig(tuned=12, trainings=1, train=replace(SHORT_TRAIN, epochs=5))),
+    "paper": ChoiceExperiment(     # of its size; the paper itself chooses by α alone
+        family=dict(name="mobile", width=1.0), targets=(0.25, 0.5, 0.75), search=IMAGENET_SEARCH,
+        choice=ChoiceConfig(tuned=24, trainings=1, train=IMAGENET_TRAIN)),
+}
+
+
 def for_reinforce(config, space="tree"):
     """The SearchConfig with REINFORCE's settings in place of the gradient rule's, for the tree space of §4.1 or for "mobile".
 
@@ -162,6 +200,12 @@ def mobile(name):
     """The MobileExperiment of a preset."""
     experiment(name)
     return MOBILE[name]
+
+
+def choice(name):
+    """The ChoiceExperiment of a preset."""
+    experiment(name)
+    return CHOICE[name]
 
 
 def search(name):

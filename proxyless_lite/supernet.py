@@ -113,13 +113,17 @@ class SuperNet(nn.Module):
 
         Raises ValueError for another number of paths, and for an operation that is not a candidate of its edge.
         """
-        given = paths.choices if isinstance(paths, Architecture) else paths
+        for op, i in zip(self.mixed_ops.values(), self.paths_of(paths), strict=True):
+            op.gate = Path(i)
+
+    def paths_of(self, network: Sequence[int] | Architecture) -> list[int]:
+        """The index of a network's path on every edge; raises ValueError as `activate`."""
+        given = network.choices if isinstance(network, Architecture) else network
         if len(given) != len(self.mixed_ops):
             raise ValueError(f"{len(given)} paths given, but the network has {len(self.mixed_ops)} edges; give one per edge")
-        if isinstance(paths, Architecture):
-            paths = [index_of(choice, op, edge) for choice, (edge, op) in zip(given, self.mixed_ops.items())]
-        for op, i in zip(self.mixed_ops.values(), paths, strict=True):
-            op.gate = Path(i)
+        if isinstance(network, Architecture):
+            return [index_of(choice, op, edge) for choice, (edge, op) in zip(given, self.mixed_ops.items())]
+        return list(given)
 
     def probe(self, active: Sequence[int], others: Sequence[Sequence[int]]):
         """Set a Probe on every edge: path active[e] runs, the paths others[e] are probed in backward."""
@@ -179,19 +183,24 @@ class SuperNet(nn.Module):
         With an `objective` that has a target: of all networks whose cost is within `tolerance` of the target, the most probable
         one (see objective.Objective). Raises ValueError where no such network is found, and for costs of another space.
         """
-        paths = self.best_paths() if objective is None else objective.most_probable(self, tolerance)
+        paths = self.best_paths() if objective is None else objective.most_probable(self, tolerance=tolerance)[0]
         return Architecture(self.space, tuple(op.names[i] for op, i in zip(self.mixed_ops.values(), paths)))
 
     def best_paths(self) -> list[int]:
         """argmax of α for every edge, a list of E ints."""
         return self.alpha_matrix().argmax(1).tolist()
 
-    def prune(self) -> nn.Module:
-        """A copy of the network with only the most probable path of every edge, weights kept: the supernet's own pruning."""
+    def prune(self, architecture: Architecture | None = None) -> nn.Module:
+        """A copy of the network with one path per edge, weights kept: those of an Architecture, by default the most probable ones.
+
+        Raises ValueError for an Architecture that does not fit.
+        """
+        paths = self.best_paths() if architecture is None else self.paths_of(architecture)
         pruned = copy.deepcopy(self.network)
+        chosen = dict(zip([op for op in pruned.modules() if isinstance(op, MixedOp)], paths))
         for name, op in list(pruned.named_modules(remove_duplicate=False)):
             if isinstance(op, MixedOp):
-                path = op.candidates[int(op.alpha.argmax())]
+                path = op.candidates[chosen[op]]
                 if not name:  # the network is one MixedOp
                     return path
                 parent, _, attribute = name.rpartition(".")

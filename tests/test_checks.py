@@ -558,3 +558,21 @@ def test_draws_for_the_top(capsys):
     assert "whole number" in said(capsys, checks.draws_for_the_top, math.log(0.05) / math.log(0.95))
     for nonsense in NONSENSE:
         assert "right" not in said(capsys, checks.draws_for_the_top, nonsense)
+
+
+# -- 11 search and choose ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("check, answer, hint", [
+    (checks.choice_price, sum([12, *[1] * 16, *[8] * 4]) / 8, "right"), (checks.choice_price, 60, "epochs"), (checks.choice_price, 48 / 8, "short trainings"),
+    (checks.choice_price, 28 / 8, "from scratch"), (checks.choice_price, 44 / 8, "supernet"),
+    (checks.best_of_four, 1 - math.prod([0.9] * 4), "right"), (checks.best_of_four, 4 * 0.1, "counts twice"), (checks.best_of_four, 0.9 ** 4, "none"),
+])
+def test_search_and_choose(capsys, check, answer, hint):
+    assert hint in said(capsys, check, answer)
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE)
+@pytest.mark.parametrize("check", [checks.choice_price, checks.best_of_four])
+def test_search_and_choose_never_raises(capsys, check, nonsense):
+    assert (line := said(capsys, check, nonsense)) and "right" not in line

@@ -1,12 +1,14 @@
 """The exhaustively trained space: which networks are the same one, tables that survive, what is read from them."""
 
 import itertools
+import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,9 +20,11 @@ from truth_runs import MINI
 
 import proxyless_lite as pl
 from proxyless_lite import ground_truth
-from proxyless_lite.ground_truth import BY_NAME, build, canonical, load, rank, verify
+from proxyless_lite.ground_truth import BY_NAME, build, load, rank, verify
 from proxyless_lite.ground_truth.__main__ import main
 from proxyless_lite.ground_truth.builder import order, train_one
+from proxyless_lite.ground_truth.searches import Searches
+from proxyless_lite.ground_truth.settings import Setting, renewed
 from proxyless_lite.ground_truth.table import Runs, read, seed_sd
 from proxyless_lite.ground_truth.criteria import spreads
 
@@ -36,8 +40,8 @@ def test_networks_that_differ_in_where_zero_stands_are_one_function_of_the_same_
     moved = 0
     for _ in range(20):
         choices = tuple(draw.choice(FOUR, 4).tolist())
-        one, other = (pl.Architecture(space, c).build().double() for c in (choices, canonical(choices)))
-        moved += choices != canonical(choices)
+        one, other = (pl.Architecture(space, c).build().double() for c in (choices, space.canonical(choices)))
+        moved += choices != space.canonical(choices)
         for ours, theirs in zip(other.parameters(), one.parameters(), strict=True):
             ours.data = theirs.data
         for training in (True, False):
@@ -48,7 +52,7 @@ def test_networks_that_differ_in_where_zero_stands_are_one_function_of_the_same_
 def test_networks_that_remain_are_different_functions():
     space, outputs = pl.spaces.chain(edges=2, width=4, input_size=8, candidates=FOUR), []
     x = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    setting = replace(MINI, chain=dict(edges=2, width=4, input_size=8, candidates=FOUR))
+    setting = replace(MINI, family=dict(name="chain", edges=2, width=4, input_size=8, candidates=FOUR))
     for found in setting.networks():
         torch.manual_seed(1)
         outputs.append(network(space, found).build()(x))
@@ -56,19 +60,21 @@ def test_networks_that_remain_are_different_functions():
     assert all((a - b).abs().max() > 1e-3 for a, b in itertools.combinations(outputs, 2))
 
 
-@pytest.mark.parametrize("setting", BY_NAME.values(), ids=BY_NAME)
-def test_the_distinct_networks_of_a_setting_are_counted_with_their_members(setting):
-    edges, others = setting.chain["edges"], len(setting.space.edges()[0].candidates) - 1
-    networks = setting.networks()
-    assert len(networks) == sum(others ** k for k in range(edges + 1))
-    assert sum(networks.values()) == setting.space.size()
-    assert 256 <= setting.space.size() <= 1024
+SIZES = {"cifar10": (4 ** 4, 121), "digits": (4 ** 4, 121), "cifar10_32": (5 ** 3, 5 * 21)}  # of the spaces; without the same ones
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_the_distinct_networks_of_a_setting_are_counted_with_their_members(name):
+    setting, (size, distinct) = BY_NAME[name], SIZES[name]
+    others, networks = len(setting.space.edges()[0].candidates) - 1, setting.networks()
+    assert len(networks) == distinct == math.prod(sum(others ** k for k in range(edges + 1)) for edges in setting.space.runs)
+    assert sum(networks.values()) == size == setting.space.size()
     assert all(network(setting.space, found).code == found for found in networks)
 
 
 def test_training_cannot_tell_where_zero_stands():
     images = MINI.load()
-    setting = replace(MINI, chain=MINI.chain | {"edges": 3})
+    setting = replace(MINI, family=MINI.family | {"edges": 3})
     accuracies = {c: train_one(setting, images, c, seed=3)[2:4] for c in ("102", "120", "012", "210")}
     assert accuracies["102"] == accuracies["120"] == accuracies["012"] != accuracies["210"]
 
@@ -259,7 +265,7 @@ def test_without_a_second_run_of_a_network_nobody_knows_how_far_seeds_differ(tmp
 
 # -- verify -----------------------------------------------------------------------------------------------------------
 
-LARGE = replace(MINI, chain=dict(edges=5, width=4, input_size=8, candidates=("Zero", "conv 1x1", "DW 5x5", "conv 3x3")), seeds=3)
+LARGE = replace(MINI, family=dict(name="chain", edges=5, width=4, input_size=8, candidates=("Zero", "conv 1x1", "DW 5x5", "conv 3x3")), seeds=3)
 
 
 def synthetic(path, accuracy, noise=0.003, seeds=3, setting=LARGE):
@@ -347,3 +353,60 @@ def test_committed_tables_are_those_of_their_settings():
         rows = read(ground_truth.FOLDER / f"{name}.csv")
         assert rows.attrs["setting"] == setting.describe()
         assert set(zip(rows["network"], rows["seed"])) <= set(order(setting)) and not rows.duplicated(["network", "seed"]).any()
+
+
+# -- tables of earlier versions ---------------------------------------------------------------------------------------
+
+EARLIER = {  # how the setting of the digits was described when all spaces were chains
+    "name": "digits", "chain": {"edges": 4, "width": 8, "input_size": 8, "candidates": ["Zero", "DW 7x7", "conv 3x3", "MB3 3x3"]}, "images": {},
+    "recipe": {"epochs": 8, "batch_size": 64, "lr": 0.1, "momentum": 0.9, "weight_decay": 0.0001, "label_smoothing": 0.0, "cutout": 0,
+               "drop_path": 0.0, "dropout": 0.0, "decay_norms": True, "seed": 0}, "seeds": 3}
+
+
+def heading_of(path):
+    return json.loads(path.read_text().split("\n", 1)[0][2:])
+
+
+@pytest.mark.parametrize("path", sorted(ground_truth.FOLDER.glob("*.csv")), ids=lambda path: path.stem)
+def test_every_stored_table_is_loaded_with_its_setting(path):
+    given, table = heading_of(path)["setting"], load(path)
+    setting = Setting.of(given)
+    if "chain" in given:
+        assert setting.space == pl.spaces.chain(**given["chain"]) and setting.images == {"name": given["name"], **given["images"]}
+        assert setting.precision == "float32"
+    assert (setting.name, setting.seeds) == (given["name"], given["seeds"])
+    assert {**given["recipe"], "rise": given["recipe"].get("rise", 0.0)} == asdict(setting.recipe)
+    assert len(table) and set(table.index) <= set(setting.networks()) and table.attrs["setting"] == setting.describe()
+
+
+def test_a_description_of_an_earlier_version_is_that_of_today():
+    earlier, today = EARLIER | {"search": {"epochs": 3}, "choice": {"tuned": 2}}, BY_NAME["digits"]
+    before = json.dumps(earlier)
+    assert Setting.of(earlier).describe() == today.describe() and Setting.of(today.describe()).describe() == today.describe()
+    assert renewed(earlier) == today.describe() | {"search": {"epochs": 3}, "choice": {"tuned": 2}} == renewed(renewed(earlier))
+    assert json.dumps(earlier) == before, "what was given is left as it is"
+
+
+@pytest.mark.parametrize("kind, more", [(Runs, {}), (Searches, {"search": {"epochs": 3}})])
+def test_a_table_of_an_earlier_version_is_resumed(kind, more, tmp_path):
+    path, images = tmp_path / "t.csv", BY_NAME["digits"].load()
+    metadata = {"setting": EARLIER | more, "digest": images.digest, "test_images": 360, "machine": pl.runtime.describe()}
+    pl.runtime.write_table(path, pd.DataFrame(columns=list(kind.columns)), metadata)
+    opened = kind(path, BY_NAME["digits"]) if kind is Runs else kind(path, metadata | {"setting": BY_NAME["digits"].describe() | more})
+    opened.close()
+    assert opened.rows.attrs["setting"] == BY_NAME["digits"].describe() | more
+    with pytest.raises(ValueError, match="belongs to another configuration: seeds is 3 there and 2 here"):
+        other = replace(BY_NAME["digits"], seeds=2)
+        kind(path, other) if kind is Runs else kind(path, metadata | {"setting": other.describe() | more})
+
+
+def test_searches_of_today_are_judged_by_a_table_of_an_earlier_version(tmp_path):
+    path, table = tmp_path / "s.csv", load("digits")
+    assert "chain" in heading_of(ground_truth.FOLDER / "digits.csv")["setting"]
+    metadata = {"setting": BY_NAME["digits"].describe() | {"search": {}}, "digest": table.attrs["digest"], "machine": pl.runtime.describe()}
+    searches = Searches(path, metadata)
+    best = table["mean"].idxmax()
+    searches.append("two_path", 0, best, 1.0, " ".join(str(round(1000 * table["mean"][code])) for code in sorted(table.index)))
+    searches.close()
+    scored = ground_truth.score(table, ground_truth.read_searches(path))
+    assert scored.regret.item() == 0 and scored.tau.item() > 0.9

@@ -147,9 +147,9 @@ def test_the_most_probable_network_of_a_cost_is_found_as_by_trying_all(source, r
     for tolerance in (0.05, 0.02):
         near = {paths: probability for paths, probability in every.items() if abs(price.of(paths) / target - 1) <= tolerance}
         assert 1 < len(near) < 200
-        assert price.most_probable(p, target, tolerance) == list(max(near, key=near.get))
+        assert price.most_probable(p, target, tolerance=tolerance) == [list(max(near, key=near.get))]
     exact = [paths for paths in every if abs(price.of(paths) / price.of(max(near)) - 1) < 1e-9]
-    assert price.most_probable(p, price.of(max(near)), tolerance=0.0) == list(max(exact, key=every.get))
+    assert price.most_probable(p, price.of(max(near)), tolerance=0.0) == [list(max(exact, key=every.get))]
 
 
 def test_a_network_at_the_edge_of_the_tolerance_is_found():
@@ -158,7 +158,7 @@ def test_a_network_at_the_edge_of_the_tolerance_is_found():
     paths = [0, 3, 1, 3]
     certain = F.one_hot(torch.tensor(paths), 4).double()
     for off in (0.96, 1.04):
-        assert price.most_probable(certain, price.of(paths) / off, tolerance=0.0401, bins=100) == paths
+        assert price.most_probable(certain, price.of(paths) / off, tolerance=0.0401, bins=100) == [paths]
         with pytest.raises(ValueError, match="within 3.99%; they cost"):
             price.most_probable(certain, price.of(paths) / off, tolerance=0.0399, bins=100)
 
@@ -168,7 +168,7 @@ def test_narrow_limits_are_kept_on_many_edges():
     price = Costs(None, 5e8, np.random.default_rng(0).uniform(0, 2e6, (648, 7)).tolist(), "MACs")
     p = torch.randn(648, 7, generator=seeded(0)).softmax(1)
     target = price.expected_under(p).item()
-    paths = torch.tensor(price.most_probable(p, target, tolerance=0.001))
+    (paths,) = torch.tensor(price.most_probable(p, target, tolerance=0.001))
     assert abs((price.fixed + price.matrix.gather(1, paths[:, None]).sum()) / target - 1) <= 0.001
 
 
@@ -181,7 +181,7 @@ def test_rounding_never_lets_a_network_out_of_the_tolerance(bins):
     for seed in range(20):
         p = torch.randn(21, 7, generator=seeded(seed)).masked_fill(torch.arange(7) >= sizes[:, None], -math.inf).softmax(1)
         target = price.expected_under(p).item()
-        paths = price.most_probable(p, target, tolerance=0.08, bins=bins)
+        (paths,) = price.most_probable(p, target, tolerance=0.08, bins=bins)
         assert abs(price.of(paths) / target - 1) <= 0.08
         assert all(p[e, j] > 0 for e, j in enumerate(paths))
     with pytest.raises(ValueError, match="no network of mobile.* MACs within 0.5%; they cost from .* to "):
@@ -192,7 +192,7 @@ def test_with_no_tolerance_a_network_must_cost_the_target():
     price = costs(mobile(0.25, 10, 32), "macs")
     best = [1, 5] + [0] * 19
     p = torch.full((21, 7), 0.01).scatter(1, torch.tensor(best)[:, None], 0.94)
-    assert price.most_probable(p, price.of(best), tolerance=0.0) == best
+    assert price.most_probable(p, price.of(best), tolerance=0.0) == [best]
     with pytest.raises(ValueError, match="no network of mobile.* MACs within 0%; they cost from .* to "):
         price.most_probable(p, price.of(best) + 0.5, tolerance=0.0)
 
@@ -201,7 +201,7 @@ def test_the_most_probable_network_leaves_out_paths_that_an_edge_has_not():
     price = costs(uneven(), "macs")
     p = torch.tensor([[0.2, 0.5, 0.3], [0.6, 0.4, 0.0]])
     cheapest = price.of([1, 1])
-    assert price.most_probable(p, cheapest, tolerance=0.01) == [1, 1]
+    assert price.most_probable(p, cheapest, tolerance=0.01) == [[1, 1]]
     with pytest.raises(ValueError, match=f"no network of .* found that costs .* within 1%; they cost from {cheapest:.6g} to"):
         price.most_probable(p, 0.5 * cheapest, tolerance=0.01)
 

@@ -1,7 +1,7 @@
 """The spaces: the paper's counts exactly, and one definition for supernet and compact network."""
 
 from functools import partial
-from itertools import product
+from itertools import combinations, product
 
 import pytest
 import torch
@@ -22,6 +22,7 @@ def image(space, n=2):
 
 SMALL = {
     "chain": lambda: pl.spaces.chain(edges=2, width=4, classes=5, candidates=("MB3 3x3", "DW 3x3", "MB6 5x5", "Zero")),
+    "staged": lambda: pl.spaces.staged(widths=(4, 6), edges=(1, 2), classes=5, input_size=8, candidates=("Zero", "conv 3x3", "DW 3x3")),
     "tree": lambda: pl.spaces.tree(blocks=1, width=96, classes=5, input_size=8),
 }
 
@@ -108,7 +109,7 @@ def test_names_sizes_and_rows_of_edges(space):
     net = pl.SuperNet(space)
     assert list(net.mixed_ops) == [edge.name for edge in edges]
     assert [op.names for op in net.mixed_ops.values()] == [edge.candidates for edge in edges]
-    assert space.size() == {"chain": 4 ** 2, "tree": 7 ** 36}[space.name]
+    assert space.size() == {"chain": 4 ** 2, "staged": 3 ** 3, "tree": 7 ** 36}[space.name]
     net.check((3, space.input_size, space.input_size))
 
 
@@ -122,11 +123,11 @@ def test_edges_are_named_in_the_order_they_run(space):
 
 
 def test_compact_network_is_the_supernet_with_its_paths(space):
-    # Same weights under the same names, same output: checked on every network of the chain, on four of the tree.
+    # Same weights under the same names, same output: checked on every network of the small spaces, on four of the tree.
     net = randomised(space)
     x = image(space).double()
     sizes = [len(op.names) for op in net.mixed_ops.values()]
-    if space.name == "chain":
+    if space.name != "tree":
         every = list(product(*map(range, sizes)))
     else:
         every = [net.sample(torch.Generator().manual_seed(seed)) for seed in range(4)]
@@ -181,6 +182,84 @@ def test_spaces_whose_operations_differ_are_not_equal():
 def test_the_last_block_of_a_tree_has_the_width_of_its_settings():
     for blocks, width in ((1, 72), (1, 80), (5, 136), (18, 400)):
         assert 4 * list(block_layout(blocks, width, 32))[-1][1] == width == pl.spaces.tree(blocks, width).settings["width"]
+
+
+# -- the staged space -------------------------------------------------------------------------------------------------
+
+def test_a_stage_halves_the_resolution_before_its_edges():
+    space = pl.spaces.staged()
+    names = ("Zero", "max 3x3", "DW 5x5", "conv 3x3", "MB3 3x3")
+    assert [(edge.name, edge.in_channels, edge.out_channels, edge.input_size, edge.stride, edge.residual) for edge in space.edges()] == [
+        ("stage0.0", 32, 32, 16, 1, True), ("stage1.0", 64, 64, 8, 1, True), ("stage1.1", 64, 64, 8, 1, True), ("stage2.0", 128, 128, 4, 1, True)]
+    assert all(edge.candidates == names for edge in space.edges()) and space.size() == 5 ** 4 and space.runs == (1, 2, 1)
+    assert [str(block) for block in space.fixed_blocks()] == [
+        "conv 3x3 3→32 s2 16x16", "conv 3x3 32→64 s2 8x8", "conv 3x3 64→128 s2 4x4", "linear 128→10 s1 4x4"]
+    net = pl.SuperNet(space)
+    assert list(net.mixed_ops) == [edge.name for edge in space.edges()] and net.check((3, 32, 32)) == (10,)
+    assert str(pl.Architecture(space, names[:4])).splitlines()[1] == "max 3x3  64→64 s1 8x8"
+
+
+def staged(edges=(1, 2)):
+    return pl.spaces.staged(widths=(4, 6, 4)[:len(edges)], edges=edges, classes=3, input_size=8)
+
+
+def test_zeros_move_to_the_end_of_their_stage_only():
+    assert staged((2, 3)).canonical(["Zero", "conv 3x3", "Zero", "DW 5x5", "max 3x3"]) == ("conv 3x3", "Zero", "DW 5x5", "max 3x3", "Zero")
+    assert staged((1, 0, 2)).canonical(iter(("Zero", "Zero", "MB3 3x3"))) == ("Zero", "MB3 3x3", "Zero")
+    for space in (pl.spaces.mobile(0.25, classes=3, input_size=32), SMALL["tree"]()):  # blocks of different shape, or no Zero
+        choices = tuple(edge.candidates[-1 - i % 2] for i, edge in enumerate(space.edges()))
+        assert space.canonical(choices) == choices
+
+
+def test_canonical_networks_of_a_staged_space_are_the_same_function_of_the_same_weights():
+    space, moved = staged(), 0
+    x = image(space, 3).double()
+    for choices in product(space.edges()[0].candidates, repeat=3):
+        if choices == space.canonical(choices):
+            continue
+        one, other = (pl.Architecture(space, c).build().double() for c in (choices, space.canonical(choices)))
+        for ours, theirs in zip(other.parameters(), one.parameters(), strict=True):
+            ours.data = theirs.data
+        assert all(torch.equal(one.train(training)(x), other.train(training)(x)) for training in (True, False))
+        moved += 1
+    assert moved == 5 * 4, "Zero first in the second stage, then one of the others"
+
+
+def test_canonical_networks_of_a_staged_space_differ():
+    space, outputs = staged(), []
+    networks = {space.canonical(choices) for choices in product(space.edges()[0].candidates, repeat=3)}
+    assert len(networks) == 5 * (1 + 4 + 16) == 105
+    with torch.no_grad():
+        for choices in networks:
+            torch.manual_seed(1)
+            outputs.append(space.compact(choices)(image(space, 3)))
+    assert min((a - b).abs().max() for a, b in combinations(outputs, 2)) > 1e-4
+
+
+@pytest.mark.parametrize("settings", [{}, dict(widths=(4, 6), edges=(1, 2), classes=3, input_size=9, candidates=("Zero", "conv 3x3"))], ids=len)
+def test_a_staged_network_is_saved_and_loaded(settings, tmp_path):
+    space = pl.spaces.staged(**settings)
+    network = pl.Architecture(space, tuple(edge.candidates[i % 2] for i, edge in enumerate(space.edges())))
+    network.save(tmp_path / "a.json")
+    loaded = pl.Architecture.load(tmp_path / "a.json")
+    assert loaded == network and loaded.space.edges() == space.edges() and loaded.code == network.code
+    assert loaded.build()(image(space)).shape == (2, space.settings["classes"])
+
+
+def test_macs_of_a_staged_network_by_hand():
+    space = pl.spaces.staged(widths=(4, 6), edges=(1, 2), classes=5, input_size=9)  # 9×9, then 5×5, then 3×3
+    network = pl.Architecture(space, ("DW 5x5", "MB3 3x3", "conv 3x3"))
+    stage0 = (9 * 3 * 4 + (25 * 4 + 4 * 4)) * 5 ** 2
+    stage1 = (9 * 4 * 6 + (6 * 18 + 9 * 18 + 18 * 6) + 9 * 6 * 6) * 3 ** 2
+    assert network.macs() == stage0 + stage1 + 6 * 5 == pl.costs.costs(space, "macs").cost_of(network)
+
+
+@pytest.mark.parametrize("settings", [dict(widths=(), edges=()), dict(widths=(4,), edges=(1, 1)), dict(widths=(0, 4), edges=(1, 1)),
+                                      dict(widths=(4,), edges=(0,)), dict(widths=(4, 4), edges=(2, -1)), dict(classes=0), dict(input_size=0)], ids=str)
+def test_a_staged_space_that_cannot_be_built(settings):
+    with pytest.raises(ValueError, match=r"staged\(widths=\(.*\), edges=\(.*\), classes=.*: give a width of at least 1 and a number of edges") as caught:
+        pl.spaces.staged(**settings)
+    assert "\n" not in str(caught.value)
 
 
 # -- errors -----------------------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """SuperNet: sampling, which weights a step touches, pruning, and the checks of a network of one's own."""
 
+import itertools
+
 import pytest
 import torch
 from scipy.stats import chisquare
@@ -184,6 +186,41 @@ def test_derive_and_prune_take_the_most_probable_path():
         net.activate(paths)
         with torch.no_grad():
             assert_close(pruned(x), net(x), rtol=0, atol=0)
+
+
+def test_prune_takes_the_paths_of_an_architecture():
+    space = pl.spaces.staged(widths=(4, 6), edges=(1, 2), classes=3, input_size=8, candidates=("Zero", "conv 3x3", "DW 3x3"))
+    net = pl.SuperNet(space, seed=1).eval()
+    net.set_alpha(torch.tensor([[0.0, 1, 0], [1, 0, 0], [0, 0, 1]]))
+    x = torch.randn(2, 3, 8, 8)
+    for choices in itertools.product(("Zero", "conv 3x3", "DW 3x3"), repeat=3):
+        network = pl.Architecture(space, choices)
+        assert net.paths_of(network) == [("Zero", "conv 3x3", "DW 3x3").index(name) for name in choices]
+        net.activate([0, 0, 0])
+        pruned = net.prune(network)
+        assert [op.gate.active for op in net.mixed_ops.values()] == [0, 0, 0] and not any(isinstance(m, pl.MixedOp) for m in pruned.modules())
+        net.activate(network)
+        assert torch.equal(pruned(x), net(x))
+        network.build().load_state_dict(pruned.state_dict())  # strict: the same names
+    net.activate(net.derive())
+    assert torch.equal(net.prune()(x), net(x)) and torch.equal(net.prune(net.derive())(x), net(x))
+
+
+def test_a_shared_edge_is_pruned_to_the_architecture_wherever_it_stands():
+    shared, last = (pl.MixedOp({"double": nn.Linear(3, 3), "identity": nn.Identity()}) for _ in range(2))
+    net = pl.SuperNet(nn.Sequential(shared, nn.Tanh(), shared, last))
+    x = torch.randn(2, 3)
+    expected = last.candidates[0](x.tanh())
+    assert net.paths_of([1, 0]) == [1, 0] and torch.equal(net.prune(pl.Architecture(None, ("identity", "double")))(x), expected)
+
+
+def test_prune_for_an_architecture_that_does_not_fit():
+    space = pl.spaces.chain(edges=3, width=4)
+    net = pl.SuperNet(space)
+    for choices, told in ((("Zero",) * 2, "2 paths given, but the network has 3 edges"), (("Zero", "identity", "Zero"), "edge 'edge1' has no candidate 'identity'")):
+        with pytest.raises(ValueError, match=told) as caught:
+            net.prune(pl.Architecture(space, choices))
+        assert "\n" not in str(caught.value)
 
 
 def test_prune_is_a_copy():

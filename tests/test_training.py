@@ -1,11 +1,15 @@
 """Training of compact networks, the random baseline and small helpers."""
 
+import math
+from dataclasses import asdict, replace
+
 import pytest
 import torch
 from torch import nn
 from torchvision.ops import StochasticDepth
 
 import proxyless_lite as pl
+from proxyless_lite.config import ChoiceConfig, described
 from proxyless_lite.costs import candidate_macs
 from proxyless_lite.training.loop import cosine
 from proxyless_lite.training.train import Training, cutout
@@ -101,6 +105,56 @@ def test_cosine_goes_from_lr_to_zero():
         assert cosine(0.1, step, 20) == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-12)
         optimizer.step()
         theirs.step()
+
+
+@pytest.mark.parametrize("total, rise", [(20, 0.25), (1000, 0.1), (7, 0.5), (40, 0.025)])
+def test_cosine_first_rises_to_lr_and_then_falls_to_zero(total, rise):
+    rates, peak = [cosine(0.3, done, total, rise) for done in range(total)], rise * total
+    assert 0 < rates[0] == pytest.approx(0.3 / (peak + 1)) and rates.index(max(rates)) in (int(peak), int(peak) + 1)
+    assert cosine(0.3, peak, total, rise) == 0.3 >= max(rates) > 0.3 * (1 - 1 / total)
+    assert cosine(0.3, peak - 1e-9, total, rise) == pytest.approx(0.3) == cosine(0.3, peak + 1e-9, total, rise), "continuous"
+    assert all(a < b for a, b in zip(rates, rates[1:int(peak)])) and all(a > b for a, b in zip(rates[int(peak) + 1:], rates[int(peak) + 2:]))
+    assert rates[-1] < 0.3 * 4 / total and cosine(0.3, total, total, rise) == pytest.approx(0, abs=1e-15)
+
+
+def test_without_a_rise_cosine_is_the_plain_one_to_the_last_bit():
+    for total in (1, 3, 20, 977):
+        assert [cosine(0.1, i, total) for i in range(total + 1)] == [0.5 * 0.1 * (1 + math.cos(math.pi * i / total)) for i in range(total + 1)]
+        assert [cosine(0.1, i, total, 0.0) for i in range(total)] == [cosine(0.1, i, total) for i in range(total)]
+
+
+def test_a_training_follows_the_rise_of_its_config():
+    data, config = pl.data.load("digits", limit=200), pl.TrainConfig(epochs=2, batch_size=40, lr=0.2, rise=0.3, cutout=0, drop_path=0.0)
+    training = Training(nn.Sequential(nn.Flatten(), nn.Linear(192, 10)), data, config, None, "cpu", "x", "train")
+    seen, step = [], training.step
+    training.step = lambda *where: (step(*where), seen.append(training.optimizer.param_groups[0]["lr"]))
+    training.run()
+    assert seen == [cosine(0.2, i, 10, 0.3) for i in range(10)] and seen[3] == 0.2 == max(seen)
+
+
+def test_a_description_leaves_out_what_is_off_and_was_added_later():
+    plain, rising = pl.TrainConfig(), pl.TrainConfig(rise=0.1)
+    assert described(plain) == {name: value for name, value in asdict(plain).items() if name != "rise"} and described(rising) == asdict(rising)
+    choice = described(ChoiceConfig(train=rising))
+    assert choice == asdict(ChoiceConfig(train=rising)) and "rise" not in described(ChoiceConfig())["train"]
+
+
+def test_a_folder_written_before_there_was_a_rise_is_resumed(tmp_path):
+    data, config = pl.data.load("digits", limit=200), pl.TrainConfig(epochs=1, batch_size=40, lr=0.2, cutout=0, drop_path=0.0)
+    train = lambda config: pl.train(nn.Sequential(nn.Flatten(), nn.Linear(192, 10)), data, config, tmp_path, "cpu")
+    done = train(config)
+    identity = pl.runtime.load_checkpoint(tmp_path / "checkpoint.pt")["identity"]
+    earlier = {"epochs", "batch_size", "lr", "momentum", "weight_decay", "label_smoothing", "cutout", "drop_path", "dropout", "decay_norms", "seed"}
+    assert set(identity) == earlier | {"run", "steps an epoch", "network", "data", "images"}
+    assert train(config).seconds == done.seconds
+    with pytest.raises(ValueError, match="another configuration: rise is None there and 0.1 here"):
+        train(replace(config, rise=0.1))
+
+
+@pytest.mark.parametrize("rise", [-0.1, 1.0, math.nan])
+def test_a_rise_out_of_range_is_named(rise):
+    with pytest.raises(ValueError, match=f"TrainConfig\\(rise={rise}\\): must"):
+        pl.TrainConfig(rise=rise)
 
 
 def test_paper_preset_is_the_papers():

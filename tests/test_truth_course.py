@@ -144,7 +144,7 @@ def test_the_third_table_on_cifar10_misses_two_criteria():
     truth, rows, today = ground_truth.load(path), ground_truth.read(path), ground_truth.read(ground_truth.FOLDER / "cifar10.csv")
     setting, criteria = setting_of(truth.attrs), ground_truth.verify(truth).set_index("criterion")
     assert (truth.runs == 3).all() and not rows.duplicated(["network", "seed"]).any() and set(truth.index) == set(setting.networks())
-    assert setting == replace(ground_truth.BY_NAME["cifar10"], chain=setting.chain), "only the candidates are others"
+    assert setting == replace(ground_truth.BY_NAME["cifar10"], family=setting.family), "only the candidates are others"
     assert criteria[~criteria.met].value.to_dict() == {"least spread of accuracy in a cost band / sd between seeds": "4.7", "Kendall τ of accuracy with MACs": "0.53"}
     assert_told(truth, own)
     same = rows.merge(today, on=["network", "seed"], suffixes=("", "_today")).query("not network.str.contains('[13]')")
@@ -434,7 +434,7 @@ def test_a_row_holds_what_was_found_and_what_the_shared_weights_say_of_all(mini,
     images = MINI.load()
     (method, seed, found, seconds, shared), = searches.searcher(mini)(("two_path", 1))
     result, net, _ = ground_truth.search(mini, "two_path", 1, images)
-    assert (method, seed, found) == ("two_path", 1, pl.Architecture(mini.space, ground_truth.canonical(result.architecture.choices)).code)
+    assert (method, seed, found) == ("two_path", 1, pl.Architecture(mini.space, mini.space.canonical(result.architecture.choices)).code)
     accuracies = competitors.shared_accuracy(mini, net, images)
     assert shared.split() == [f"{1000 * accuracies[code]:.0f}" for code in sorted(mini.networks())] and len(set(shared.split())) > 1
 
@@ -489,7 +489,7 @@ def test_searches_are_judged_by_the_table_of_their_own_setting(truth, found):
     for own, table, other in ((found, truth, tried), (tried, ground_truth.load("cifar10"), found)):
         assert own.attrs["setting"]["search"] and len(ground_truth.score(table, own[:2])) == 2
         names = other.attrs["setting"]["name"], table.attrs["setting"]["name"]
-        with pytest.raises(ValueError, match="the searches are in setting {}, the table is about {}, with another name, chain, ".format(*names)) as caught:
+        with pytest.raises(ValueError, match="the searches are in setting {}, the table is about {}, with another name, family, ".format(*names)) as caught:
             ground_truth.score(table, other)
         assert "\n" not in str(caught.value)
 

@@ -177,6 +177,15 @@ def truth(stored, name):
     return markdown(["method", "regret: median", "mean ± se", "random search, mean", "cost", "equal cost: median", "tied, %", "τ", "gain"], rows)
 
 
+def choices(stored):
+    """What searches that choose among whole networks found in the table "cifar10", by kind of costs."""
+    found = ground_truth.choices.Choices.read(stored / "results" / "choices_cifar10.csv")
+    names = {"none": "none", "macs": "five, in MACs", "ms": "three, in ms"}
+    rows = [(names[kind], int(of.chosen), f"{of.cost:.1f}", f"{of.regret:.2f} ± {of.error:.2f}" if kind == "none" else None, f"{of.above:.0f}",
+             f"{of.wins:.0f}", f"{of.gain:+.2f}") for kind, of in ground_truth.choices.told(ground_truth.choices.scored("cifar10", found)).iterrows()]
+    return markdown(["targets of a search", "networks chosen", "cost", "regret ± se", "better at equal cost, %, median", "beats a blind choice, %", "gain"], rows)
+
+
 def seed_noise(stored):
     """How much accuracy varies between seeds in each space, and how many networks tie with the best within that."""
     rows = []
@@ -213,7 +222,7 @@ def estimators(stored):
 BLOCKS = {"notebooks": notebooks, "paper": paper, "table4": table4, "step-cost": step_cost, "memory": memory, "search-cost": search_cost,
           "latency-model": latency_model, "found-and-random": found_and_random, "tree": tree, "seed-noise": seed_noise,
           **{f"truth-{name}": partial(truth, name=name) for name in ("digits", "cifar10", "cifar10_third")},
-          "settings": settings, "estimators": estimators}
+          "settings": settings, "choices": choices, "estimators": estimators}
 
 
 def renewed(text, page, stored):

@@ -1,6 +1,6 @@
 """What a search and a training need of data: splits that give batches. For images also the normalisation of pixels."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -37,6 +37,10 @@ class DataModule:
     def full_train(self):
         """Training and validation samples together, for retraining the found network."""
         return self.train + self.valid
+
+    def held_out(self):
+        """The same without its test samples: trains on `train` and tests on `valid`, to choose among networks."""
+        return replace(self, valid=self.train[torch.arange(0)], test=self.valid)
 
     def __str__(self):
         described = [f"{self.name}: {len(self.train):,} train", f"{len(self.valid):,} valid", f"{len(self.test):,} test {self.unit}"]

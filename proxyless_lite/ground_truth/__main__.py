@@ -4,32 +4,36 @@ import argparse
 
 from ..architecture import Architecture
 from ..runtime.cli import OneLineParser, run
-from . import BY_NAME, FOLDER, METHODS, build, estimators, load, rank, seed_sd, sweep, verify
+from . import BY_NAME, FOLDER, METHODS, build, choices, estimators, load, rank, seed_sd, sweep, verify
 from .criteria import spreads
 
 
 def parser():
     cli = OneLineParser(prog="python -m proxyless_lite.ground_truth", allow_abbrev=False,
                         description="Train every network of a small space, and say how good one of them is among all.")
-    commands = cli.add_subparsers(dest="command", required=True, metavar="build | verify | rank | search | estimators")
+    commands = cli.add_subparsers(dest="command", required=True, metavar="build | verify | rank | search | choose | estimators")
     for name, told in (("build", "train what the table lacks, one row per run; run again to resume"),
                        ("verify", "can the table tell a good search from a lucky one? The criteria and their values"),
                        ("rank", "how good is a network among all of equal cost?"),
                        ("search", "search by every method with every seed, one row per search; run again to resume"),
+                       ("choose", "search, then choose among whole networks, for no target and for several; run again to resume"),
                        ("estimators", "bias and variance of the gradients of α, by enumerating all paths on real images")):
         command = commands.add_parser(name, help=told, description=f"{told}.", allow_abbrev=False,
                                       formatter_class=argparse.ArgumentDefaultsHelpFormatter)
         command.add_argument("setting", choices=BY_NAME, help="which table")
     for name in ("build", "verify", "rank"):
         commands.choices[name].add_argument("--table", help="its file; default: the package's own")
-    for name in ("build", "search"):
+    for name in ("build", "search", "choose"):
         commands.choices[name].add_argument("--workers", type=int, default=2, help="single-threaded processes")
     commands.choices["rank"].add_argument("architectures", nargs="+", help="architecture files (JSON)")
     commands.choices["search"].add_argument("--methods", nargs="+", choices=METHODS, default=[*METHODS], help="how to search")
     commands.choices["search"].add_argument("--seeds", type=int, default=20, help="searches per method, with seeds from 0 up")
+    commands.choices["choose"].add_argument("--kinds", nargs="+", choices=choices.TARGETS, default=[*choices.TARGETS], help="costs of the targets")
+    commands.choices["choose"].add_argument("--seeds", type=int, default=10, help="searches per kind")
+    commands.choices["choose"].add_argument("--first-seed", type=int, default=0, help="of the searches")
     commands.choices["estimators"].add_argument("--seeds", type=int, default=3, help="searches whose weights are taken")
     commands.choices["estimators"].add_argument("--batches", type=int, default=4, help="of 64 validation images each")
-    for name in ("search", "estimators"):
+    for name in ("search", "choose", "estimators"):
         commands.choices[name].add_argument("--out", required=True, help="file to write (CSV)")
     return cli
 
@@ -41,6 +45,9 @@ def main(arguments=None):
         build(BY_NAME[args.setting], path, args.workers)
     elif args.command == "search":
         sweep(BY_NAME[args.setting], args.methods, args.seeds, args.out, args.workers)
+    elif args.command == "choose":
+        seeds = range(args.first_seed, args.first_seed + args.seeds)
+        choices.sweep(BY_NAME[args.setting], args.setting, args.kinds, seeds, args.out, args.workers)
     elif args.command == "estimators":
         estimators.measure(BY_NAME[args.setting], args.out, args.seeds, args.batches)
     elif args.command == "verify":

@@ -42,5 +42,5 @@ def train_one(setting, images, code, seed):
     """(code, seed, test accuracy, training loss of the last epoch, seconds of CPU) of one run."""
     began = time.process_time()
     with runtime.silently():  # runs take seconds: no progress lines
-        report = train(Architecture.from_code(setting.space, code), images, replace(setting.recipe, seed=seed), device="cpu")
+        report = train(Architecture.from_code(setting.space, code), images, replace(setting.recipe, seed=seed), device=setting.engine)
     return code, seed, report.test_accuracy, report.history["train_loss"].iloc[-1], time.process_time() - began

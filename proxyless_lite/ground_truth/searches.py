@@ -17,7 +17,7 @@ from ..search import Search
 from ..supernet import SuperNet
 from . import competitors
 from .builder import trainer
-from .settings import canonical
+from .settings import SettingRows
 from .table import alike, seed_sd, setting_of
 
 CONFIG = {  # fields of SearchConfig; those of a single method under its name
@@ -61,7 +61,7 @@ def search(setting, method, seed, images=None, **changes):
     return result, net, time.process_time() - began
 
 
-class Searches(runtime.Rows):
+class Searches(SettingRows):
     """A table that grows by a row per search."""
 
     what = "table of searches"
@@ -107,7 +107,7 @@ def outcome(setting, method, seed, images, **changes):
     """Cells `network`, `seconds` and `shared` of a search, as `search` does it."""
     result, net, seconds = search(setting, method, seed, images, **changes)
     shared = competitors.shared_accuracy(setting, net, images).mul(1000).round().astype(int)
-    found = Architecture(setting.space, canonical(result.architecture.choices))
+    found = Architecture(setting.space, setting.space.canonical(result.architecture.choices))
     return found.code, f"{seconds:.2f}", " ".join(map(str, shared))
 
 

@@ -4,14 +4,13 @@ from pathlib import Path
 
 from .. import runtime
 from ..architecture import Architecture
-from ..config import TrainConfig
 from ..costs import costs
-from .settings import Setting, canonical
+from .settings import Setting, SettingRows
 
 FOLDER = runtime.TABLES / "ground_truth"
 
 
-class Runs(runtime.Rows):
+class Runs(SettingRows):
     """The table while it grows: `done` holds its runs (code, seed), `append` adds one."""
 
     what = "table of ground truth"
@@ -59,8 +58,7 @@ def load(name):
 
 def setting_of(metadata):
     """The Setting that the metadata of a table describe."""
-    described = metadata["setting"]
-    return Setting(**described | {"recipe": TrainConfig(**described["recipe"])})
+    return Setting.of(metadata["setting"])
 
 
 def seed_sd(table):
@@ -89,7 +87,7 @@ def rank(table, architecture, within=0.05):
     setting = setting_of(table.attrs)
     if architecture.space != setting.space:
         raise ValueError(f"the architecture is one of {architecture.space}, the table is about {setting.space}")
-    found = Architecture(setting.space, canonical(architecture.choices)).code
+    found = Architecture(setting.space, setting.space.canonical(architecture.choices)).code
     if found not in table.index:
         raise ValueError(f"network {found} is not in the table yet: {len(table)} of {len(setting.networks())} networks are")
     own, sd = table.loc[found], seed_sd(table)

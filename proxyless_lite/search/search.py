@@ -1,9 +1,9 @@
 """The alternating search of §3.2.1: weight steps on training batches, α steps on validation batches."""
 
 import copy
-from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -12,32 +12,37 @@ import torch
 
 from .. import presets, rules, runtime
 from ..architecture import Architecture
-from ..config import SearchConfig
-from ..data import DataModule, ImageData, shuffled
+from ..config import ChoiceConfig, SearchConfig
+from ..costs import Costs
+from ..data import DataModule, shuffled
+from ..objective import Objective, check_target
 from ..spaces import Space
 from ..supernet import SuperNet
 from ..training import memory
-from ..training.evaluation import cross_entropy, evaluate, metrics_of, top_1
+from ..training.evaluation import cross_entropy, evaluate, top_1
 from ..training.loop import Loop, cosine, sgd
 from ..training.step import Step, batch_loss
-from . import timing
+from . import choosing, timing
+from .fitting import check_shapes
 
 WEIGHT, ALPHA, PATHS = range(3)  # purposes of random numbers
+CHOICES = "alpha", "shared", "trained"
 
 
 @dataclass(frozen=True)
 class Result:
     """What a search found.
 
-    `architecture`: the most probable network; with a target, of those within 5 % of it or, if there are none, of the nearest.
+    `architecture`: the chosen network; with a target, of those within 5 % of it or, if there are none, of the nearest.
     `most_probable`: the most probable path of every edge, whatever it costs. `history`: one row per epoch. `seconds`: over all
-    resumptions.
+    resumptions, the choice included. `candidates`: what a choice found of each network it looked at, see choosing.Candidates.
     """
 
     architecture: Architecture
     most_probable: Architecture
     history: pd.DataFrame
     seconds: float
+    candidates: pd.DataFrame
 
 
 class Search:
@@ -53,15 +58,20 @@ class Search:
     `loss(model, batch)` returns a scalar tensor, or a dict of them with the key "loss"; by default cross-entropy and accuracy of
     (images, labels). `data` is a DataModule: one of data.load, or of data.from_datasets for any other task.
 
+    `choose` says how the network is chosen in the end: "alpha", the most probable one, as the paper does; "shared", the best after a
+    short training from the shared weights; "trained", the best of a few trainings from scratch. `choice` is a ChoiceConfig.
+
     Raises ValueError for inputs that differ in size from the space's, candidates of different shapes, and too few examples for a batch.
     """
 
     def __init__(self, net: SuperNet | Space, data: DataModule, rule: rules.Rule | None = None, config: SearchConfig | None = None,
-                 out: str | Path | None = None, device=None, objective=None, loss: Callable = cross_entropy):
+                 out: str | Path | None = None, device=None, objective=None, loss: Callable = cross_entropy, choose: str = "alpha",
+                 choice: ChoiceConfig | None = None):
         self.config = config or presets.search("quick")
         self.net = SuperNet(net, seed=self.config.seed) if isinstance(net, Space) else net
         self.engine = runtime.engine(device)
         self.rule, self.objective = rule or rules.TwoPath(), objective
+        self.choose, self.choice = choose, choice or ChoiceConfig()
         self.set_loss(loss)
         self.check(data)
         identity = self.identity(data)  # before `place` may replace batch norms by synchronised ones
@@ -99,6 +109,10 @@ class Search:
         self.engine.check_batch(self.config.batch_size)
         self.engine.check_batch(alpha_batch_size(self.config, data, self.engine, self.engine.grad_accumulation))
         self.rule.check(self.objective)
+        if self.choose not in CHOICES:
+            raise ValueError(f"choose={self.choose!r}: must be one of {', '.join(CHOICES)}")
+        if self.choose != "alpha" and (self.loss is not cross_entropy or self.net.space is None):
+            raise ValueError(f"choose={self.choose!r} trains networks of a space by cross-entropy; with a loss or module of your own give choose='alpha'")
         for part in self.objective if isinstance(self.objective, tuple) else [self.objective] * (self.objective is not None):
             part.costs.check(self.net.space)
         check_shapes(self.net, data, self.loss, self.engine)
@@ -130,7 +144,32 @@ class Search:
     def run(self) -> Result:
         """Search to the end, from where the folder left off. Returns a Result. Seeds PyTorch's global generator."""
         self.loop.run()
-        return Result(self.net.derive(self.cost_objective, tolerance=None), self.net.derive(), self.history(), self.loop.seconds)
+        if self.choose == "alpha":
+            found, candidates = self.net.derive(self.cost_objective, tolerance=None), choosing.table([])
+        else:
+            (found,), candidates = self.choose_for([self.cost_objective])
+        return Result(found, self.net.derive(), self.history(), self.loop.seconds + candidates.seconds.sum(), candidates)
+
+    def front(self, costs: Costs, targets: Sequence[float]) -> tuple[list[Architecture], pd.DataFrame]:
+        """The chosen network for each of several targets of `costs`, from one search, which is run to its end first; and the candidates.
+
+        With "alpha" no network is looked at, with "shared" and "trained" all that are serve all targets. Raises ValueError for
+        costs of another space, and for a target that is not above 0.
+        """
+        costs.check(self.net.space)
+        objectives = [Objective(costs, target) for target in targets]
+        for each in objectives:
+            check_target(each, each.target)
+        self.loop.run()
+        if self.choose == "alpha":
+            return [self.net.derive(each, tolerance=None) for each in objectives], choosing.table([])
+        return self.choose_for(objectives)
+
+    def choose_for(self, objectives):
+        """The best network for each objective by more than α, and the candidates."""
+        choice = self.choice if self.choose == "trained" else replace(self.choice, trainings=0)
+        with closing(choosing.Chooser(self, choice)) as chooser:
+            return choosing.front(chooser, objectives)
 
     def step(self, epoch, index):
         self.weight_step(epoch, self.weight_batches[self.loop.done])
@@ -249,29 +288,3 @@ def alpha_batch_size(config, data, engine, parts):
     """Size of a batch for α, cut into `parts` on each rank: smaller for a small set."""
     together = engine.world_size * parts
     return min(config.alpha_batch_size, max(1, len(data.valid) // together) * together)
-
-
-def check_shapes(net, data, loss, engine):
-    """Raises ValueError unless the network takes the data's inputs, all candidates fit, and the default loss gets one number per class."""
-    if net.space and data.shape and data.shape[1:] != (net.space.input_size,) * 2:
-        raise ValueError(f"{net.space} takes images of {net.space.input_size}×{net.space.input_size}, but "
-                         f"{data.name} has {'×'.join(map(str, data.shape[1:]))}; give the space input_size={data.shape[1]}")
-    classify = loss is cross_entropy
-    outputs = net.check(data.shape) if classify and isinstance(data, ImageData) else check_loss(net, data, loss, engine)
-    if classify and data.classes and outputs != (len(data.classes),):
-        raise ValueError(f"the network gives {outputs} for an image, but {data.name} has {len(data.classes)} classes; "
-                         f"give the space classes={len(data.classes)}")
-
-
-def check_loss(net, data, loss, engine):
-    """Shape of what the network last gave for one sample, found by the loss of two samples, as all candidates compute them.
-
-    Raises ValueError where a candidate does not fit (see SuperNet.check), and for a loss without the key "loss".
-    """
-    trial, outputs = net.checking().to(engine.device), []
-    trial.register_forward_hook(lambda module, inputs, output: outputs.append(output))
-    with torch.no_grad(), torch.compiler.set_stance("force_eager") if engine.compile else nullcontext():
-        metrics = metrics_of(loss(trial, data.to(engine.device).example(2)))
-    if "loss" not in metrics:
-        raise ValueError(f'the loss gives {", ".join(metrics)}, but nothing with the key "loss" to learn from')
-    return tuple(outputs[-1].shape[1:]) if outputs and isinstance(outputs[-1], torch.Tensor) else None

@@ -5,7 +5,8 @@ from .mobile import STAGES as MOBILE_STAGES
 from .mobile import mobile
 from .mobile import read_released as read_released_mobile
 from .space import Block, Edge, Space
+from .staged import staged
 from .tree import read_released as read_released_tree
 from .tree import tree
 
-BY_NAME = {"chain": chain, "mobile": mobile, "tree": tree}  # what an architecture file may name
+BY_NAME = {"chain": chain, "mobile": mobile, "staged": staged, "tree": tree}  # what an architecture file may name

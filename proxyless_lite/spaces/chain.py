@@ -30,6 +30,7 @@ def chain(edges: int = 4, width: int = 16, classes: int = 10, input_size: int = 
             *(ops.Residual(fill(Edge(f"edge{i}", names, width, width, input_size, residual=True, make=make))) for i in range(edges)),
             head.module()),
         fixed=(stem, head),
+        runs=(edges,),
         make=make,
         rows=tuple((f"{width}→{width} s1 {input_size}x{input_size}", 1) for _ in range(edges)),
     )

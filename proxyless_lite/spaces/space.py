@@ -84,7 +84,8 @@ class Space:
     is the supernet, filled with the chosen operations it is the compact network: there is no second definition.
     `name` and `settings` say which function of `proxyless_lite.spaces` made it; `rows` groups the edges for
     printing: (shape of the block, number of its edges). `fixed` lists the blocks outside the edges; where a space does not,
-    `fixed_blocks` takes all of them as one. `make` builds the candidates where they are not named operations.
+    `fixed_blocks` takes all of them as one. `runs` are the lengths of runs of edges, in network order, whose residual blocks have
+    one shape and directly follow each other. `make` builds the candidates where they are not named operations.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Space:
     network: Callable[[Callable[[Edge], nn.Module]], nn.Module] = field(repr=False, compare=False)
     rows: tuple = field(repr=False, compare=False)
     fixed: tuple = field(default=(), repr=False, compare=False)
+    runs: tuple = field(default=(), repr=False, compare=False)
     make: Callable = field(default=ops.build, repr=False)
 
     def supernet(self):
@@ -125,6 +127,13 @@ class Space:
         found = []
         with torch.device("meta"):
             self.network(lambda edge: found.append(edge) or nn.Identity())
+        return tuple(found)
+
+    def canonical(self, choices):
+        """The choices of the same network with the Zeros of each run last: x + 0 = x, so the next blocks move up."""
+        found, choices = [], list(choices)
+        for length in self.runs or [1] * len(choices):
+            found += sorted(choices[len(found):len(found) + length], key=lambda name: name == "Zero")  # stable: the others keep their order
         return tuple(found)
 
     def fixed_blocks(self):

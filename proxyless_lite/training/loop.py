@@ -164,9 +164,12 @@ class Loop:
         return saved
 
 
-def cosine(lr, done, total):
-    """Learning rate after `done` of `total` steps: from lr down to 0 along half a cosine."""
-    return 0.5 * lr * (1 + math.cos(math.pi * done / total))
+def cosine(lr, done, total, rise=0.0):
+    """Learning rate after `done` of `total` steps: up to lr in the share `rise` of them, then down to 0 along half a cosine."""
+    peak = rise * total
+    if done < peak:
+        return lr * (done + 1) / (peak + 1)
+    return 0.5 * lr * (1 + math.cos(math.pi * (done - peak) / (total - peak)))
 
 
 def sgd(parameters, config, device):

@@ -1,6 +1,6 @@
 """Train and evaluate a compact network: SGD, Nesterov, cosine, label smoothing, Cutout, DropPath (§4.1)."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from torchvision.ops import StochasticDepth
 
 from .. import presets, runtime
 from ..architecture import Architecture
-from ..config import TrainConfig
+from ..config import TrainConfig, described
 from ..data import DataModule
 from . import memory
 from .evaluation import cross_entropy, evaluate, top_k
@@ -68,7 +68,7 @@ class Training:
         graph = engine.device.type == "cuda" and not engine.compile and not engine.sync_batch_norm
         self.trainer = Step(self.model, self.optimizer, partial(cross_entropy, label_smoothing=config.label_smoothing), engine, graph)
         self.loop = Loop(self, label, config.epochs, self.batches.batches_per_epoch, out, engine,
-                         {**asdict(config), "network": network, "data": str(data), "images": data.digest})
+                         {**described(config), "network": network, "data": str(data), "images": data.digest})
 
     def run(self):
         self.loop.run()
@@ -83,7 +83,7 @@ class Training:
         if self.config.cutout:
             images = cutout(images, self.config.cutout, runtime.generator(self.engine.device, self.config.seed, CUTOUT, done, self.engine.rank))
         for group in self.optimizer.param_groups:
-            group["lr"] = cosine(self.config.lr, done, total)
+            group["lr"] = cosine(self.config.lr, done, total, self.config.rise)
         self.drop_rate.fill_(self.config.drop_path * done / total)  # scheduled DropPath (Zoph et al., 2018): from 0 up to its value
         self.loop.record("train_", self.trainer.train_step((images, labels)))
 

@@ -6,4 +6,4 @@ from .method import (entropy, updates, paper_hours, larger_space, tree_halves, d
 from .hardware import (model_error, reference_correction, kernel_price, cost_gradient, price_on_the_front, released_price,
                        search_hours, rank_factor, zero_wins, smoothed_target, width_macs, difference_error, away_from_home,
                        opposite_pairs, least_time)
-from .results import four_networks, controller_cost, darts_over_ours, same_networks, how_lucky, draws_for_the_top
+from .results import four_networks, controller_cost, darts_over_ours, same_networks, how_lucky, draws_for_the_top, choice_price, best_of_four

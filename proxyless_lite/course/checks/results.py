@@ -1,4 +1,4 @@
-"""Notebooks 09 and 10: the paper's results, and the truth."""
+"""Notebooks 09 to 11: the paper's results, the truth, and the choice among whole networks."""
 
 import math
 
@@ -64,3 +64,19 @@ def draws_for_the_top(draws):
     report("draws", draws, math.ceil(math.log(0.05) / math.log(0.95)), {
         20.0: "20 draws hold one on average; the chance of none is 0.95^20 = 36 %", 58.0: "one more: 1 − 0.95^58 is still below 95 %",
         19.0: "draws are independent: the chances of none multiply", math.log(0.05) / math.log(0.95): "a whole number of draws; round up"}, tolerance=1e-6)
+
+
+# -- 11 search and choose ----------------------------------------------------------------------------------------------
+
+
+def choice_price(trainings):
+    """Notebook 11, exercise 1: (12 + 16 · 1 + 4 · 8) / 8 trainings of 8 epochs."""
+    report("trainings", trainings, 7.5, {60.0: "those are epochs; divide by the 8 of a training", 5.5: "the supernet costs its 12 epochs too",
+                                         3.5: "and the 4 from scratch cost one training each", 21.5: "a training of one epoch costs an eighth",
+                                         6.0: "and the 16 short trainings cost one epoch each"})
+
+
+def best_of_four(probability):
+    """Notebook 11, exercise 2: 1 − 0.9⁴."""
+    report("probability", probability, 1 - 0.9 ** 4, {0.4: "that counts twice where two of the four are in the best tenth", 0.1: "that is of a single network",
+                                                      0.9 ** 4: "that is of none being in the best tenth", 0.1 ** 4: "that is of all four being in the best tenth"})

@@ -1,6 +1,7 @@
 """Figures from data frames and tensors; every function returns a figure."""
 
 from .animation import animate
+from .choice import chosen
 from .costs import block_costs_on_two, candidate_costs, cost_distribution, cross_latency, relative_prices
 from .gates import estimators, memory_by_candidates, path_probabilities
 from .latency import drift, learning_curve, predicted_against_measured

@@ -1,5 +1,7 @@
 """Where networks and searches lie among all networks of a space that was trained exhaustively."""
 
+from itertools import cycle
+
 import numpy as np
 
 from .style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, described, new_figure
@@ -76,6 +78,55 @@ def regret_against_cost(searches, chance, seed_sd):
     ax.set_xticks([1, 2, 5, 10, 20, 50, 100], [1, 2, 5, 10, 20, 50, 100])
     ax.minorticks_off()
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+RIVALS = {  # colour, marker and dashes in regret_over_cost
+    "random": (BLACK, "o", "--"), "evolution": (BLACK, "P", ":"), "local search": (BLACK, "X", "-."),
+    "most MACs": ("0.55", "D", "-"), "most parameters": ("0.55", "d", ":"), "one_shot": (PURPLE, "s", "-."), "two_path": (BLUE, "h", "-."),
+    "ridge on edges": (GREEN, "v", "--"), "ridge on edges, designed": (GREEN, "^", "-"),
+    "ridge on counts": (RED, "<", "--"), "ridge on counts, designed": (RED, ">", "-")}
+
+
+def label_ends(ax, ends, low, top):
+    """Names next to the right ends of lines, pushed apart. `ends`: name -> (cost, regret, look), a look as in RIVALS."""
+    at = low
+    for name, (x, y, (colour, marker, _)) in sorted(ends.items(), key=lambda end: end[1][1]):
+        y = min(y, top)
+        at = max(at + 0.053 * (top - low), y)
+        ax.plot([x, 1.09 * x, 1.16 * x], [y, at, at], "-", color=colour, linewidth=0.7, marker=marker, markevery=[2], markersize=5, markerfacecolor="white", clip_on=False)
+        ax.annotate(name, (1.16 * x, at), (6, 0), textcoords="offset points", va="center", fontsize=9, color=BLACK, annotation_clip=False)
+
+
+@described
+def regret_over_cost(curves, chosen, seed_sd, start=3):
+    """Mean regret of rivals over what they have spent, a line each; our searches as stars with ± 2 standard errors.
+
+    `curves` as ground_truth.rivals gives them: rival, cost (in trainings), regret (accuracy in [0, 1]) and its error, also drawn
+    twice. `chosen` has one row per search of ours: name, cost, regret; a star is the mean of a name. Costs below `start` are left out.
+    """
+    figure, ax = new_figure(figsize=(7.6, 4.6))
+    ax.axhspan(-100, 200 * seed_sd, color="0.92", zorder=0, label="within 2 sd between seeds")
+    shown, ends = curves[curves.cost >= start].dropna(subset="regret"), {}
+    for i, (name, line) in enumerate(shown.groupby("rival", sort=False)):
+        colour, marker, dashes = look = RIVALS.get(name, (SKY, "*", "-."))
+        marked = line[line.cost.isin(((4, 7, 11, 17), (5, 8, 13, 19), (6, 9, 15))[i % 3])]  # not all at one place
+        ax.plot(line.cost, 100 * line.regret, linestyle=dashes, color=colour, linewidth=1.3)
+        ax.errorbar(marked.cost, 100 * marked.regret, 200 * marked.error, fmt=marker, color=colour, markersize=5, elinewidth=0.8, markerfacecolor="white")
+        ends[name] = line.cost.iloc[-1], 100 * line.regret.iloc[-1], look
+    stars = chosen.assign(regret=100 * chosen.regret).groupby("name", sort=False).agg(cost=("cost", "mean"), regret=("regret", "mean"), error=("regret", "sem"))
+    top = 1.2 * max(100 * shown.groupby("rival").regret.first().median(), (stars.regret + 2 * stars.error).max())
+    low = min(0, 100 * shown.regret.min(), (stars.regret - 2 * stars.error).min()) - 0.05 * top
+    for (name, star), colour in zip(stars.iterrows(), cycle((ORANGE, "white", "0.4"))):
+        ax.errorbar(star.cost, star.regret, 2 * star.error, fmt="none", ecolor=BLACK, elinewidth=2, capsize=5, zorder=5)
+        ax.plot(star.cost, star.regret, "*", color=colour, markeredgecolor=BLACK, markersize=24, zorder=6, label=f"{name} (± 2 standard errors)")
+    label_ends(ax, ends, low, top)
+    ticks = [cost for cost in (1, 2, 3, 4, 6, 8, 10, 14, 20) if cost >= start]
+    ax.set(xscale="log", xlim=(0.95 * start, 20.5), ylim=(low, top), xlabel="cost (trainings of an average network)", ylabel="mean regret (points of accuracy)")
+    ax.set_xticks(ticks, ticks)
+    ax.minorticks_off()
+    handles, names = ax.get_legend_handles_labels()
+    ax.legend(handles[1:] + handles[:1], names[1:] + names[:1], loc="upper right", frameon=True, framealpha=1, borderpad=0.7, labelspacing=1)
     return figure
 
 

@@ -1,0 +1,95 @@
+"""The last step of a search: choose among whole networks. α proposes them, a short training from shared weights rates them, a few
+trainings from scratch decide.
+
+Shared weights alone rank networks poorly: each is rated with weights that were trained for all. After a short training of its own
+a network's rating says far more, for a fraction of a training from scratch.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from .architecture import Architecture
+from .costs import most_probable
+
+# Variances that the regression assumes, over that of an operation's effect: of what operations do not explain, and of a result.
+SPECIFIC, NOISE = 0.1, 0.1
+
+
+def propose(net, k: int, objective=None) -> list[Architecture]:
+    """The k most probable networks under α, the best first; codes that Zero makes the same network are one, so perhaps fewer.
+
+    With an `objective` that has a target, of those whose cost is within 5 % of it, or of the nearest ones.
+    """
+    space, found = net.space, {}
+    names = [op.names for op in net.mixed_ops.values()]
+    paths = objective.most_probable(net, k, tolerance=None) if objective else most_probable(net.probability_matrix(), k)
+    for each in paths:
+        choices = space.canonical(name[i] for name, i in zip(names, each))
+        found.setdefault(choices, Architecture(space, choices))
+    return list(found.values())
+
+
+def features(networks: Sequence[Architecture]) -> torch.Tensor:
+    """How often each operation stands in each run of equal edges, over the root of the run's length: (n, F), columns of mean 0."""
+    space, columns, start = networks[0].space, [], 0
+    for length in space.runs or (1,) * len(space.edges()):
+        run = slice(start, start := start + length)
+        for name in dict.fromkeys(name for edge in space.edges()[run] for name in edge.candidates):
+            columns.append([network.choices[run].count(name) / length ** 0.5 for network in networks])
+    X = torch.tensor(columns, dtype=torch.float64).T
+    return X - X.mean(0)
+
+
+def covariance(networks: Sequence[Architecture]) -> torch.Tensor:
+    """How alike the networks' accuracies are expected to be, (n, n): linear in their features, and something of each one's own."""
+    X = features(networks)
+    return X @ X.T + SPECIFIC * torch.eye(len(X), dtype=X.dtype)
+
+
+def posterior(K: torch.Tensor, known: Sequence[int], ratings: Sequence[float]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and variance of all networks' ratings, each (n,), from those of the `known` ones: Bayesian linear regression.
+
+    The variance is relative to that of an operation's effect; it depends on which networks are known, not on their ratings.
+    """
+    y = torch.tensor(ratings, dtype=K.dtype)
+    gain = torch.linalg.solve(K[known][:, known] + NOISE * torch.eye(len(known), dtype=K.dtype), K[known])  # (known, n)
+    return y.mean() + gain.T @ (y - y.mean()), K.diagonal() - (K[known] * gain).sum(0)
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """What is known of `networks`: the `rated` ones (indices, in their order) with their `values`, and the `expected` of all, (n,)."""
+
+    networks: list[Architecture]
+    rated: list[int]
+    values: list[float]
+    expected: torch.Tensor
+
+    def best(self, among: Sequence[int], count: int = 1) -> list[int]:
+        """The `count` best expected ones `among` these indices, the best first."""
+        return sorted(among, key=lambda i: -self.expected[i])[:count]
+
+
+def rate(networks: Sequence[Architecture], rating: Callable[[Architecture], float], count: int, groups: Sequence[Sequence[int]] = ()) -> Ratings:
+    """Rate `count` of the networks, and expect those of the others by regression.
+
+    The first half are those of which least is known, given the ones before; then always the one that is expected to be best, by
+    turns of each of the `groups` (indices; one group of all by default).
+    """
+    K, rated, values = covariance(networks), [], []
+    groups = [torch.tensor(group) for group in groups or [range(len(networks))]]
+    mean, variance = torch.zeros(len(K)), K.diagonal()
+    for i in range(min(count, len(networks))):
+        left = torch.ones(len(K), dtype=torch.bool).index_fill_(0, torch.tensor(rated, dtype=torch.long), False)
+        if i < -(-count // 2):
+            worth = variance.where(left, -torch.inf)
+        else:
+            group = groups[i % len(groups)]
+            some = left.clone().zero_().index_fill_(0, group, True) & left
+            worth = mean.where(some if some.any() else left, -torch.inf)
+        rated.append(int(worth.argmax()))
+        values.append(rating(networks[rated[-1]]))
+        mean, variance = posterior(K, rated, values)
+    return Ratings(list(networks), rated, values, mean)

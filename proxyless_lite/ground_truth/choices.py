@@ -1,0 +1,158 @@
+"""Searches that choose among whole networks, for no target and for several at once, to be ranked against a table."""
+
+import time
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+
+import pandas as pd
+
+
+from .. import latency, runtime
+from ..architecture import Architecture
+from ..config import ChoiceConfig, SearchConfig, described
+from ..costs import costs
+from ..objective import Objective
+from ..search import Search, choosing
+from . import table
+from .searches import pace
+
+SEARCH = {  # chosen by trials on the table "cifar10_third" with seeds 2000 to 2003
+    "digits": dict(epochs=4, warmup_epochs=8, alpha_every=1, alpha_lr=0.05),
+    "cifar10": dict(epochs=4, warmup_epochs=4, alpha_every=4, alpha_lr=0.06, alpha_batch_size=256),
+    "cifar10_32": dict(epochs=2, warmup_epochs=2, alpha_every=4, alpha_lr=0.06, alpha_batch_size=256),
+}
+CHOICE = ChoiceConfig(tuned=16, trainings=4)
+TARGETS = {"none": 1, "macs": 5, "ms": 3}  # number of targets of one choice
+
+
+class Choices(runtime.Rows):
+    """A row per chosen network. `costs`: "macs" or "ms", of which `target` is given; or "none".
+
+    CPU seconds of the search and of training networks briefly from its weights, `tuned` of them; `trained`: the codes of those
+    trained from scratch. Rows of one seed come from one search; those of one seed and one kind of costs share all these networks.
+    """
+
+    what = "table of choices"
+    columns = {"costs": str, "seed": int, "target": float, "network": str, "search_seconds": float, "tuning_seconds": float, "tuned": int,
+               "trained": str}
+
+
+class Simulated(choosing.Chooser):
+    """A Chooser whose trainings from scratch are looked up: the accuracy of the run with this `seed`. It notes what it looked at."""
+
+    def __init__(self, search, config, runs, seed):
+        super().__init__(search, config)
+        self.runs = runs[runs.seed == seed % (runs.seed.max() + 1)].set_index("network").accuracy
+        self.seconds = {}  # of CPU, by network
+        self.forget()
+
+    def forget(self):
+        """Note anew what is looked at; nothing is computed twice all the same."""
+        self.used, self.looked_up = set(), []
+
+    def tuned(self, network):
+        began = time.process_time()
+        rating = super().tuned(network)
+        self.seconds.setdefault(network.code, time.process_time() - began)
+        self.used.add(network.code)
+        return rating
+
+    def trained(self, network):
+        self.looked_up.append(network.code)
+        return self.runs[network.code]
+
+    def cells(self):
+        """What was looked at since `forget`: CPU seconds, and numbers of networks."""
+        return f"{sum(self.seconds[code] for code in self.used):.1f}", len(self.used), " ".join(self.looked_up)
+
+
+def costs_of(setting, name, kind):
+    """The Costs of a kind: "macs", or "ms" from the latency table of the setting. None for "none"."""
+    if kind == "none":
+        return None
+    return costs(setting.space, kind if kind == "macs" else latency.Table.load(runtime.TABLES / f"latency/truth_{name}_cpu.csv"))
+
+
+def goals(setting, name, kind):
+    """What one choice aims at: targets at equal steps between the 10th and the 90th percentile of what networks cost, or [None]."""
+    if kind == "none":
+        return [None]
+    price, space = costs_of(setting, name, kind), setting.space
+    low, high = pd.Series([price.cost_of(Architecture.from_code(space, code)) for code in setting.networks()]).quantile([0.1, 0.9])
+    return [low + (high - low) * i / (TARGETS[kind] - 1) for i in range(TARGETS[kind])]
+
+
+def chosen(setting, name, images, seed, kinds):
+    """Rows of Choices: what one search chooses for all targets of several kinds of costs."""
+    runs, began = table.read(table.FOLDER / f"{name}.csv"), time.process_time()
+    with runtime.silently(), runtime.threads(1):
+        search = Search(setting.space, images, config=SearchConfig(**SEARCH[name], seed=seed), device=setting.engine)
+        search.loop.run()
+        searched = time.process_time() - began
+        chooser = Simulated(search, replace(CHOICE, train=setting.recipe), runs, seed)
+        for kind in kinds:
+            price, targets = costs_of(setting, name, kind), goals(setting, name, kind)
+            chooser.forget()
+            found, _ = choosing.front(chooser, [target and Objective(price, target) for target in targets])
+            for target, network in zip(targets, found):
+                yield kind, seed, f"{target or 0:.6g}", network.code, f"{searched:.1f}", *chooser.cells()
+
+
+def searcher(setting, name):
+    """What a worker does with a run (seed, kinds)."""
+    images = setting.load()
+    return lambda run: list(chosen(setting, name, images, *run))  # all rows of a search, or none
+
+
+def sweep(setting, name, kinds, seeds, path, workers=2):
+    """Choose for every one of the `kinds` of costs with every one of the `seeds`; append what the table at `path` lacks: see Choices."""
+    metadata = {"command": f"python -m proxyless_lite.ground_truth choose {name} --kinds {' '.join(kinds)} --first-seed {seeds[0]} --seeds {len(seeds)}",
+                "setting": setting.describe() | {"search": SEARCH[name], "choice": described(CHOICE)}, "digest": setting.load().digest,
+                "machine": {**runtime.describe(), "device": "CPU, 1 thread a search"}, "pace": round(pace(table.load(name)), 3)}
+    with closing(Choices(path, metadata)) as rows:
+        done = set(zip(rows.rows["costs"], rows.rows["seed"]))
+        lacking = [(seed, [kind for kind in kinds if (kind, seed) not in done]) for seed in seeds]
+        missing = [(seed, some) for seed, some in lacking if some]
+        size = sum(TARGETS[kind] for _, some in missing for kind in some)
+        rows.fill(partial(searcher, setting, name), missing, workers, len(rows.rows), len(rows.rows) + size, f"{name}: chosen networks,")
+
+
+def scored(name, choices):
+    """What the table of a setting says of each chosen network: `choices` with further columns, a DataFrame.
+
+    `regret` against the best of all networks; `band`: how many networks cost the target (see near), or, without one, all;
+    `above`: the share of the band that is more accurate; `blind`: the mean accuracy of the band, by choices of operations. All
+    by the seeds that were not used to choose. `cost` in trainings of an average network, of the whole choice: its search,
+    its short trainings, and its trainings from scratch. CPU seconds are divided by the `pace` in the metadata of `choices`: what a training took there over
+    what it took where the truth was made (see searches.pace).
+    """
+    truth, runs = table.load(name), table.read(table.FOLDER / f"{name}.csv")
+    setting, count = table.setting_of(truth.attrs), truth.runs.max()
+    accuracy, members = runs.pivot(index="network", columns="seed", values="accuracy"), truth.members
+    price = {kind: pd.Series({code: costs_of(setting, name, kind).cost_of(Architecture.from_code(setting.space, code)) for code in truth.index})
+             for kind in choices.costs.unique() if kind != "none"}
+    rows = []
+    for one in choices.itertuples():
+        fair = accuracy.drop(columns=one.seed % count).mean(axis=1)  # of the other seeds
+        band = fair if one.costs == "none" else fair[near(price[one.costs], one.target)]
+        trained = truth.seconds[one.trained.split()].sum() / truth.seconds.mean()
+        rows.append({"accuracy": fair[one.network], "regret": fair.max() - fair[one.network], "band": len(band), "above": (band > fair[one.network]).mean(),
+                     "blind": (band * members[band.index]).sum() / members[band.index].sum(),
+                     "cost": (one.search_seconds + one.tuning_seconds) / truth.seconds.mean() / choices.attrs["pace"] + trained})
+    return choices.assign(**pd.DataFrame(rows, choices.index))
+
+
+def near(price, target, within=0.05):
+    """Which networks cost the target within 5 %, or twice or four times as much where none does: as the search takes them."""
+    found = (price / target - 1).abs() <= within
+    return found if found.any() else near(price, target, 2 * within)
+
+
+def told(found):
+    """One row per kind of costs: of `scored`, how many choices, what they cost, and how good they are, in points of accuracy."""
+    found = found.assign(gain=found.accuracy - found.blind)
+    rows = found.groupby("costs", sort=False).agg(
+        chosen=("network", "size"), cost=("cost", "median"), regret=("regret", "mean"), error=("regret", "sem"), above=("above", "median"),
+        wins=("gain", lambda gain: (gain > 0).mean()), gain=("gain", "mean"))
+    return rows.assign(**{column: 100 * rows[column] for column in ("regret", "error", "above", "wins", "gain")})

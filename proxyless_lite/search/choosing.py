@@ -1,0 +1,94 @@
+"""Choosing among whole networks with what a search has learned: trained a little from its weights, then from scratch; resumable."""
+
+import time
+from dataclasses import replace
+
+import pandas as pd
+
+from .. import runtime
+from ..choose import propose, rate
+from ..config import ChoiceConfig, described
+from ..training import evaluate, train
+from ..training.evaluation import cross_entropy
+
+
+class Candidates(runtime.Rows):
+    """The networks that a choice has looked at. `step`: "tuned" from the shared weights, or "trained" from scratch.
+
+    `loss` and `accuracy` are of the validation images.
+    """
+
+    what = "table of candidates"
+    columns = {"step": str, "network": str, "loss": float, "accuracy": float, "seconds": float}
+
+
+class Chooser:
+    """Looks at networks of a Search that has ended; what it finds is kept in the search's folder, if it has one."""
+
+    def __init__(self, search, config: ChoiceConfig):
+        self.search, self.config, self.engine = search, config, search.engine
+        self.data, own = search.data.held_out(), search.config
+        self.tuning = replace(config.train, epochs=config.tune_epochs, batch_size=own.batch_size, lr=own.lr, momentum=own.momentum, rise=0.1,
+                              weight_decay=own.weight_decay, cutout=0, drop_path=0.0, dropout=0.0, seed=own.seed)
+        self.table = self.opened() if search.loop.out and self.engine.is_main else None
+        rows = self.engine.from_first(lambda: self.table.rows.drop(columns="processor").to_dict("records") if self.table else [])
+        self.rows = {(row["step"], row["network"]): row for row in rows}
+
+    def opened(self):
+        identity = self.search.loop.identity
+        metadata = {"setting": {**{key: str(value) for key, value in identity.items()}, "tuning": described(self.tuning),
+                                "training": described(self.config.train)},
+                    "digest": self.data.digest, "machine": {**runtime.describe(), "device": str(self.engine.device)}}
+        return Candidates(self.search.loop.out / "candidates.csv", metadata)
+
+    def close(self):
+        if self.table:
+            self.table.close()
+
+    def tuned(self, network):
+        """Rating of a network: minus its validation loss after a short training that starts from the shared weights."""
+        return -self.result("tuned", network, lambda: train(self.search.net.prune(network), self.data, self.tuning, device=self.engine))["loss"]
+
+    def trained(self, network):
+        """Validation accuracy of a network trained from scratch on the training images."""
+        return self.result("trained", network, lambda: train(network, self.data, self.config.train, device=self.engine))["accuracy"]
+
+    def result(self, step, network, work):
+        """The row of a network, made by `work` unless it is there already."""
+        if (step, network.code) not in self.rows:
+            began = time.monotonic()
+            with runtime.silently():
+                report = work()
+                loss = evaluate(report.model, self.data, self.data.test, cross_entropy, engine=self.engine)["loss"]
+            row = {"step": step, "network": network.code, "loss": loss, "accuracy": report.test_accuracy, "seconds": time.monotonic() - began}
+            self.rows[step, network.code] = row
+            if self.table:
+                self.table.append(*row.values())
+        return self.rows[step, network.code]
+
+
+def table(rows):
+    """Rows of Candidates as a DataFrame."""
+    return pd.DataFrame(rows, columns=list(Candidates.columns))
+
+
+def front(chooser, objectives):
+    """The chosen network for each of several objectives, and the table of all that were looked at; see Search.front.
+
+    Networks are rated for all objectives together: first those that say most about all others, then the best expected ones by turns.
+    """
+    config = chooser.config
+    proposals = [propose(chooser.search.net, config.proposals, objective) for objective in objectives]
+    networks = list({network.choices: network for group in proposals for network in group}.values())
+    index = {network.choices: i for i, network in enumerate(networks)}
+    groups = [[index[network.choices] for network in group] for group in proposals]
+    progress = runtime.Progress(min(config.tuned, len(networks)), label="choose: trained from shared weights,")
+    ratings = rate(networks, lambda network: (chooser.tuned(network), progress.step())[0], config.tuned, groups)
+    progress.close()
+    return [best_of(group, ratings, chooser, config.trainings) for group in groups], table(chooser.rows.values())
+
+
+def best_of(group, ratings, chooser, trainings):
+    """The best of a group by a few trainings; without any, by its rating."""
+    best = [ratings.networks[i] for i in ratings.best(group, max(trainings, 1))]
+    return max(best, key=chooser.trained) if trainings else best[0]
