@@ -33,7 +33,7 @@ def propose(net, k: int, objective=None) -> list[Architecture]:
 
 def features(networks: Sequence[Architecture]) -> torch.Tensor:
     """How often each operation stands in each run of equal edges, over the root of the run's length: (n, F), columns of mean 0."""
-    space, columns, start = networks[0].space, [], 0
+    space, columns, start = networks[0]._space("compare"), [], 0
     for length in space.runs or (1,) * len(space.edges()):
         run = slice(start, start := start + length)
         for name in dict.fromkeys(name for edge in space.edges()[run] for name in edge.candidates):
@@ -79,15 +79,14 @@ def rate(networks: Sequence[Architecture], rating: Callable[[Architecture], floa
     turns of each of the `groups` (indices; one group of all by default).
     """
     K, rated, values = covariance(networks), [], []
-    groups = [torch.tensor(group) for group in groups or [range(len(networks))]]
+    turns = [torch.tensor(list(group)) for group in groups or [range(len(networks))]]
     mean, variance = torch.zeros(len(K)), K.diagonal()
     for i in range(min(count, len(networks))):
         left = torch.ones(len(K), dtype=torch.bool).index_fill_(0, torch.tensor(rated, dtype=torch.long), False)
         if i < -(-count // 2):
             worth = variance.where(left, -torch.inf)
         else:
-            group = groups[i % len(groups)]
-            some = left.clone().zero_().index_fill_(0, group, True) & left
+            some = torch.zeros_like(left).index_fill_(0, turns[i % len(turns)], True) & left
             worth = mean.where(some if some.any() else left, -torch.inf)
         rated.append(int(worth.argmax()))
         values.append(rating(networks[rated[-1]]))

@@ -118,7 +118,7 @@ class SuperNet(nn.Module):
 
     def paths_of(self, network: Sequence[int] | Architecture) -> list[int]:
         """The index of a network's path on every edge; raises ValueError as `activate`."""
-        given = network.choices if isinstance(network, Architecture) else network
+        given: Sequence = network.choices if isinstance(network, Architecture) else network
         if len(given) != len(self.mixed_ops):
             raise ValueError(f"{len(given)} paths given, but the network has {len(self.mixed_ops)} edges; give one per edge")
         if isinstance(network, Architecture):

@@ -449,11 +449,11 @@ def test_the_chosen_network_is_the_best_of_the_trained_ones(whole):
     tuned, trained = (result.candidates[result.candidates.step == step].set_index("network") for step in ("tuned", "trained"))
     assert len(tuned) == 4 and len(trained) == 2 and len(result.candidates) == 6 and tuned.index.is_unique and (result.candidates.seconds > 0).all()
     assert trained.accuracy[result.architecture.code] == trained.accuracy.max()
-    assert result.most_probable.code and all(pl.Architecture.from_code(few(), code).choices == few().canonical(
-        pl.Architecture.from_code(few(), code).choices) for code in result.candidates.network)
+    networks = [pl.Architecture.from_code(few(), code) for code in result.candidates.network]
+    assert all(network.choices == few().canonical(network.choices) for network in networks)
 
 
-def test_the_trained_ones_are_the_best_expected(whole, images, tmp_path):
+def test_the_trained_ones_are_the_best_expected(whole, images):
     result, _ = whole
     networks = propose(searched(images).net, CHOICE.proposals)
     losses = result.candidates[result.candidates.step == "tuned"].set_index("network").loss

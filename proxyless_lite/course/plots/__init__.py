@@ -11,4 +11,4 @@ from .runs import (accuracy_against_cost, against_random, best_within, cost_hist
                    pareto, preferred, probabilities, search_history, training_history)
 from .schematics import binary_gates, latency_loss
 from .style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, STYLE, Figure, new_figure
-from .truth import bias_and_variance, landscape, regret_against_cost, trajectory
+from .truth import bias_and_variance, landscape, regret_against_cost, regret_over_cost, trajectory
