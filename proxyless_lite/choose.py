@@ -24,7 +24,7 @@ def propose(net, k: int, objective=None) -> list[Architecture]:
     """
     space, found = net.space, {}
     names = [op.names for op in net.mixed_ops.values()]
-    paths = objective.most_probable(net, k, tolerance=None) if objective else most_probable(net.probability_matrix(), k)
+    paths = objective.most_probable(net, k, tolerance=None) if objective else most_probable(net.alpha_matrix().double().softmax(1), k)
     for each in paths:
         choices = space.canonical(name[i] for name, i in zip(names, each))
         found.setdefault(choices, Architecture(space, choices))

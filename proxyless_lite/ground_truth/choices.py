@@ -7,7 +7,6 @@ from functools import partial
 
 import pandas as pd
 
-
 from .. import latency, runtime
 from ..architecture import Architecture
 from ..config import ChoiceConfig, SearchConfig, described
@@ -48,7 +47,7 @@ class Simulated(choosing.Chooser):
         self.forget()
 
     def forget(self):
-        """Note anew what is looked at; nothing is computed twice all the same."""
+        """Start a new list of what is looked at. Earlier results are kept, so that nothing is computed twice."""
         self.used, self.looked_up = set(), []
 
     def tuned(self, network):
@@ -121,11 +120,11 @@ def sweep(setting, name, kinds, seeds, path, workers=2):
 def scored(name, choices):
     """What the table of a setting says of each chosen network: `choices` with further columns, a DataFrame.
 
-    `regret` against the best of all networks; `band`: how many networks cost the target (see near), or, without one, all;
-    `above`: the share of the band that is more accurate; `blind`: the mean accuracy of the band, by choices of operations. All
-    by the seeds that were not used to choose. `cost` in trainings of an average network, of the whole choice: its search,
-    its short trainings, and its trainings from scratch. CPU seconds are divided by the `pace` in the metadata of `choices`: what a training took there over
-    what it took where the truth was made (see searches.pace).
+    `regret` against the best of all networks, as for rivals (see searches.drawn_runs); `band`: how many networks cost the target (see near), or, without one, all;
+    `above`: the share of the band that is more accurate; `blind`: the mean accuracy of the band, by choices of operations. The accuracy of
+    networks is that of the seeds that were not used to choose. `cost` in trainings of an average network, of the whole choice: its search,
+    its short trainings, and its trainings from scratch. CPU seconds are divided by the `pace` in the metadata of `choices`: what a
+    training took there over what it took where the truth was made (see searches.pace).
     """
     truth, runs = table.load(name), table.read(table.FOLDER / f"{name}.csv")
     setting, count = table.setting_of(truth.attrs), truth.runs.max()
@@ -137,7 +136,7 @@ def scored(name, choices):
         fair = accuracy.drop(columns=one.seed % count).mean(axis=1)  # of the other seeds
         band = fair if one.costs == "none" else fair[near(price[one.costs], one.target)]
         trained = truth.seconds[one.trained.split()].sum() / truth.seconds.mean()
-        rows.append({"accuracy": fair[one.network], "regret": fair.max() - fair[one.network], "band": len(band), "above": (band > fair[one.network]).mean(),
+        rows.append({"accuracy": fair[one.network], "regret": truth["mean"].max() - fair[one.network], "band": len(band), "above": (band > fair[one.network]).mean(),
                      "blind": (band * members[band.index]).sum() / members[band.index].sum(),
                      "cost": (one.search_seconds + one.tuning_seconds) / truth.seconds.mean() / choices.attrs["pace"] + trained})
     return choices.assign(**pd.DataFrame(rows, choices.index))

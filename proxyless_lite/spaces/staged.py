@@ -13,8 +13,8 @@ CANDIDATES = ("Zero", "max 3x3", "DW 5x5", "conv 3x3", "MB3 3x3")
 def staged(widths: tuple = (32, 64, 128), edges: tuple = (1, 2, 1), classes: int = 10, input_size: int = 32, candidates: tuple = CANDIDATES) -> Space:
     """Stages of residual blocks x + o(x): len(candidates) ** sum(edges) networks.
 
-    Every stage begins with a fixed convolution that halves the resolution, to `widths[i]` channels, and goes on with `edges[i]`
-    blocks to choose. Input (batch, 3, input_size, input_size), output (batch, classes). Blocks of a stage have one shape, so a
+    Stage i begins with a fixed convolution that halves the resolution and gives `widths[i]` channels. Then come `edges[i]` blocks
+    to choose. Input (batch, 3, input_size, input_size), output (batch, classes). Blocks of a stage have one shape, so a
     block left out by Zero may stand anywhere in it. Raises ValueError for a number out of range.
     """
     widths, edges = tuple(widths), tuple(edges)
