@@ -7,7 +7,9 @@ REMEASURE ?= False
 NETWORK ?=
 BENCH ?=
 SLIDES ?=
-OUT ?= runs/$(if $(filter digits,$(DATASET)),choose,search)-$(notdir $(DATASET))-$(PRESET)-$(SEED)
+COSTS ?= $(if $(filter digits,$(DATASET)),macs,ms)
+PRECISION ?= $(if $(filter digits,$(DATASET)),float32,auto)
+OUT ?= runs/choose-$(notdir $(DATASET))-$(PRESET)-$(SEED)
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 SOLUTIONS := $(wildcard notebooks/solutions/*.ipynb)
 TIMES ?= runs/notebooks/notebook_seconds.csv
@@ -23,7 +25,7 @@ export PROXYLESS_DATA ?= $(CURDIR)/data
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
-	@echo "  settings: DATASET=$(DATASET) PRESET=$(PRESET) SEED=$(SEED) OUT=$(OUT) PROXYLESS_DATA=$(PROXYLESS_DATA)"
+	@echo "  settings: DATASET=$(DATASET) PRESET=$(PRESET) SEED=$(SEED) COSTS=$(COSTS) PRECISION=$(PRECISION) OUT=$(OUT) PROXYLESS_DATA=$(PROXYLESS_DATA)"
 
 setup: .venv/installed  ## create .venv and install everything (once)
 
@@ -33,9 +35,9 @@ setup: .venv/installed  ## create .venv and install everything (once)
 	$(VENV)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
-search: setup  ## notebook 11 on the digits: one search, several costs; with DATASET=cifar10 or a folder notebook 03; PRESET=lesson SEED=0
-	@$(VENV)/python -m proxyless_lite.course.notebook notebooks/$(if $(filter digits,$(DATASET)),11_search_and_choose,03_cifar10_search).ipynb --out '$(OUT)' \
-	  -p dataset '$(DATASET)' -p preset '$(PRESET)' -p seed '$(SEED)'
+search: setup  ## notebook 11: one search, a network for each of several costs; DATASET=digits, cifar10 or a folder; COSTS=macs, ms or a latency table
+	@$(VENV)/python -m proxyless_lite.course.notebook notebooks/11_search_and_choose.ipynb --out '$(OUT)' -p dataset '$(DATASET)' \
+	  -p preset '$(PRESET)' -p costs '$(COSTS)' -p precision '$(PRECISION)' -p seed '$(SEED)'
 
 check: setup  ## the method's exact tests, in a minute
 	$(PYTEST) $(METHOD:%=tests/test_%.py)

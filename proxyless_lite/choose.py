@@ -13,8 +13,9 @@ import torch
 from .architecture import Architecture
 from .costs import most_probable
 
-# Variances that the regression assumes, over that of an operation's effect: of what operations do not explain, and of a result.
-SPECIFIC, NOISE = 0.1, 0.1
+# Variances that the regression assumes, over that of an operation's effect: of the level that all networks share, which is all but
+# unknown; of what operations do not explain; and of a result.
+LEVEL, SPECIFIC, NOISE = 1e4, 0.1, 0.1
 
 
 def propose(net, k: int, objective=None) -> list[Architecture]:
@@ -42,10 +43,9 @@ def features(networks: Sequence[Architecture]) -> torch.Tensor:
     return X - X.mean(0)
 
 
-def covariance(networks: Sequence[Architecture]) -> torch.Tensor:
-    """How alike the networks' accuracies are expected to be, (n, n): linear in their features, and something of each one's own."""
-    X = features(networks)
-    return X @ X.T + SPECIFIC * torch.eye(len(X), dtype=X.dtype)
+def covariance(X: torch.Tensor) -> torch.Tensor:
+    """How alike the ratings of networks are expected to be, (n, n): a level, an effect of each of their features X (n, F), and something of each one's own."""
+    return LEVEL + X @ X.T + SPECIFIC * torch.eye(len(X), dtype=X.dtype)
 
 
 def posterior(K: torch.Tensor, known: Sequence[int], ratings: Sequence[float]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -55,7 +55,7 @@ def posterior(K: torch.Tensor, known: Sequence[int], ratings: Sequence[float]) -
     """
     y = torch.tensor(ratings, dtype=K.dtype)
     gain = torch.linalg.solve(K[known][:, known] + NOISE * torch.eye(len(known), dtype=K.dtype), K[known])  # (known, n)
-    return y.mean() + gain.T @ (y - y.mean()), K.diagonal() - (K[known] * gain).sum(0)
+    return gain.T @ y, K.diagonal() - (K[known] * gain).sum(0)
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def rate(networks: Sequence[Architecture], rating: Callable[[Architecture], floa
     The first half are those of which least is known, given the ones before; then always the one that is expected to be best, by
     turns of each of the `groups` (indices; one group of all by default).
     """
-    K, rated, values = covariance(networks), [], []
+    K, rated, values = covariance(features(networks)), [], []
     turns = [torch.tensor(list(group)) for group in groups or [range(len(networks))]]
     mean, variance = torch.zeros(len(K)), K.diagonal()
     for i in range(min(count, len(networks))):

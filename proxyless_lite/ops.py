@@ -15,6 +15,7 @@ ODD = r"(\d*[13579])"
 ANY_SHAPE: dict = {  # name -> (in channels, out channels, stride, what the name says) -> operation
     rf"MB([1-9]\d*) {ODD}x\2": lambda i, o, stride, expansion, k: mbconv(i, o, int(k), stride, int(expansion)),
     rf"conv {ODD}x\1": lambda i, o, stride, k: nn.Sequential(Conv2d(i, o, int(k), stride=stride), batch_norm(o), nn.ReLU6()),
+    rf"conv {ODD}x\1 pooled": lambda i, o, stride, k: nn.Sequential(Conv2d(i, o, int(k)), nn.MaxPool2d(stride, ceil_mode=True), batch_norm(o), nn.ReLU6()),
     "linear": lambda i, o, _: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.0), nn.Linear(i, o)),
 }
 SAME_SHAPE: dict = {  # name -> (channels, what the name says) -> operation
@@ -31,7 +32,7 @@ def build(name: str, in_channels: int, out_channels: int, stride: int = 1) -> nn
 
     Names: "MB6 7x7" (expansion 6, kernel 7), "DW 3x3" and "DW 3x3 d2" (depthwise-separable, dilation 2),
     "avg 3x3", "max 3x3", "identity", "Zero". Any expansion, dilation and odd kernel is allowed. Outside the edges of the
-    mobile space there are "conv 3x3" (with BN and ReLU6) and "linear" (after global average pooling and a dropout that is
+    mobile space there are "conv 3x3" (with BN and ReLU6), "conv 3x3 pooled" (max pooling instead of a stride) and "linear" (after global average pooling and a dropout that is
     off unless training sets its p).
 
     Raises ValueError for another name, and for an operation that cannot change the shape when it should.

@@ -144,6 +144,7 @@ class ChoiceExperiment:
     choice: ChoiceConfig
     targets: tuple                 # MACs of the chosen networks, as quantiles of those of random networks
     images: int | None = None      # at most this many training images, None for all
+    padding: int | None = None     # of random crops, see data.load
     random_networks: int = 3       # of equal cost, trained like the chosen one
 
     def __post_init__(self):
@@ -155,7 +156,7 @@ class ChoiceExperiment:
 
 
 SHORT_TRAIN = TrainConfig(         # for a few epochs on small images
-    epochs=10, batch_size=64, lr=0.2, rise=0.25, weight_decay=5e-4, label_smoothing=0.1, cutout=0, drop_path=0.0, decay_norms=False)
+    epochs=12, batch_size=64, lr=0.3, rise=0.25, weight_decay=1e-4, label_smoothing=0.1, cutout=0, drop_path=0.0, decay_norms=False)
 
 CHOICE = {
     "quick": ChoiceExperiment(     # digits: the space of ground_truth's table "digits", in which every network is known
@@ -163,9 +164,9 @@ CHOICE = {
         search=SearchConfig(epochs=4, warmup_epochs=8, alpha_every=1, alpha_lr=0.05),
         choice=ChoiceConfig(tuned=16, trainings=3, train=TrainConfig(epochs=8, lr=0.1, cutout=0, drop_path=0.0))),
     "lesson": ChoiceExperiment(    # CIFAR-10, or images of one's own
-        family=dict(name="staged", widths=(64, 128, 256), edges=(1, 2, 1)), targets=(0.25, 0.5, 0.75),
-        search=SearchConfig(epochs=2, warmup_epochs=3, alpha_every=4, alpha_lr=0.06, alpha_batch_size=256),
-        choice=ChoiceConfig(tuned=12, trainings=1, train=replace(SHORT_TRAIN, epochs=5))),
+        family=dict(name="staged"), targets=(0.25, 0.5, 0.8), padding=2, random_networks=1,
+        search=SearchConfig(epochs=2, warmup_epochs=2, alpha_every=4, alpha_lr=0.06, alpha_batch_size=256),
+        choice=ChoiceConfig(tuned=10, trainings=0, train=SHORT_TRAIN)),
     "paper": ChoiceExperiment(     # of its size; the paper itself chooses by α alone
         family=dict(name="mobile", width=1.0), targets=(0.25, 0.5, 0.75), search=IMAGENET_SEARCH,
         choice=ChoiceConfig(tuned=24, trainings=1, train=IMAGENET_TRAIN)),

@@ -64,8 +64,9 @@ def test_batch_is_normalised_and_channels_last():
     assert torch.equal(labels, data.train.labels)
 
 
-def test_augmented_images_are_crops_of_the_padded_mirrored_originals(folder):
-    data = pl.data.load(str(folder))
+@pytest.mark.parametrize("padding", [None, 0, 1])
+def test_augmented_images_are_crops_of_the_padded_mirrored_originals(folder, padding):
+    data, size = pl.data.load(str(folder), padding=padding), 2 if padding is None else padding  # 16 / 8 pixels
     indices = torch.arange(8)
     generator = lambda: torch.Generator().manual_seed(0)  # noqa: E731
     images, _ = data.batch(data.train, indices, generator())
@@ -73,12 +74,12 @@ def test_augmented_images_are_crops_of_the_padded_mirrored_originals(folder):
     pixels = (images.permute(0, 2, 3, 1) * std + mean).round().to(torch.uint8)
     found = []
     for image, original in zip(pixels, data.train.images):
-        padded = torch.nn.functional.pad(original, (0, 0, 2, 2, 2, 2))                # padding = 16 / 8 pixels
+        padded = torch.nn.functional.pad(original, (0, 0, *[size] * 4))
         crops = {(y, x, flip): padded.flip(1)[y:y + 16, x:x + 16] if flip else padded[y:y + 16, x:x + 16]
-                 for y in range(5) for x in range(5) for flip in (False, True)}
+                 for y in range(2 * size + 1) for x in range(2 * size + 1) for flip in (False, True)}
         (how,) = [key for key, crop in crops.items() if torch.equal(crop, image)]
         found.append(how)
-    assert len(set(found)) > 4 and {flip for *_, flip in found} == {False, True}
+    assert len(set(found)) >= min(5, 2 + 2 * size) and {flip for *_, flip in found} == {False, True}
     assert torch.equal(images, data.batch(data.train, indices, generator())[0])
 
 
@@ -149,6 +150,7 @@ def test_bad_folders_are_refused_in_one_line(folder, tmp_path_factory):
     with pytest.raises(ValueError, match="5 images asked for, of 1437 in 10 classes; allowed: 10 to 1437"):
         pl.data.load("digits", limit=5)
     for settings, message in ((dict(crop=9), "crop=9 is larger than the images of digits, 8×8"), (dict(crop=0), "crop=0 must be at least 1"),
+                              (dict(padding=-1), "padding=-1: must not be negative"), (dict(padding=1, crop=8), "padding=1: .*leave out crop and workers"),
                               (dict(workers=2), "digits is not a folder of images .* leave out workers=2")):
         with pytest.raises(ValueError, match=message):
             pl.data.load("digits", **settings)

@@ -1,6 +1,7 @@
 """The operations against torch.nn.functional and torchvision, in float64."""
 
 from functools import partial
+from itertools import product
 
 import pytest
 import torch
@@ -121,6 +122,16 @@ def test_max_pooling_and_the_parameterless():
     zero = build("Zero", 4, 4)(x)
     assert zero.shape == x.shape and zero.dtype == x.dtype and zero.abs().sum() == 0
     assert zero.untyped_storage().nbytes() == 8, "one number, whatever the shape"
+
+
+@pytest.mark.parametrize("size, stride", [(8, 2), (9, 2), (9, 3), (8, 1)])
+def test_a_pooled_convolution_takes_the_largest_of_each_window(size, stride):
+    pooled, x = build("conv 3x3 pooled", 3, 5, stride).double().eval(), images(3, size)
+    full = F.conv2d(x, weight(pooled[0]), padding=1) / (1 + 1e-3) ** 0.5  # batch norm as it begins
+    for i, j in product(range(-(-size // stride)), repeat=2):
+        window = full[:, :, stride * i:stride * (i + 1), stride * j:stride * (j + 1)]
+        assert_close(pooled(x)[:, :, i, j], window.amax((2, 3)).clamp(0, 6))
+    assert pooled(x).shape == (2, 5, i + 1, j + 1)
 
 
 @pytest.mark.parametrize("training", [True, False])

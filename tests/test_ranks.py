@@ -153,8 +153,17 @@ def test_bfloat16_follows_float32():
     assert all(p.dtype == torch.float32 for p in half.net.parameters())
 
 
+@pytest.mark.parametrize("computes, precision", [(True, "bfloat16"), (False, "float32")])
+def test_automatic_precision_is_that_which_the_processor_computes_in(monkeypatch, computes, precision):
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: computes, raising=False)
+    assert runtime.engine("cpu", "auto").precision == precision
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported")  # an older PyTorch
+    assert runtime.engine("cpu", "auto").precision == precision
+
+
 @pytest.mark.parametrize("settings, told", [
-    (dict(precision="float8"), "unknown precision 'float8'; allowed: float32, bfloat16, float16"),
+    (dict(precision="float8"), "unknown precision 'float8'; allowed: float32, bfloat16, float16, auto"),
     (dict(precision="float16"), "precision 'float16' is for GPUs; on cpu use float32 or bfloat16"),
     (dict(device="mps"), "device 'mps' asked for, but Apple GPUs are not supported; use cpu"),
     (dict(grad_accumulation=0), "grad_accumulation=0: a batch has at least 1 part")])

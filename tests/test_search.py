@@ -17,6 +17,7 @@ from fractions import Fraction
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -231,7 +232,7 @@ def test_a_network_in_eval_mode_is_searched_with_batch_statistics():
 def test_reinforce_has_the_papers_settings_of_its_space(space, given, expected, monkeypatch):
     """§4.1: 0.01 where the gradient rule has 0.006; §4.2: 0.001 for both, as released 300 updates an epoch of 4,809 steps."""
     seen = {}
-    monkeypatch.setattr(command_line, "Search", lambda space, data, rule, config, *_: seen.update(config=config) or 1 / 0)
+    monkeypatch.setattr(command_line, "Search", lambda space, data, rule, config, *_, **__: seen.update(config=config) or 1 / 0)
     monkeypatch.setattr(command_line.data, "load", lambda *_, **__: SimpleNamespace(classes="ab", shape=(3, 32, 32)))
     with pytest.raises(ZeroDivisionError):
         main(["--space", space, "--preset", "paper", "--rule", "reinforce", "--costs", "macs", "--target", "4e8", "--data", "any", "--out", "x", *given])
@@ -458,6 +459,26 @@ def test_command_line_with_a_cost(tmp_path):
         with pytest.raises((ValueError, OSError)) as refused:
             main(["--out", str(tmp_path / "x"), *wrong])
         assert message in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("choose, told", [("alpha", []), ("shared", ["tuned_accuracy"])])
+def test_command_line_with_several_targets(tmp_path, choose, told):
+    out = tmp_path / "run"
+    costs = pl.objective.costs(pl.presets.experiment("quick").space(input_size=8), "macs")
+    targets = [f"{cost:.6g}" for cost in pd.Series(pl.baselines.costs_of_random(costs)).quantile([0.2, 0.6])]
+    done = command("--epochs", "1", "--warmup-epochs", "0", "--images", "200", "--costs", "macs", "--choose", choose, "--targets", ",".join(targets), "--out", str(out))
+    assert done.returncode == 0 and "costs in MACs" in done.stdout, done.stderr
+    front = pd.read_csv(out / "front.csv")
+    assert list(front) == ["target", "cost", "params", "macs", "file", *told] and front.target.tolist() == [float(each) for each in targets]
+    for row in front.itertuples():
+        network = pl.Architecture.load(out / row.file)
+        assert network.macs() == row.macs and network.params() == row.params and abs(row.cost / row.target - 1) <= 0.05
+    for wrong, message in ((["--targets", "1e6"], "--targets needs --costs: a latency table, macs or params"),
+                           (["--targets", "1e6,2e6", "--costs", "macs", "--weight", "1"], "--targets are for the choice in the end, --weight is for"),
+                           (["--targets", "1e6,1e15", "--costs", "macs"], r"no network of .* costs 1e\+15 MACs within 5%")):
+        with pytest.raises(ValueError, match=message) as refused:
+            main(["--out", str(tmp_path / "x"), *wrong])
+        assert "\n" not in str(refused.value)
 
 
 def test_ctrl_c_on_the_command_line_loses_one_step_and_says_one_line(tmp_path):

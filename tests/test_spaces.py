@@ -186,17 +186,17 @@ def test_the_last_block_of_a_tree_has_the_width_of_its_settings():
 
 # -- the staged space -------------------------------------------------------------------------------------------------
 
-def test_a_stage_halves_the_resolution_before_its_edges():
+def test_every_stage_but_the_first_halves_the_resolution_before_its_edges():
     space = pl.spaces.staged()
     names = ("Zero", "max 3x3", "DW 5x5", "conv 3x3", "MB3 3x3")
     assert [(edge.name, edge.in_channels, edge.out_channels, edge.input_size, edge.stride, edge.residual) for edge in space.edges()] == [
-        ("stage0.0", 32, 32, 16, 1, True), ("stage1.0", 64, 64, 8, 1, True), ("stage1.1", 64, 64, 8, 1, True), ("stage2.0", 128, 128, 4, 1, True)]
-    assert all(edge.candidates == names for edge in space.edges()) and space.size() == 5 ** 4 and space.runs == (1, 2, 1)
+        ("stage1.0", 48, 48, 16, 1, True), ("stage2.0", 64, 64, 8, 1, True), ("stage3.0", 128, 128, 4, 1, True)]
+    assert all(edge.candidates == names for edge in space.edges()) and space.size() == 5 ** 3 and space.runs == (0, 1, 1, 1)
     assert [str(block) for block in space.fixed_blocks()] == [
-        "conv 3x3 3→32 s2 16x16", "conv 3x3 32→64 s2 8x8", "conv 3x3 64→128 s2 4x4", "linear 128→10 s1 4x4"]
+        "conv 3x3 3→16 s1 32x32", "conv 3x3 pooled 16→48 s2 16x16", "conv 3x3 pooled 48→64 s2 8x8", "conv 3x3 pooled 64→128 s2 4x4", "linear 128→10 s1 4x4"]
     net = pl.SuperNet(space)
     assert list(net.mixed_ops) == [edge.name for edge in space.edges()] and net.check((3, 32, 32)) == (10,)
-    assert str(pl.Architecture(space, names[:4])).splitlines()[1] == "max 3x3  64→64 s1 8x8"
+    assert str(pl.Architecture(space, names[:3])).splitlines()[1] == "max 3x3  64→64 s1 8x8"
 
 
 def staged(edges=(1, 2)):
@@ -236,7 +236,7 @@ def test_canonical_networks_of_a_staged_space_differ():
     assert min((a - b).abs().max() for a, b in combinations(outputs, 2)) > 1e-4
 
 
-@pytest.mark.parametrize("settings", [{}, dict(widths=(4, 6), edges=(1, 2), classes=3, input_size=9, candidates=("Zero", "conv 3x3"))], ids=len)
+@pytest.mark.parametrize("settings", [{}, dict(widths=(4, 6), edges=(1, 2), stride=2, classes=3, input_size=9, candidates=("Zero", "conv 3x3"))], ids=len)
 def test_a_staged_network_is_saved_and_loaded(settings, tmp_path):
     space = pl.spaces.staged(**settings)
     network = pl.Architecture(space, tuple(edge.candidates[i % 2] for i, edge in enumerate(space.edges())))
@@ -247,17 +247,17 @@ def test_a_staged_network_is_saved_and_loaded(settings, tmp_path):
 
 
 def test_macs_of_a_staged_network_by_hand():
-    space = pl.spaces.staged(widths=(4, 6), edges=(1, 2), classes=5, input_size=9)  # 9×9, then 5×5, then 3×3
+    space = pl.spaces.staged(widths=(4, 6), edges=(1, 2), stride=2, classes=5, input_size=18)  # 9×9, then 5×5
     network = pl.Architecture(space, ("DW 5x5", "MB3 3x3", "conv 3x3"))
-    stage0 = (9 * 3 * 4 + (25 * 4 + 4 * 4)) * 5 ** 2
-    stage1 = (9 * 4 * 6 + (6 * 18 + 9 * 18 + 18 * 6) + 9 * 6 * 6) * 3 ** 2
+    stage0 = (9 * 3 * 4 + (25 * 4 + 4 * 4)) * 9 ** 2
+    stage1 = 9 * 4 * 6 * 9 ** 2 + ((6 * 18 + 9 * 18 + 18 * 6) + 9 * 6 * 6) * 5 ** 2
     assert network.macs() == stage0 + stage1 + 6 * 5 == pl.costs.costs(space, "macs").cost_of(network)
 
 
 @pytest.mark.parametrize("settings", [dict(widths=(), edges=()), dict(widths=(4,), edges=(1, 1)), dict(widths=(0, 4), edges=(1, 1)),
-                                      dict(widths=(4,), edges=(0,)), dict(widths=(4, 4), edges=(2, -1)), dict(classes=0), dict(input_size=0)], ids=str)
+                                      dict(widths=(4,), edges=(0,)), dict(widths=(4, 4), edges=(2, -1)), dict(classes=0), dict(input_size=0), dict(stride=0)], ids=str)
 def test_a_staged_space_that_cannot_be_built(settings):
-    with pytest.raises(ValueError, match=r"staged\(widths=\(.*\), edges=\(.*\), classes=.*: give a width of at least 1 and a number of edges") as caught:
+    with pytest.raises(ValueError, match=r"staged\(widths=\(.*\), edges=\(.*\), stride=.*: give a width of at least 1 and a number of edges") as caught:
         pl.spaces.staged(**settings)
     assert "\n" not in str(caught.value)
 

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from ..architecture import Architecture
-from ..choose import SPECIFIC, features, posterior
+from ..choose import covariance, features, posterior
 from ..costs import costs
 from .searches import drawn_runs
 from .table import alike, setting_of
@@ -75,7 +75,7 @@ def best_first(lab, rng, known, scores):
 
 def regression(lab, rng, known, X, start, designed=False):
     """Ridge regression on features X: `start` networks, random or `designed` as in choose.rate, then always the best predicted one."""
-    K = X @ X.T + SPECIFIC * torch.eye(len(X), dtype=X.dtype)
+    K = covariance(X)
     while len(known) < len(K):
         if len(known) < start and not designed:
             yield lab.draw(rng, known)

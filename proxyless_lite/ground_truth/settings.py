@@ -86,7 +86,7 @@ BY_NAME = {
         images=dict(name="digits"),
         recipe=TrainConfig(epochs=8, batch_size=64, lr=0.1, cutout=0, drop_path=0.0)),
     "cifar10_32": Setting(  # candidates that differ in kind, at full resolution, on all training images
-        "cifar10_32", dict(name="staged", widths=[32, 64, 128], edges=[1, 2, 0]), images=dict(name="cifar10"),
+        "cifar10_32", dict(name="staged", widths=[32, 64, 128], edges=[1, 2, 0], stride=2, entry="conv 3x3"), images=dict(name="cifar10"),
         recipe=TrainConfig(epochs=4, batch_size=64, lr=0.3, rise=0.25, weight_decay=5e-4, label_smoothing=0.1, cutout=0, drop_path=0.0,
                            decay_norms=False),
         seeds=2, precision="bfloat16"),

@@ -182,18 +182,21 @@ def is_strings(value):
 def engine(device=None, precision="float32", grad_accumulation=1, compile=False, sync_batch_norm=False, activation_checkpointing=False):
     """The Engine for a device's name (see machine.device). Under torchrun this process becomes one rank of several.
 
-    An Engine is returned as it is. Raises ValueError for a setting out of range or a device that is not there.
+    `precision` "auto" is bfloat16 on a device that computes in it, else float32. An Engine is returned as it is. Raises ValueError
+    for a setting out of range or a device that is not there.
     """
     if isinstance(device, Engine):
         return device
-    if precision not in PRECISIONS:
-        raise ValueError(f"unknown precision {precision!r}; allowed: {', '.join(PRECISIONS)}")
+    if precision not in (*PRECISIONS, "auto"):
+        raise ValueError(f"unknown precision {precision!r}; allowed: {', '.join(PRECISIONS)}, auto")
     if grad_accumulation < 1:
         raise ValueError(f"grad_accumulation={grad_accumulation}: a batch has at least 1 part")
     world_size, rank = (int(os.environ.get(name, default)) for name, default in (("WORLD_SIZE", 1), ("RANK", 0)))
     if world_size > 1 and torch.cuda.is_available() and device in (None, "cuda"):
         device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
     found = machine.device(device)
+    if precision == "auto":
+        precision = "bfloat16" if machine.computes_bfloat16(found) else "float32"
     check_precision(precision, found)
     if found.type == "cuda":
         torch.cuda.set_device(found)
@@ -211,7 +214,7 @@ def check_precision(precision, device):
     """Raises ValueError for a precision that the device lacks or only emulates."""
     if precision == "float16" and device.type != "cuda":
         raise ValueError(f"precision 'float16' is for GPUs; on {device} use float32 or bfloat16")
-    if precision == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+    if precision == "bfloat16" and device.type == "cuda" and not machine.computes_bfloat16(device):
         raise ValueError(f"{torch.cuda.get_device_name(device)} does not compute in bfloat16; use float16 or float32")
 
 

@@ -36,6 +36,13 @@ def device(name=None):
     return found
 
 
+def computes_bfloat16(device):
+    """Whether a device computes in bfloat16 by itself, and so faster than in float32; others emulate it."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return any(getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+
+
 @contextmanager
 def threads(n):
     """A context in which PyTorch uses n threads."""

@@ -4,11 +4,13 @@ import argparse
 from dataclasses import fields, replace
 from pathlib import Path
 
+import pandas as pd
+
 from .. import data, latency, objective, presets, rules, runtime
 from ..config import SearchConfig
 from ..runtime.cli import OneLineParser, run
 from . import forecast
-from .search import Search
+from .search import CHOICES, Search
 
 
 def parser():
@@ -21,6 +23,10 @@ def parser():
     cli.add_argument("--data", default="digits", help="digits, cifar10, imagenet, or a folder with train/ and test/ (or val/)")
     cli.add_argument("--out", help="run folder: checkpoint, history.csv, architecture.json")
     cli.add_argument("--rule", default="two_path", choices=rules.BY_NAME, help="how α moves")
+    choice = cli.add_argument_group("choose among whole networks in the end")
+    choice.add_argument("--choose", default="alpha", choices=CHOICES, help="alpha: the most probable network, as the paper does; shared: the best "
+                        "after a short training from the shared weights; trained: of those, the best by a few full trainings")
+    choice.add_argument("--targets", type=numbers, help="several target costs, as 10,15,20: one search, a network for each; needs --costs")
     cost = cli.add_argument_group("add a cost penalty (§3.3)")
     cost.add_argument("--costs", help="a latency table (what proxyless_lite.latency measure wrote), or macs, or params")
     cost.add_argument("--weight", type=float, help="of the cost in the loss; needed by --space tree with --costs and rules that use gradients")
@@ -34,7 +40,7 @@ def parser():
     images.add_argument("--pack", help="decode all images once into this folder on a fast disk, and read them from there")
     machine = cli.add_argument_group("machine")
     machine.add_argument("--device", help="cpu, cuda or cuda:N; default: CUDA if available")
-    machine.add_argument("--precision", default="float32", choices=runtime.PRECISIONS, help="of weight steps: bfloat16 for GPUs that have it, float16 for older ones")
+    machine.add_argument("--precision", default="float32", choices=(*runtime.PRECISIONS, "auto"), help="of weight steps: bfloat16 for devices that compute in it, float16 for older GPUs")
     machine.add_argument("--grad-accumulation", type=int, default=1, help="cut each batch into this many parts, for less memory")
     machine.add_argument("--activation-checkpointing", action="store_true",
                          help="keep only the input of each edge and recompute its path in backward: less memory, more time")
@@ -83,15 +89,37 @@ def search(args, engine):
     sets = data.load(named, limit=experiment.images, image_size=args["image_size"] or getattr(experiment, "image_size", None),
                      crop=args["crop"], workers=args["workers"], pack=args["pack"], seed=config.seed)
     space = experiment.space(len(sets.classes), sets.shape[1])
-    found = Search(space, sets, rules.BY_NAME[args["rule"]](), config, args["out"], engine, objective_of(args, experiment, space))
-    found.net.derive(found.cost_objective)  # before anything long: raises if no network costs the target
-    expected = found.forecast()
+    choice = replace(presets.choice(args["preset"]).choice, train=replace(experiment.train, seed=config.seed))
+    found = Search(space, sets, rules.BY_NAME[args["rule"]](), config, args["out"], engine, objective_of(args, experiment, space),
+                   choose=args["choose"], choice=choice)
+    costs = args["targets"] and objective.costs(space, source_of(args))
+    for goal in [objective.Objective(costs, target) for target in args["targets"] or ()] or [found.cost_objective]:
+        found.net.derive(goal)  # before anything long: raises if no network costs the target
+    expected = found.forecast(targets=len(args["targets"] or [1]))
     say(f"{sets}\n{space}: {len(space.edges())} decisions\n"
         f"forecast: {runtime.clock(3600 * expected['hours'])} on {engine.world_size} × {engine.device}, {expected['memory']:,.0f} MB, "
         f"{expected['images_per_second']:,.0f} images/s a weight step, the loader alone {expected['loader_images_per_second']:,.0f}")
+    if args["targets"]:
+        networks, candidates = found.front(costs, args["targets"])
+        return report_front(networks, costs, args["targets"], candidates, Path(args["out"])) if engine.is_main else None
     result = found.run()
     if engine.is_main:
         report(found, result, Path(args["out"]), args["costs"])
+
+
+def report_front(networks, costs, targets, candidates, out):
+    """Write the network of each target, and the table of all; print it."""
+    rows = []
+    for target, network in zip(targets, networks):
+        file = f"architecture-{target:g}.json"
+        network.save(out / file)
+        row = {"target": target, "cost": costs.cost_of(network), "params": network.params(), "macs": network.macs(), "file": file}
+        for step, looked_at in candidates[candidates.network == network.code].groupby("step"):
+            row[f"{step}_accuracy"] = looked_at.accuracy.item()
+        rows.append(row)
+    front = pd.DataFrame(rows)
+    front.to_csv(out / "front.csv", index=False)
+    print(f"\n{front.to_string(index=False)}\ncosts in {costs.unit}; accuracies of validation images; written to {out}")
 
 
 def report(search, result, out, source):
@@ -125,14 +153,19 @@ def objective_of(args, experiment, space):
     """The objective that the command line asks for: for the tree None without --costs, for mobile that of its preset."""
     mobile = isinstance(experiment, presets.MobileExperiment)
     given = [f"--{name}" for name in ("weight", "form", "target") if args[name] is not None]
+    if args["targets"]:
+        if args["costs"] is None:
+            raise ValueError("--targets needs --costs: a latency table, macs or params")
+        if given:
+            raise ValueError(f"--targets are for the choice in the end, {given[0]} is for the search; leave one of them out")
+        return None
     if args["costs"] is None and not mobile:
         if given:
             raise ValueError(f"{given[0]} needs --costs: a latency table, macs or params")
         return None
     if args["rule"] == "reinforce" and {*given} - {"--target"}:
         raise ValueError("--weight and --form belong to a loss, and reinforce has a reward instead; leave them out")
-    source = args["costs"] or "macs"
-    source = source if source in ("macs", "params") else latency.Table.load(source)
+    source = source_of(args)
     if mobile:
         experiment = replace(experiment, **{k: args[k] for k in ("weight", "form") if args[k] is not None})
         penalty = experiment.objective(space, source, args["target"])
@@ -146,6 +179,17 @@ def objective_of(args, experiment, space):
         reward = objective.Reward(penalty.costs, target)
         return reward if args["rule"] == "reinforce" else (penalty, reward)
     return penalty
+
+
+def source_of(args):
+    """What costs are read from: "macs", "params" or a latency table."""
+    source = args["costs"] or "macs"
+    return source if source in ("macs", "params") else latency.Table.load(source)
+
+
+def numbers(text):
+    """The numbers in a text such as 10,15,20."""
+    return [float(each) for each in text.split(",")]
 
 
 def cli():

@@ -223,9 +223,9 @@ class Search:
         peak memory in MB so far; with an objective also the cost expected under p and that of the most probable paths."""
         return self.loop.history().assign(probabilities=[p.numpy() for p in self.probabilities])
 
-    def forecast(self, steps: int = 3) -> dict[str, float]:
+    def forecast(self, steps: int = 3, targets: int = 1) -> dict[str, float]:
         """What the whole search would take, from a few timed steps (see timing.forecast); the search itself is unchanged."""
-        return timing.forecast(self, steps)
+        return timing.forecast(self, steps, targets)
 
     def trial(self):
         """An independent copy that computes the same and writes nothing."""

@@ -9,11 +9,11 @@ import torch
 from .. import runtime
 
 
-def forecast(search, steps=3):
+def forecast(search, steps=3, targets=1):
     """Time a few steps on a copy of a search, along several paths. Returns a dict.
 
     Seconds of a weight step and of an α step, images/s of both and of the loader, hours, GPU-hours (hours × ranks) and peak memory
-    in MB of the whole search. Where batches are read ahead, the slower of reader and step counts; otherwise their sum.
+    in MB of the whole search; `choice_hours` of them are for its choice among whole networks, for so many targets. Where batches are read ahead, the slower of reader and step counts; otherwise their sum.
     """
     device, config = search.engine.device, search.config
     runtime.reset_peak_memory(device)
@@ -24,11 +24,20 @@ def forecast(search, steps=3):
     together = max if search.data.prefetches else operator.add
     weight_steps = search.loop.total
     alpha_steps = max(0, config.epochs - config.alpha_delay) * search.loop.steps_per_epoch // config.alpha_every
-    hours = (together(weight, load) * weight_steps + together(alpha, alpha_load) * alpha_steps) / 3600
+    choice_hours = images_of_choice(search, targets) / config.batch_size * together(weight, load) / 3600
+    hours = (together(weight, load) * weight_steps + together(alpha, alpha_load) * alpha_steps) / 3600 + choice_hours
     return {"weight_step_seconds": weight, "alpha_step_seconds": alpha, "weight_steps": weight_steps, "alpha_steps": alpha_steps,
             "images_per_second": config.batch_size / weight, "alpha_images_per_second": search.alpha_size / alpha,
             "loader_images_per_second": config.batch_size / load,
-            "hours": hours, "gpu_hours": hours * search.engine.world_size, "memory": runtime.peak_memory(device) - copied / 1e6}
+            "choice_hours": choice_hours, "hours": hours, "gpu_hours": hours * search.engine.world_size, "memory": runtime.peak_memory(device) - copied / 1e6}
+
+
+def images_of_choice(search, targets):
+    """How many training images, counted once an epoch, the choice in the end goes through; each costs as much as in a weight step."""
+    choice = search.choice
+    tuned = choice.tuned * choice.tune_epochs if search.choose != "alpha" else 0
+    trained = targets * choice.trainings * choice.train.epochs if search.choose == "trained" else 0
+    return (tuned + trained) * len(search.data.train)
 
 
 def timed_steps(trial, steps, device):

@@ -1,10 +1,12 @@
 """What one search chooses for several targets, over what else there is."""
 
+from matplotlib.ticker import EngFormatter
+
 from .style import BLACK, ORANGE, described, new_figure
 
 
 @described
-def chosen(others, found, blind=None, unit="MACs (thousands)", label="every network of the space, trained"):
+def chosen(others, found, blind=None, unit="MACs", label="every network of the space, trained"):
     """The network chosen for each target (stars) over other networks (grey dots), and what a blind choice of equal cost gives.
 
     `others` and `found` have columns cost, in `unit`, and accuracy (in [0, 1]); `blind` too, one row for each of `found`. The worst
@@ -19,5 +21,7 @@ def chosen(others, found, blind=None, unit="MACs (thousands)", label="every netw
     low = min(accuracies.quantile(0.1), 100 * found.accuracy.min(), *([] if blind is None else 100 * blind.accuracy))
     high = max(accuracies.max(), 100 * found.accuracy.max())
     ax.set(xlabel=unit, ylabel="test accuracy (%)", ylim=(low - 0.08 * (high - low), high + 0.08 * (high - low)))
+    if others.cost.max() > 1e4:
+        ax.xaxis.set_major_formatter(EngFormatter(sep=""))  # 80k, 25M
     ax.legend(loc="lower right")
     return figure
