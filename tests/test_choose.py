@@ -519,8 +519,8 @@ def test_chosen_by_alpha_a_search_gives_what_it_always_gave(images, tmp_path, ta
 
 
 def test_a_forecast_counts_the_images_of_the_choice(images):
-    for choose, epochs in (("alpha", 0), ("shared", 4), ("trained", 4 + 3 * 2 * 2)):
-        found = search(images, choose).forecast(targets=3)
+    for how, epochs in (("alpha", 0), ("shared", 4), ("trained", 4 + 3 * 2 * 2)):
+        found = search(images, how).forecast(targets=3)
         a_step = found["weight_step_seconds"] + SEARCH.batch_size / found["loader_images_per_second"]  # both, as these images are in memory
         assert found["choice_hours"] * 3600 == pytest.approx(epochs * len(images.train) / SEARCH.batch_size * a_step)
         assert found["hours"] > found["choice_hours"]

@@ -190,13 +190,13 @@ def test_every_stage_but_the_first_halves_the_resolution_before_its_edges():
     space = pl.spaces.staged()
     names = ("Zero", "max 3x3", "DW 5x5", "conv 3x3", "MB3 3x3")
     assert [(edge.name, edge.in_channels, edge.out_channels, edge.input_size, edge.stride, edge.residual) for edge in space.edges()] == [
-        ("stage1.0", 48, 48, 16, 1, True), ("stage2.0", 64, 64, 8, 1, True), ("stage3.0", 128, 128, 4, 1, True)]
-    assert all(edge.candidates == names for edge in space.edges()) and space.size() == 5 ** 3 and space.runs == (0, 1, 1, 1)
+        ("stage1.0", 32, 32, 16, 1, True), ("stage2.0", 64, 64, 8, 1, True), ("stage2.1", 64, 64, 8, 1, True), ("stage3.0", 128, 128, 4, 1, True)]
+    assert all(edge.candidates == names for edge in space.edges()) and space.size() == 5 ** 4 and space.runs == (0, 1, 2, 1)
     assert [str(block) for block in space.fixed_blocks()] == [
-        "conv 3x3 3→16 s1 32x32", "conv 3x3 pooled 16→48 s2 16x16", "conv 3x3 pooled 48→64 s2 8x8", "conv 3x3 pooled 64→128 s2 4x4", "linear 128→10 s1 4x4"]
+        "conv 3x3 3→16 s1 32x32", "conv 3x3 pooled 16→32 s2 16x16", "conv 3x3 pooled 32→64 s2 8x8", "conv 3x3 pooled 64→128 s2 4x4", "linear 128→10 s1 4x4"]
     net = pl.SuperNet(space)
     assert list(net.mixed_ops) == [edge.name for edge in space.edges()] and net.check((3, 32, 32)) == (10,)
-    assert str(pl.Architecture(space, names[:3])).splitlines()[1] == "max 3x3  64→64 s1 8x8"
+    assert str(pl.Architecture(space, names[:4])).splitlines()[1] == "max 3x3  64→64 s1 8x8"
 
 
 def staged(edges=(1, 2)):

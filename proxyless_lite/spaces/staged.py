@@ -10,7 +10,7 @@ from .space import Block, Edge, Space, named_once, settings_of
 CANDIDATES = ("Zero", "max 3x3", "DW 5x5", "conv 3x3", "MB3 3x3")
 
 
-def staged(widths: tuple = (16, 48, 64, 128), edges: tuple = (0, 1, 1, 1), stride: int = 1, entry: str = "conv 3x3 pooled",
+def staged(widths: tuple = (16, 32, 64, 128), edges: tuple = (0, 1, 2, 1), stride: int = 1, entry: str = "conv 3x3 pooled",
            classes: int = 10, input_size: int = 32, candidates: tuple = CANDIDATES) -> Space:
     """Stages of residual blocks x + o(x): len(candidates) ** sum(edges) networks.
 
