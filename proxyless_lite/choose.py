@@ -44,7 +44,10 @@ def features(networks: Sequence[Architecture]) -> torch.Tensor:
 
 
 def covariance(X: torch.Tensor) -> torch.Tensor:
-    """How alike the ratings of networks are expected to be, (n, n): a level, an effect of each of their features X (n, F), and something of each one's own."""
+    """How alike the ratings of networks are expected to be, (n, n).
+
+    A rating is a level, an effect of each of the network's features X (n, F), and something of its own.
+    """
     return LEVEL + X @ X.T + SPECIFIC * torch.eye(len(X), dtype=X.dtype)
 
 

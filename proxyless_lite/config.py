@@ -96,7 +96,7 @@ class ChoiceConfig:
     proposals: int = 200           # the most probable networks under α that are considered, for each target
     tuned: int = 24                # of these in all, trained briefly from the shared weights, each a fraction of a training
     tune_epochs: int = 1
-    trainings: int = 3             # from scratch, for each target; 0: the best of the tuned ones is taken
+    trainings: int = 3             # from scratch, for each target; 0: the best expected one is taken
     train: TrainConfig = TrainConfig()
 
     def __post_init__(self):

@@ -8,9 +8,11 @@ from .costs import Costs, costs, most_probable  # noqa: F401 - costs also import
 
 
 class Objective:
-    """Accuracy under a cost: `costs`, and the `target` cost or None."""
+    """Accuracy under a cost: `costs`, and the `target` cost or None. Raises ValueError for a target that is not above 0."""
 
     def __init__(self, costs, target):
+        if target is not None:
+            check_target(self, target)
         self.costs, self.target = costs, target
 
     def most_probable(self, net, k: int = 1, tolerance: float | None = 0.05) -> list[list[int]]:

@@ -32,8 +32,8 @@ def build(name: str, in_channels: int, out_channels: int, stride: int = 1) -> nn
 
     Names: "MB6 7x7" (expansion 6, kernel 7), "DW 3x3" and "DW 3x3 d2" (depthwise-separable, dilation 2),
     "avg 3x3", "max 3x3", "identity", "Zero". Any expansion, dilation and odd kernel is allowed. Outside the edges of the
-    mobile space there are "conv 3x3" (with BN and ReLU6), "conv 3x3 pooled" (max pooling instead of a stride) and "linear" (after global average pooling and a dropout that is
-    off unless training sets its p).
+    mobile space there are "conv 3x3" (with BN and ReLU6), "conv 3x3 pooled" (max pooling instead of a stride) and "linear"
+    (after global average pooling and a dropout that is off unless training sets its p).
 
     Raises ValueError for another name, and for an operation that cannot change the shape when it should.
     """

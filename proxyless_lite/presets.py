@@ -144,6 +144,7 @@ class ChoiceExperiment:
     choice: ChoiceConfig
     targets: tuple                 # costs of the chosen networks, as quantiles of those of random networks
     images: int | None = None      # at most this many training images, None for all
+    image_size: int = 32           # to which images are resized; the digits stay 8×8
     padding: int | None = None     # of random crops, see data.load
     random_networks: int = 3       # of equal cost, trained like the chosen one
 
@@ -166,10 +167,10 @@ CHOICE = {
     "lesson": ChoiceExperiment(    # CIFAR-10, or images of one's own
         family=dict(name="staged"), targets=(0.2, 0.5, 0.8), padding=2, random_networks=1,
         search=SearchConfig(epochs=2, warmup_epochs=2, alpha_every=4, alpha_lr=0.06, alpha_batch_size=256),
-        choice=ChoiceConfig(tuned=10, trainings=0, train=SHORT_TRAIN)),
+        choice=ChoiceConfig(tuned=10, trainings=0, train=SHORT_TRAIN)),  # the notebook trains the chosen ones anyway
     "paper": ChoiceExperiment(     # of its size; the paper itself chooses by α alone
-        family=dict(name="mobile", width=1.0), targets=(0.25, 0.5, 0.75), search=IMAGENET_SEARCH,
-        choice=ChoiceConfig(tuned=24, trainings=1, train=IMAGENET_TRAIN)),
+        family=dict(name="mobile", width=1.0), targets=(0.25, 0.5, 0.75), image_size=224, search=IMAGENET_SEARCH,
+        choice=ChoiceConfig(tuned=24, trainings=0, train=IMAGENET_TRAIN)),
 }
 
 

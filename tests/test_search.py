@@ -465,16 +465,19 @@ def test_command_line_with_a_cost(tmp_path):
 def test_command_line_with_several_targets(tmp_path, choose, told):
     out = tmp_path / "run"
     costs = pl.objective.costs(pl.presets.experiment("quick").space(input_size=8), "macs")
-    targets = [f"{cost:.6g}" for cost in pd.Series(pl.baselines.costs_of_random(costs)).quantile([0.2, 0.6])]
+    low, high = pd.Series(pl.baselines.costs_of_random(costs)).quantile([0.2, 0.6]).round()
+    targets = [f"{10 * cost:.0f}e-1" for cost in (low, high, high + 0.1)]
     done = command("--epochs", "1", "--warmup-epochs", "0", "--images", "200", "--costs", "macs", "--choose", choose, "--targets", ",".join(targets), "--out", str(out))
     assert done.returncode == 0 and "costs in MACs" in done.stdout, done.stderr
     front = pd.read_csv(out / "front.csv")
     assert list(front) == ["target", "cost", "params", "macs", "file", *told] and front.target.tolist() == [float(each) for each in targets]
-    for row in front.itertuples():
+    assert front.file.is_unique
+    for row in front.itertuples():  # targets that differ by less than %g shows have files of their own
         network = pl.Architecture.load(out / row.file)
         assert network.macs() == row.macs and network.params() == row.params and abs(row.cost / row.target - 1) <= 0.05
     for wrong, message in ((["--targets", "1e6"], "--targets needs --costs: a latency table, macs or params"),
                            (["--targets", "1e6,2e6", "--costs", "macs", "--weight", "1"], "--targets are for the choice in the end, --weight is for"),
+                           (["--targets", "1e6,0", "--costs", "macs"], r"Objective\(target=0.0\): give a target cost above 0"),
                            (["--targets", "1e6,1e15", "--costs", "macs"], r"no network of .* costs 1e\+15 MACs within 5%")):
         with pytest.raises(ValueError, match=message) as refused:
             main(["--out", str(tmp_path / "x"), *wrong])

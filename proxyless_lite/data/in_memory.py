@@ -68,6 +68,10 @@ class Augmented(ImageData):
         _, height, width, channels = self.train.images.shape
         return (channels, self.crop, self.crop) if self.crop else (channels, height, width)
 
+    def __str__(self):
+        usual = self.crop or self.padding == self.shape[1] // 8
+        return f"{super().__str__()}{'' if usual else f', shifted by up to {self.padding} pixels'}"
+
     def batch(self, split, indices, generator=None, part=slice(None)):
         """Images (B, C, H, W) float, normalised, channels_last, and labels (B,), of a Split on the device.
 

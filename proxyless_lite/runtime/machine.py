@@ -40,6 +40,7 @@ def computes_bfloat16(device):
     """Whether a device computes in bfloat16 by itself, and so faster than in float32; others emulate it."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
+    # where an older PyTorch cannot tell, bool() says no
     return any(getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
 
 

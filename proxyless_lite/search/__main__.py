@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from .. import data, latency, objective, presets, rules, runtime
-from ..config import SearchConfig
+from ..config import ChoiceConfig, SearchConfig
 from ..runtime.cli import OneLineParser, run
 from . import forecast
 from .search import CHOICES, Search
@@ -89,7 +89,7 @@ def search(args, engine):
     sets = data.load(named, limit=experiment.images, image_size=args["image_size"] or getattr(experiment, "image_size", None),
                      crop=args["crop"], workers=args["workers"], pack=args["pack"], seed=config.seed)
     space = experiment.space(len(sets.classes), sets.shape[1])
-    choice = replace(presets.choice(args["preset"]).choice, train=replace(experiment.train, seed=config.seed))
+    choice = ChoiceConfig(train=replace(experiment.train, seed=config.seed))
     found = Search(space, sets, rules.BY_NAME[args["rule"]](), config, args["out"], engine, objective_of(args, experiment, space),
                    choose=args["choose"], choice=choice)
     costs = args["targets"] and objective.costs(space, source_of(args))
@@ -111,7 +111,7 @@ def report_front(networks, costs, targets, candidates, out):
     """Write the network of each target, and the table of all; print it."""
     rows = []
     for target, network in zip(targets, networks):
-        file = f"architecture-{target:g}.json"
+        file = f"architecture-{target:.12g}.json"
         network.save(out / file)
         row = {"target": target, "cost": costs.cost_of(network), "params": network.params(), "macs": network.macs(), "file": file}
         for step, looked_at in candidates[candidates.network == network.code].groupby("step"):

@@ -13,7 +13,8 @@ def forecast(search, steps=3, targets=1):
     """Time a few steps on a copy of a search, along several paths. Returns a dict.
 
     Seconds of a weight step and of an α step, images/s of both and of the loader, hours, GPU-hours (hours × ranks) and peak memory
-    in MB of the whole search; `choice_hours` of them are for its choice among whole networks, for so many targets. Where batches are read ahead, the slower of reader and step counts; otherwise their sum.
+    in MB of the whole search; `choice_hours` of them are for its choice among whole networks, for so many targets. Where batches
+    are read ahead, the slower of reader and step counts; otherwise their sum.
     """
     device, config = search.engine.device, search.config
     runtime.reset_peak_memory(device)
@@ -29,7 +30,8 @@ def forecast(search, steps=3, targets=1):
     return {"weight_step_seconds": weight, "alpha_step_seconds": alpha, "weight_steps": weight_steps, "alpha_steps": alpha_steps,
             "images_per_second": config.batch_size / weight, "alpha_images_per_second": search.alpha_size / alpha,
             "loader_images_per_second": config.batch_size / load,
-            "choice_hours": choice_hours, "hours": hours, "gpu_hours": hours * search.engine.world_size, "memory": runtime.peak_memory(device) - copied / 1e6}
+            "choice_hours": choice_hours, "hours": hours, "gpu_hours": hours * search.engine.world_size,
+            "memory": runtime.peak_memory(device) - copied / 1e6}
 
 
 def images_of_choice(search, targets):

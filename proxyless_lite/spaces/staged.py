@@ -1,4 +1,4 @@
-"""A space for short searches of small images: early down-sampling, dense and depthwise candidates mixed."""
+"""A space for short searches of small images: few fixed layers, dense and depthwise candidates mixed."""
 
 from collections import OrderedDict
 
