@@ -19,7 +19,7 @@ from .export import export
 from .mixed_op import MixedOp, Path, Probe, Softmax, Sum
 from .search import Search
 from .supernet import SuperNet
-from .training import train
+from .training import train, train_all
 from .zoo import load_released_weights
 
 try:

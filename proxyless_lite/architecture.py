@@ -112,7 +112,7 @@ class Architecture:
         return cls(space(**settings), choices)
 
     def __str__(self):
-        if self.space is None:
+        if self.space is None or len(self.choices) != len(self.space.edges()):
             return "\n".join(f"edge {i}  {choice}" for i, choice in enumerate(self.choices))
         remaining = iter(self.choices)
         return "\n".join(f"{', '.join(next(remaining) for _ in range(edges))}  {shape}" for shape, edges in self.space.rows)

@@ -157,7 +157,8 @@ class ChoiceExperiment:
 
 
 SHORT_TRAIN = TrainConfig(         # for a few epochs on small images
-    epochs=12, batch_size=64, lr=0.3, rise=0.25, weight_decay=1e-4, label_smoothing=0.1, cutout=0, drop_path=0.0, decay_norms=False)
+    epochs=16, batch_size=64, lr=0.3, rise=0.25, weight_decay=1e-4, label_smoothing=0.1, small_images=0.6, cutout=0, drop_path=0.0,
+    decay_norms=False)
 
 CHOICE = {
     "quick": ChoiceExperiment(     # digits: the space of ground_truth's table "digits", in which every network is known

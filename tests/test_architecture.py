@@ -280,6 +280,7 @@ def test_one_line_a_block():
     assert [line.count(",") for line in lines] == [11, 11, 11]
     assert lines[0].startswith(", ".join(choices[:12]) + "  16→") and lines[0].endswith("s1 8x8")
     assert lines[1].startswith(", ".join(choices[12:24])) and lines[1].endswith("s2 4x4") and lines[2].endswith("s2 2x2")
+    assert str(pl.Architecture(space, ("identity", "Zero"))) == "edge 0  identity\nedge 1  Zero", "choices that do not fit are printed, too"
 
 
 def test_an_architecture_of_a_module_of_ones_own_prints_but_does_not_build():

@@ -230,10 +230,11 @@ def training(images, graphed=True, **changes):
     return found
 
 
-def test_a_captured_training_is_the_one_that_is_launched_kernel_by_kernel(images, gpu):
+@pytest.mark.parametrize("small", [0, 0.6])
+def test_a_captured_training_is_the_one_that_is_launched_kernel_by_kernel(images, gpu, small):
     ends = []
     for graphed in (True, False):
-        found = training(images, graphed)
+        found = training(images, graphed, small_images=small)
         with runtime.silently():
             ends.append((found.run().history.train_loss.tolist(), {k: v.cpu() for k, v in found.model.state_dict().items()}))
         assert isinstance(found.trainer.graphed, runtime.Graphed) == graphed

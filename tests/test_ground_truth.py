@@ -19,7 +19,7 @@ import torch
 from truth_runs import MINI
 
 import proxyless_lite as pl
-from proxyless_lite import ground_truth
+from proxyless_lite import config, ground_truth, runtime
 from proxyless_lite.ground_truth import BY_NAME, build, load, rank, verify
 from proxyless_lite.ground_truth.__main__ import main
 from proxyless_lite.ground_truth.builder import order, train_one
@@ -146,10 +146,22 @@ def test_workers_end_when_the_builder_is_killed_alone(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_worker_that_dies_is_named(tmp_path):
+def test_a_run_that_diverges_is_named(tmp_path):
     diverges = replace(MINI, recipe=replace(MINI.recipe, lr=1e30))
-    with pytest.raises(ChildProcessError, match="worker that did .* died"):
+    with pytest.raises(FloatingPointError, match="not finite") as error:
         build(diverges, tmp_path / "t.csv", workers=1)
+    code, seed = order(MINI)[0]
+    assert f"('{code}', {seed})" in str(error.value.__cause__)
+
+
+def die():
+    return lambda task: os._exit(9)
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_is_named():
+    with pytest.raises(ChildProcessError, match="worker that did 7 died"):
+        list(runtime.pool(die, [7], 1))
 
 
 def test_no_workers_are_refused(tmp_path):
@@ -375,7 +387,7 @@ def test_every_stored_table_is_loaded_with_its_setting(path):
         assert setting.space == pl.spaces.chain(**given["chain"]) and setting.images == {"name": given["name"], **given["images"]}
         assert setting.precision == "float32"
     assert (setting.name, setting.seeds) == (given["name"], given["seeds"])
-    assert {**given["recipe"], "rise": given["recipe"].get("rise", 0.0)} == asdict(setting.recipe)
+    assert {**dict.fromkeys(config.LATER, 0.0), **given["recipe"]} == asdict(setting.recipe)
     assert len(table) and set(table.index) <= set(setting.networks()) and table.attrs["setting"] == setting.describe()
 
 

@@ -89,6 +89,14 @@ def test_a_result_of_another_run_is_not_shown(executed, tmp_path, capsys):
     assert "test accuracy   50.00 %" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("accuracies, told", [
+    ([0.4, 0.6], "50.00 ± 14.14 % (2 of equal cost, mean ± sd, trained alike)"), ([0.4], "40.00 % (one of equal cost, trained alike)")])
+def test_a_result_tells_of_the_random_networks(accuracies, told):
+    assert f"random networks {told}" in notebook.summary(dict(
+        params=1, macs=2, network="one block", test_accuracy=0.5, random_accuracies=accuracies, search_seconds=1, train_seconds=1,
+        dataset="digits", preset="quick", seed=0))
+
+
 def test_a_notebook_that_is_not_there_is_told_in_one_line(tmp_path):
     done = subprocess.run([sys.executable, "-m", "proxyless_lite.course.notebook", str(tmp_path / "x.ipynb"), "--out", str(tmp_path / "out")],
                           capture_output=True, text=True, timeout=120, cwd=Path(notebook.__file__).parents[1])

@@ -21,7 +21,7 @@ from proxyless_lite.costs import costs
 from proxyless_lite.ground_truth import public
 from proxyless_lite.latency.features import features
 
-SPACE = public.nasbench201()
+SPACE = pl.spaces.nasbench201()
 PUBLISHED = {  # arch -> weights, millions of flops: as get_cost_info of NATS-Bench gives them (its files 000000, 000011 and 000284)
     "|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|nor_conv_1x1~0|skip_connect~1|skip_connect~2|": (129_306, 15.64737),
     "|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|none~0|nor_conv_3x3~1|avg_pool_3x3~2|": (802_426, 113.95137),
@@ -106,6 +106,15 @@ def test_a_probe_sums_the_gate_gradient_over_all_cells(supernet, recompute):
     found = probed_gradient(supernet, active, others(supernet, active), loss)
     assert_close(found, expected, rtol=1e-9, atol=1e-12)
     assert found[active.index(3)].abs().max() > 0
+
+
+@pytest.mark.parametrize("classes", [10, 100])
+def test_a_found_cell_is_saved_and_read_back(tmp_path, classes):
+    found = pl.Architecture(pl.spaces.nasbench201(classes), public.from_string(ARCHS[1]))
+    found.save(tmp_path / "a.json")
+    again = pl.Architecture.load(tmp_path / "a.json")
+    assert again.choices == found.choices and again.params() == found.params()
+    assert again.build()(torch.zeros(2, 3, 32, 32)).shape == (2, classes)
 
 
 def test_a_supernet_is_searched_and_its_result_found_by_its_code(supernet):

@@ -1,4 +1,4 @@
-"""The scripts in tools/: the animation, and the table of what notebooks take."""
+"""The scripts in tools/: what notebooks take, chosen networks against random ones, the animation."""
 
 import importlib.util
 import json
@@ -63,6 +63,39 @@ def test_a_notebook_that_did_not_end_has_no_time(tool, record):
     assert status.startswith("error: 01_a.ipynb did not run to its end") and "\n" not in status and not Path("t.csv").exists()
 
 
+# -- chosen and random networks ----------------------------------------------------------------------------------------
+
+
+def compared(seed, chosen, randoms, dataset="cifar10"):
+    """The result of a run of notebook 11 as a file, with accuracies of the last chosen network and of the random ones."""
+    space, choices = {"name": "staged"}, ["Zero", "conv 3x3", "DW 5x5", "MB3 3x3"]
+    path = Path(f"{seed}.json")
+    path.write_text(json.dumps({
+        "dataset": dataset, "preset": "lesson", "unit": "ms", "precision": "float32", "machine": {"processor": "x"}, "seed": seed,
+        "architecture": {"space": space, "choices": choices}, "random_accuracies": randoms, "random_choices": [choices] * len(randoms),
+        "targets": {"1.5": {"choices": choices, "test_accuracy": 0.1}, "2": {"choices": choices, "test_accuracy": chosen}}}))
+    return str(path)
+
+
+def test_gains_are_paired_and_have_students_interval(tool):
+    paths = [compared(1, 0.86, [0.84, 0.85]), compared(2, 0.87, [0.85, 0.85]), compared(3, 0.85, [0.84, 0.84])]
+    status, out, _ = tool("compared", *paths, "--csv", "t.csv")
+    assert status == 0
+    # gains 1.5, 2, 1: mean 1.5, standard error 0.5 / √3, t of 2 degrees of freedom 4.303
+    assert "+1.50 points, 95 % interval +0.26 to +2.74, n = 3" in out
+    table = pd.read_csv("t.csv", comment="#", dtype={"network": str})
+    assert list(table.kind) == ["chosen", "chosen", "random", "random"] * 2 + ["chosen", "chosen", "random", "random"]
+    assert {*table.network} == {"0324"} and {*table.target[table.kind == "random"]} == {2.0}
+
+
+@pytest.mark.parametrize("second, told", [
+    (dict(seed=1), "two of the runs have one seed"), (dict(seed=2, dataset="digits"), "dataset is 'digits' there and 'cifar10' here")])
+def test_runs_that_do_not_belong_together_make_no_table(tool, second, told):
+    first = compared(1, 0.86, [0.84])
+    status, *_ = tool("compared", first, compared(**{"chosen": 0.86, "randoms": [0.84], **second}), "--csv", "t.csv")
+    assert told in status and not Path("t.csv").exists()
+
+
 # -- animation ---------------------------------------------------------------------------------------------------------
 
 
@@ -103,7 +136,7 @@ def test_wrong_arguments_are_one_line(tool, name, arguments, told):
     assert told in (status, error) and not list(Path().iterdir())
 
 
-@pytest.mark.parametrize("name", ["animation", "notebook_times"])
+@pytest.mark.parametrize("name", ["animation", "compared", "notebook_times"])
 def test_help_does_nothing_else(tool, name):
     status, out, _ = tool(name, "--help")
     assert status == 0 and out.startswith("usage: ") and not list(Path().iterdir())

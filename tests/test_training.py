@@ -1,18 +1,20 @@
 """Training of compact networks, the random baseline and small helpers."""
 
+import copy
 import math
 from dataclasses import asdict, replace
 
 import pytest
 import torch
 from torch import nn
+from torch.testing import assert_close
 from torchvision.ops import StochasticDepth
 
 import proxyless_lite as pl
 from proxyless_lite.config import ChoiceConfig, described
 from proxyless_lite.costs import candidate_macs
 from proxyless_lite.training.loop import cosine
-from proxyless_lite.training.train import Training, cutout
+from proxyless_lite.training.train import Training, cutout, shrunk
 
 FEW = dict(epochs=3, batch_size=128, lr=0.05, cutout=2, drop_path=0.1)
 
@@ -132,11 +134,56 @@ def test_a_training_follows_the_rise_of_its_config():
     assert seen == [cosine(0.2, i, 10, 0.3) for i in range(10)] and seen[3] == 0.2 == max(seen)
 
 
+def test_the_first_share_of_the_steps_sees_small_images():
+    data, sizes = pl.data.load("digits", limit=200), []
+    config = pl.TrainConfig(epochs=2, batch_size=40, small_images=0.55, cutout=0, drop_path=0.0)
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * data.shape[0], 10))
+    model.register_forward_pre_hook(lambda layer, x: sizes.append(tuple(x[0].shape[2:])) if layer.training else None)
+    task = Training(model, data, config, None, "cpu", "x", "train")
+    task.run()
+    small = math.ceil(0.55 * task.loop.total)
+    assert sizes == [(6, 6)] * small + [(8, 8)] * (task.loop.total - small)
+    assert shrunk(torch.full((2, 3, 32, 20), 0.7)).allclose(torch.full((2, 3, 24, 15), 0.7))
+
+
+def test_a_network_of_one_size_refuses_small_images():
+    data = pl.data.load("digits", limit=200)
+    fixed = nn.Sequential(nn.Flatten(), nn.Linear(64 * data.shape[0], 10))
+    with pytest.raises(ValueError, match=r"does not take images of \(\d, 6, 6\)"):
+        pl.train(fixed, data, pl.TrainConfig(epochs=1, small_images=0.5, cutout=0))
+
+
+def test_networks_trained_side_by_side_are_those_trained_one_after_another(tmp_path, capsys):
+    data, config = pl.data.load("digits", limit=300), pl.TrainConfig(epochs=2, batch_size=40, cutout=0, drop_path=0.0)
+    architecture = pl.SuperNet(pl.spaces.tree(1, 72, input_size=8)).derive()
+    with pl.runtime.threads(1):
+        deep = nn.Sequential(nn.Flatten(), nn.Linear(192, 20), nn.ReLU(), nn.Linear(20, 10))
+        networks = {"a net": deep, "b/1": nn.Sequential(nn.Flatten(), nn.Linear(192, 10)), "found": architecture}
+        expected = {label: pl.train(copy.deepcopy(network), data, config, device="cpu") for label, network in networks.items()}
+    capsys.readouterr()
+    found = pl.train_all(networks, data, config, tmp_path, "cpu", workers=2)
+    assert all(f"{label} 100 %" in shown for shown in [capsys.readouterr().out] for label in found)
+    assert list(found) == ["a net", "b/1", "found"] and {p.name for p in tmp_path.iterdir()} == {"a-net", "b-1", "found"}
+    for label, report in found.items():
+        assert report.history.train_loss.tolist() == expected[label].history.train_loss.tolist()
+        assert_close(report.model.state_dict(), expected[label].model.state_dict(), rtol=0, atol=0)
+    again = pl.train_all(networks, data, config, tmp_path, "cpu", workers=1)  # nothing is left to do, whoever trained them
+    assert [r.test_accuracy for r in again.values()] == [r.test_accuracy for r in found.values()]
+
+
+def test_what_goes_wrong_beside_is_raised_here():
+    data = pl.data.load("digits", limit=200)
+    with pytest.raises(ValueError, match="gives .* for an image, but digits has 10 classes"):
+        pl.train_all({"a": nn.Sequential(nn.Flatten(), nn.Linear(192, 3))}, data, pl.TrainConfig(epochs=1, cutout=0), workers=2)
+
+
 def test_a_description_leaves_out_what_is_off_and_was_added_later():
-    plain, rising = pl.TrainConfig(), pl.TrainConfig(rise=0.1)
-    assert described(plain) == {name: value for name, value in asdict(plain).items() if name != "rise"} and described(rising) == asdict(rising)
-    choice = described(ChoiceConfig(train=rising))
-    assert choice == asdict(ChoiceConfig(train=rising)) and "rise" not in described(ChoiceConfig())["train"]
+    later = {"rise": 0.1, "small_images": 0.5}
+    plain, changed = asdict(pl.TrainConfig()), pl.TrainConfig(**later)
+    assert described(pl.TrainConfig()) == {name: value for name, value in plain.items() if name not in later}
+    assert described(changed) == asdict(changed) == {**plain, **later}
+    choice = described(ChoiceConfig(train=changed))
+    assert choice == asdict(ChoiceConfig(train=changed)) and not {*later} & {*described(ChoiceConfig())["train"]}
 
 
 def test_a_folder_written_before_there_was_a_rise_is_resumed(tmp_path):

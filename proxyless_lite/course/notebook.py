@@ -119,11 +119,11 @@ def run(notebook, out, parameters):
 def summary(result):
     """The last lines of `make search`, from the content of result.json."""
     accuracies = [100 * a for a in result["random_accuracies"]]
+    spread = f" ± {statistics.stdev(accuracies):.2f} % ({len(accuracies)} of equal cost, mean ± sd, " if len(accuracies) > 1 else " % (one of equal cost, "
     return "\n".join([
         f"found network ({result['params']:,} params, {result['macs']:,} MACs):", result["network"],
         f"test accuracy   {100 * result['test_accuracy']:.2f} %",
-        f"random networks {statistics.mean(accuracies):.2f} ± {statistics.stdev(accuracies):.2f} % "
-        f"({len(accuracies)} of equal cost, mean ± sd, trained alike)",
+        f"random networks {statistics.mean(accuracies):.2f}{spread}trained alike)",
         f"search {runtime.clock(result['search_seconds'])}, training {runtime.clock(result['train_seconds'])} "
         f"({result['dataset']}, preset {result['preset']}, seed {result['seed']})"])
 
@@ -138,7 +138,7 @@ def parser():
 
 
 def typed(text):
-    """A parameter as Python reads it: 3, 50.5, False, None, a list; anything else is a string."""
+    """A parameter as Python reads it: 3, 50.5, False, None, a list, a dict; anything else is a string."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):

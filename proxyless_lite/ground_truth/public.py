@@ -1,7 +1,7 @@
-"""NAS-Bench-201 (Dong & Yang, ICLR 2020): its space, and its table of trained networks, by which a search can be scored.
+"""NAS-Bench-201's table of trained networks (Dong & Yang, ICLR 2020), by which a search of its space can be scored.
 
     truth = public.read("nasbench201.csv")                                # you bring the file
-    result = Search(SuperNet(public.nasbench201()), …).run()
+    result = Search(SuperNet(spaces.nasbench201()), …).run()
     regret = truth["mean"].max() - truth["mean"][result.architecture.code]
 
 The authors' API writes this CSV. It unpickles its own files, which can run code: use it only on files that come from them.
@@ -16,94 +16,19 @@ The authors' API writes this CSV. It unpickles its own files, which can run code
 
 import math
 import re
-from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
 import torch
-from torch import nn
 
-from .. import ops, runtime
+from .. import runtime
 from ..architecture import Architecture
 from ..costs import costs
-from ..spaces import Block, Edge, Space
+from ..spaces import nasbench201
+from ..spaces.nasbench201 import OPERATIONS
 
-OPERATIONS = {"none": "Zero", "skip_connect": "identity", "nor_conv_1x1": 1, "nor_conv_3x3": 3, "avg_pool_3x3": "avg 3x3"}
 STRING = "|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|"  # op~i reads node i; "+" separates nodes 1, 2 and 3
-CELLS = [(channels, size) for channels, size in ((16, 32), (32, 16), (64, 8)) for _ in range(5)]
 EXPORT = "export a CSV as help(proxyless_lite.ground_truth.public) shows"
-
-
-@lru_cache(maxsize=1)
-def nasbench201() -> Space:
-    """The space for CIFAR-10: 15,625 cells of 6 edges. A network uses its cell 15 times, (B, 3, 32, 32) → (B, 10).
-
-    An edge is one decision for all cells, with other weights in each; its `costs` are those of all 15 uses. Initial weights are
-    drawn as elsewhere in this package, not as in NAS-Bench-201. Architecture.load does not know the space: keep the `code`.
-    """
-    edges = [Edge(f"{i}→{j}", tuple(OPERATIONS), 16, 16, 32, make=EveryCell) for j in (1, 2, 3) for i in range(j)]
-    fixed = (Block("stem", 3, 16, 32, make=part), Block("reduction", 16, 32, 32, 2, make=part),
-             Block("reduction", 32, 64, 16, 2, make=part), Block("head", 64, 10, 8, make=part))
-    return Space("nasbench201", {}, 32, lambda fill: Network([block.module() for block in fixed], map(fill, edges)),
-                 rows=(("in all 15 cells", 6),), fixed=fixed)
-
-
-class Network(nn.Module):
-    """Three stages of five cells, each after the stem or a residual block of stride 2; then the head."""
-
-    def __init__(self, fixed, edges):
-        super().__init__()
-        self.fixed, self.edges = nn.ModuleList(fixed), nn.ModuleList(edges)
-
-    def forward(self, x):  # (B, 3, H, W) -> (B, 10)
-        e01, e02, e12, e03, e13, e23 = self.edges
-        for i in range(len(CELLS)):
-            x = self.fixed[i // 5](x) if i % 5 == 0 else x
-            x = x[(None,) * (i + 1)]  # tells the edges that this is cell i
-            one = e01(x)
-            two = e02(x) + e12(one)
-            x = (e03(x) + e13(one) + e23(two)).flatten(0, -4)
-        return self.fixed[-1](x)
-
-
-class EveryCell(nn.Module):
-    """One candidate of an edge: the operation `name`, with its own weights in each cell.
-
-    A candidate sees only a tensor, and a Probe calls it again in backward, so the tensor says which cell it is: i + 1 leading
-    dimensions of size 1, a view, mean cell i. A plain (B, 16, 32, 32), as costs and clocks give, means every cell once.
-    """
-
-    def __init__(self, name, *_):
-        super().__init__()
-        self.cells = nn.ModuleList(part(name, channels, channels) for channels, _ in CELLS)
-
-    def forward(self, x):  # (1, …, 1, B, C, H, W) -> the same
-        if x.dim() > 4:
-            return self.cells[x.dim() - 5](x.flatten(0, -4)).reshape(x.shape)
-        for operation, (channels, size) in zip(self.cells, CELLS):
-            operation(x.new_zeros(len(x), channels, size, size))
-        return x
-
-
-class Sum(nn.ModuleList):
-    """Two branches, added."""
-
-    def forward(self, x):
-        return self[0](x) + self[1](x)
-
-
-def part(name, i, o, stride=1):
-    """A fresh module from i to o channels: an operation of a cell, "stem", "reduction" (ResNet's basic block) or "head"."""
-    if name == "stem":
-        return nn.Sequential(ops.Conv2d(i, o, 3), ops.BatchNorm2d(o))
-    if name == "reduction":
-        convs = nn.Sequential(part("nor_conv_3x3", i, o, stride), part("nor_conv_3x3", o, o))
-        return Sum([convs, nn.Sequential(nn.AvgPool2d(stride), ops.Conv2d(i, o, 1))])
-    if name == "head":
-        return nn.Sequential(ops.BatchNorm2d(i), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(i, o))
-    if name.startswith("nor_conv"):
-        return nn.Sequential(nn.ReLU(), ops.Conv2d(i, o, OPERATIONS[name], stride), ops.BatchNorm2d(o))
-    return ops.build(OPERATIONS[name], i, o)
 
 
 def to_string(choices) -> str:

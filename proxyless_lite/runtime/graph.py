@@ -10,14 +10,16 @@ WARM_UP = 3  # runs before the capture: cuDNN chooses its algorithms, and lazy s
 class Graphed:
     """`run(*inputs)`, which computes gradients of `parameters` and returns tensors, captured as a CUDA graph and replayed.
 
-    Inputs must keep their shapes. `run` must not wait for the device, and Python numbers in it are frozen at the capture: what
-    changes must be a tensor. If the capture fails, each call runs eagerly, and `say` reports that once.
+    For inputs of other shapes it is captured anew. `run` must not wait for the device, and Python numbers in it are frozen at
+    the capture: what changes must be a tensor. If the capture fails, each call runs eagerly, and `say` reports that once.
     """
 
     def __init__(self, run, parameters, say=print):
         self._run, self._parameters, self._say, self._calls, self._graph = run, list(parameters), say, 0, None
 
     def __call__(self, *inputs):
+        if self._graph and any(mine.shape != given.shape for mine, given in zip(self._inputs, inputs)):
+            self._graph, self._calls = None, 0
         self._calls += 1
         if self._calls == WARM_UP + 1:
             self._capture(inputs)

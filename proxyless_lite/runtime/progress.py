@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from multiprocessing import parent_process
 
 from tqdm import tqdm
 
@@ -77,7 +78,7 @@ class Progress:
     def __init__(self, total, done=0, label=""):
         self.total, self.done, self.first, self.label = total, done, done, label
         self.began = self.shown = time.monotonic()
-        in_terminal = sys.stderr.isatty() and log.isEnabledFor(logging.INFO)
+        in_terminal = sys.stderr.isatty() and log.isEnabledFor(logging.INFO) and not parent_process()  # workers would draw over each other
         self.bar = tqdm(total=total, initial=done, desc=label) if in_terminal else None
 
     def step(self, **numbers):
@@ -106,9 +107,13 @@ class Progress:
 
 @contextmanager
 def silently():
-    """A context in which nothing is printed, not even a terminal's bar on stderr."""
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        yield
+    """A context in which nothing is printed or logged, not even a terminal's bar on stderr."""
+    before, log.disabled = log.disabled, True
+    try:
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        log.disabled = before
 
 
 def clock(seconds):

@@ -29,7 +29,8 @@ class Chooser:
         self.search, self.config, self.engine = search, config, search.engine
         self.data, own = search.data.held_out(), search.config
         self.tuning = replace(config.train, epochs=config.tune_epochs, batch_size=own.batch_size, lr=own.lr, momentum=own.momentum, rise=0.1,
-                              weight_decay=own.weight_decay, cutout=0, drop_path=0.0, dropout=0.0, seed=own.seed)
+                              weight_decay=own.weight_decay, small_images=0.0, cutout=0, drop_path=0.0, dropout=0.0,
+                              seed=own.seed)
         self.table = self.opened() if search.loop.out and self.engine.is_main else None
         rows = self.engine.from_first(lambda: self.table.rows.drop(columns="processor").to_dict("records") if self.table else [])
         self.rows = {(row["step"], row["network"]): row for row in rows}
