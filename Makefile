@@ -8,8 +8,13 @@ NETWORK ?=
 BENCH ?=
 SLIDES ?=
 COSTS ?= $(if $(filter digits,$(DATASET)),macs,ms)
+TARGETS ?=
+SPLIT ?=
+VALID ?=
+comma := ,
+LOADING := $(if $(SPLIT),"split": $(SPLIT)$(comma)) $(if $(VALID),"valid": $(VALID))
 PRECISION ?= $(if $(filter digits,$(DATASET)),float32,auto)
-OUT ?= runs/choose-$(notdir $(DATASET))-$(PRESET)-$(SEED)
+OUT ?= runs/choose-$(lastword $(subst /, ,$(DATASET)))-$(PRESET)-$(SEED)
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 SOLUTIONS := $(wildcard notebooks/solutions/*.ipynb)
 TIMES ?= runs/notebooks/notebook_seconds.csv
@@ -25,7 +30,7 @@ export PROXYLESS_DATA ?= $(CURDIR)/data
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
-	@echo "  settings: DATASET=$(DATASET) PRESET=$(PRESET) SEED=$(SEED) COSTS=$(COSTS) PRECISION=$(PRECISION) OUT=$(OUT) PROXYLESS_DATA=$(PROXYLESS_DATA)"
+	@echo "  settings: DATASET=$(DATASET) PRESET=$(PRESET) SEED=$(SEED) COSTS=$(COSTS) TARGETS=$(TARGETS) PRECISION=$(PRECISION) OUT=$(OUT) PROXYLESS_DATA=$(PROXYLESS_DATA)"
 
 setup: .venv/installed  ## create .venv and install everything (once)
 
@@ -35,9 +40,9 @@ setup: .venv/installed  ## create .venv and install everything (once)
 	$(VENV)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
-search: setup  ## notebook 11: one search, a network for each of several costs; DATASET=digits, cifar10 or a folder; COSTS=macs, ms or a latency table
+search: setup  ## notebook 11: one search, a network for each of several costs; DATASET=digits, cifar10 or a folder; COSTS=macs, ms or a latency table; TARGETS=1.2,1.5; SPLIT, VALID: shares for testing and for α
 	@$(VENV)/python -m proxyless_lite.course.notebook notebooks/11_search_and_choose.ipynb --out '$(OUT)' -p dataset '$(DATASET)' \
-	  -p preset '$(PRESET)' -p costs '$(COSTS)' -p precision '$(PRECISION)' -p seed '$(SEED)'
+	  -p preset '$(PRESET)' -p costs '$(COSTS)' -p targets '[$(TARGETS)]' -p loading '{$(LOADING)}' -p precision '$(PRECISION)' -p seed '$(SEED)'
 
 check: setup  ## the method's exact tests, in a minute
 	$(PYTEST) $(METHOD:%=tests/test_%.py)

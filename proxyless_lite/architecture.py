@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from . import spaces
-from .runtime import load_weights, write_atomically
+from .runtime import load_weights, to_json, write_atomically
 
 DIGITS = string.digits + string.ascii_letters  # of a code: each is the index of a candidate
 
@@ -25,17 +25,17 @@ class Architecture:
     space: spaces.Space | None
     choices: tuple[str, ...]
 
-    def build(self, weights: str | Path | None = None) -> nn.Module:
+    def build(self, weights: str | Path | None = None, head: bool = True) -> nn.Module:
         """The compact network, with fresh weights by default; `weights` is the path of a file with its state dict, loaded strictly.
 
-        Raises ValueError for choices that do not fit the space, and for weights that are missing, unreadable or do not fit.
+        Without `head` the last linear layer is fresh in any case: so a network learns other classes than the file's. Raises ValueError for choices that do not fit the space, and for weights that are missing, unreadable or do not fit.
         """
         model = self._space("build").compact(self.choices)
         if weights is not None:
             if not Path(weights).is_file():
                 raise ValueError(f"unknown weights {str(weights)!r}; allowed: None or the path of a file, "
                                  f"for networks of the zoo also \"released\"")
-            load_weights(model, weights)
+            load_weights(model, weights, head)
         return model
 
     def params(self) -> int:
@@ -80,13 +80,13 @@ class Architecture:
     def save(self, path: str | Path):
         """Write JSON. The file is complete or absent, never half written."""
         space = self.space and {"name": self.space.name, **self.space.settings}
-        write_atomically(path, json.dumps({"space": space, "choices": self.choices}, indent=1).encode())
+        write_atomically(path, to_json({"space": space, "choices": self.choices}, indent=1))
 
     @classmethod
     def load(cls, path: str | Path) -> "Architecture":
         """Read what `save` wrote. Raises ValueError naming the file and what is wrong in it."""
         try:
-            content = json.loads(Path(path).read_text())
+            content = json.loads(Path(path).read_bytes())
             space, choices = content["space"], content["choices"]
             if not isinstance(choices, list) or not all(isinstance(c, str) for c in choices):
                 raise ValueError("choices must be a list of names")

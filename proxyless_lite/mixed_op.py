@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 class MixedOp(nn.Module):
     """One edge of the over-parameterised network: N candidate paths and α ∈ ℝ^N, with p = softmax(α).
 
-    `candidates` maps a name to any module; all must give the same output shape for the same input.
+    `candidates` maps a name to any module; all take the same tensors x, one or several, and give the same output shape.
     `gate` decides what `forward` computes: `Path`, `Probe`, `Softmax` or `Sum`. It is set per edge. A candidate must not
     change its input in place, nor the next layer the edge's output: a `Probe` needs both again in backward. α starts at
     N(0, 1e-3), so the first probabilities are nearly uniform. It always stays on the CPU, where paths are drawn: a draw must
@@ -33,8 +33,8 @@ class MixedOp(nn.Module):
         self.gate = Path(0)
         self.activation_checkpointing = False
 
-    def forward(self, x):
-        return recomputed(self.gate, self, x) if self.activation_checkpointing else self.gate(self, x)
+    def forward(self, *x):
+        return recomputed(self.gate, self, x) if self.activation_checkpointing else self.gate(self, *x)
 
     def _apply(self, fn, recurse=True):
         """.to(…) and the like move the candidates; of α they change only the precision."""
@@ -62,8 +62,8 @@ class Path:
     def __init__(self, active: int):
         self.active = active
 
-    def __call__(self, op, x):
-        return op.candidates[self.active](x)
+    def __call__(self, op, *x):
+        return op.candidates[self.active](*x)
 
     def paths(self, op):
         """Indices of the paths that run with gradients."""
@@ -76,8 +76,8 @@ class Path:
 class Sum:
     """One-Shot, Eq. (1) left: m(x) = Σ_i o_i(x). Time and memory grow with N."""
 
-    def __call__(self, op, x):
-        return sum(o(x) for o in op.candidates)
+    def __call__(self, op, *x):
+        return sum(o(*x) for o in op.candidates)
 
     def paths(self, op):
         return range(len(op.candidates))
@@ -89,8 +89,8 @@ class Sum:
 class Softmax(Sum):
     """DARTS, Eq. (1) right: m(x) = Σ_i p_i o_i(x), and autograd gives ∂L/∂α. Time and memory grow with N."""
 
-    def __call__(self, op, x):
-        return sum(p * o(x) for p, o in zip(op.probabilities().to(x.device), op.candidates))
+    def __call__(self, op, *x):
+        return sum(p * o(*x) for p, o in zip(op.probabilities().to(x[0].device), op.candidates))
 
 
 class Probe:
@@ -111,11 +111,11 @@ class Probe:
         self.active, self.others = active, others
         self.grad = {}
 
-    def __call__(self, op, x):
-        if not torch.is_grad_enabled():                # no backward will come: nothing to probe
-            return op.candidates[self.active](x)
+    def __call__(self, op, *x):
+        if not torch.is_grad_enabled():                 # no backward will come: nothing to probe
+            return op.candidates[self.active](*x)
         y = untouched(op, self.active, x)
-        return _Probe.apply(y, x, op.alpha, op, self)  # α only ensures that backward is called
+        return _Probe.apply(y, op.alpha, op, self, *x)  # α only ensures that backward is called
 
     def paths(self, op):
         return (self.active,)
@@ -128,27 +128,27 @@ class _Probe(torch.autograd.Function):
     """The identity on y, whose backward fills gate.grad."""
 
     @staticmethod
-    def forward(ctx, y, x, alpha, op, gate):
-        ctx.save_for_backward(y, x)
-        ctx.op, ctx.gate, ctx.autocast = op, gate, autocast_like_now(x.device.type)
+    def forward(ctx, y, alpha, op, gate, *x):
+        ctx.save_for_backward(y, *x)
+        ctx.op, ctx.gate, ctx.autocast = op, gate, autocast_like_now(y.device.type)
         return y.view_as(y)
 
     @staticmethod
     def backward(ctx, grad_y):
-        (y, x), op, gate = ctx.saved_tensors, ctx.op, ctx.gate
+        (y, *x), op, gate = ctx.saved_tensors, ctx.op, ctx.gate
         record(op, gate, gate.active, grad_y, y)
         with torch.no_grad(), ctx.autocast:
             for j in gate.others:
                 with frozen_statistics(op.normalisations[j]):
                     record(op, gate, j, grad_y, untouched(op, j, x))
-        return grad_y, None, None, None, None
+        return grad_y, None, None, None, *[None] * len(x)
 
 
 def untouched(op, j, x):
     """o_j(x). Raises ValueError naming the candidate if it changes x in place: the next one would see a different x."""
-    version = x._version
-    y = op.candidates[j](x)
-    if x._version != version:
+    versions = [tensor._version for tensor in x]
+    y = op.candidates[j](*x)
+    if [tensor._version for tensor in x] != versions:
         raise ValueError(f"candidate {op.names[j]!r} changes its input in place; give it a layer that does not (inplace=False)")
     return y
 
@@ -181,8 +181,8 @@ def inner(a, b):
 
 
 def recomputed(gate, op, x):
-    """gate(op, x), of which autograd keeps only x: in backward the edge runs again, with the same random numbers."""
-    return checkpoint(partial(gate, op), x, use_reentrant=False, context_fn=lambda: (nullcontext(), spared_statistics(gate, op)))
+    """gate(op, *x), of which autograd keeps only x: in backward the edge runs again, with the same random numbers."""
+    return checkpoint(partial(gate, op), *x, use_reentrant=False, context_fn=lambda: (nullcontext(), spared_statistics(gate, op)))
 
 
 @contextmanager

@@ -1,12 +1,13 @@
 """Settings: quick (seconds, no network), lesson (minutes), paper (the paper's values). Plain data, no flags elsewhere."""
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
 
 from . import objective, spaces
 from .architecture import named_space
-from .config import ChoiceConfig, SearchConfig, TrainConfig, plain_numbers
+from .config import ChoiceConfig, SearchConfig, TrainConfig, check, plain_numbers
 
 @dataclass(frozen=True)
 class Experiment:
@@ -147,13 +148,21 @@ class ChoiceExperiment:
     image_size: int = 32           # to which images are resized; the digits stay 8×8
     padding: int | None = None     # of random crops, see data.load
     random_networks: int = 3       # of equal cost, trained like the chosen one
+    all_images: int | None = 50_000  # to learn from, of the data that the epochs are meant for; None: of any
 
     def __post_init__(self):
-        plain_numbers(self)
+        check(self, positive=("image_size", "random_networks"))
 
     def space(self, classes=10, input_size=32):
         """The space of this preset."""
         return named_space(**self.family, classes=classes, input_size=input_size)
+
+    def for_images(self, count):
+        """The same for `count` images to learn from: where there are a quarter as many, twice the epochs, and so on."""
+        more = max(1.0, math.sqrt((self.all_images or count) / count))
+        times = lambda config, *names: replace(config, **{name: round(more * getattr(config, name)) for name in names})
+        choice = replace(times(self.choice, "tune_epochs"), train=times(self.choice.train, "epochs"))
+        return replace(self, search=times(self.search, "epochs", "warmup_epochs"), choice=choice)
 
 
 SHORT_TRAIN = TrainConfig(         # for a few epochs on small images
@@ -162,7 +171,8 @@ SHORT_TRAIN = TrainConfig(         # for a few epochs on small images
 
 CHOICE = {
     "quick": ChoiceExperiment(     # digits: the space of ground_truth's table "digits", in which every network is known
-        family=dict(name="chain", edges=4, width=8, candidates=("Zero", "DW 7x7", "conv 3x3", "MB3 3x3")), targets=(0.1, 0.35, 0.6, 0.85),
+        family=dict(name="chain", edges=4, width=8, candidates=("Zero", "DW 7x7", "conv 3x3", "MB3 3x3")),
+        targets=(0.1, 0.35, 0.6, 0.85), all_images=1_437,
         search=SearchConfig(epochs=4, warmup_epochs=8, alpha_every=1, alpha_lr=0.05),
         choice=ChoiceConfig(tuned=16, trainings=3, train=TrainConfig(epochs=8, lr=0.1, cutout=0, drop_path=0.0))),
     "lesson": ChoiceExperiment(    # CIFAR-10, or images of one's own
@@ -170,7 +180,7 @@ CHOICE = {
         search=SearchConfig(epochs=2, warmup_epochs=2, alpha_every=4, alpha_lr=0.06, alpha_batch_size=256),
         choice=ChoiceConfig(tuned=10, trainings=0, train=SHORT_TRAIN)),  # the notebook trains the chosen ones anyway
     "paper": ChoiceExperiment(     # of its size; the paper itself chooses by α alone
-        family=dict(name="mobile", width=1.0), targets=(0.25, 0.5, 0.75), image_size=224, search=IMAGENET_SEARCH,
+        family=dict(name="mobile", width=1.0), targets=(0.25, 0.5, 0.75), image_size=224, all_images=None, search=IMAGENET_SEARCH,
         choice=ChoiceConfig(tuned=24, trainings=0, train=IMAGENET_TRAIN)),
 }
 

@@ -1,11 +1,12 @@
 """SuperNet: a network whose edges are MixedOps; sample paths, freeze weights, derive the result (§3.1, §3.2)."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import update_bn
 
 from .architecture import Architecture
 from .mixed_op import MixedOp, Path, Probe, frozen_statistics, normalisations
@@ -19,7 +20,7 @@ class SuperNet(nn.Module):
     N the largest number of candidates; where an edge has fewer, the rest of its row has probability 0.
 
     The weights of a space are drawn with `seed`; with None by PyTorch's global generator. Raises ValueError if there is no
-    MixedOp in the module, or one within another.
+    MixedOp in the module, one within another, or an α that two of them share.
     """
 
     def __init__(self, space: Space | nn.Module, seed: int | None = None):
@@ -36,6 +37,11 @@ class SuperNet(nn.Module):
         for name, op in found.items():
             if any(isinstance(m, MixedOp) for m in op.candidates.modules()):
                 raise ValueError(f"edge {name!r} holds another MixedOp among its candidates; an edge's candidates must be plain")
+        owners: dict = {}
+        for name, op in found.items():
+            if (other := owners.setdefault(id(op.alpha), name)) != name:
+                raise ValueError(f"edges {other!r} and {name!r} share one α, but each would draw a path of its own; use one MixedOp in "
+                                 f"both places, with candidates that hold the weights of both")
         names = [edge.name for edge in self.space.edges()] if self.space else found
         self.mixed_ops = dict(zip(names, found.values(), strict=True))
         self.list_parts()
@@ -190,10 +196,12 @@ class SuperNet(nn.Module):
         """argmax of α for every edge, a list of E ints."""
         return self.alpha_matrix().argmax(1).tolist()
 
-    def prune(self, architecture: Architecture | None = None) -> nn.Module:
+    def prune(self, architecture: Architecture | None = None, batches: Iterable | None = None) -> nn.Module:
         """A copy of the network with one path per edge, weights kept: those of an Architecture, by default the most probable ones.
 
-        Raises ValueError for an Architecture that does not fit.
+        Its batch norms have the running statistics of a search that drew many networks, with which it is worse in evaluation mode.
+        Give `batches` of training inputs, such as data.eval_batches(data.train, 250), and they are computed anew. Raises ValueError
+        for an Architecture that does not fit.
         """
         paths = self.best_paths() if architecture is None else self.paths_of(architecture)
         pruned = copy.deepcopy(self.network)
@@ -201,10 +209,13 @@ class SuperNet(nn.Module):
         for name, op in list(pruned.named_modules(remove_duplicate=False)):
             if isinstance(op, MixedOp):
                 path = op.candidates[chosen[op]]
-                if not name:  # the network is one MixedOp
-                    return path
                 parent, _, attribute = name.rpartition(".")
-                setattr(pruned.get_submodule(parent), attribute, path)
+                if name:
+                    setattr(pruned.get_submodule(parent), attribute, path)
+                else:  # the network is one MixedOp
+                    pruned = path
+        if batches is not None:
+            update_bn(batches, pruned)
         return pruned
 
     def check(self, input_shape: Sequence[int]) -> tuple[int, ...]:
@@ -253,16 +264,16 @@ class _CheckShapes:
     def __init__(self, edge):
         self.edge = edge
 
-    def __call__(self, op, x):
-        outputs = {}
+    def __call__(self, op, *x):
+        outputs, given = {}, " and ".join(str(tuple(tensor.shape[1:])) for tensor in x)
         for name, o in zip(op.names, op.candidates):
             try:
-                outputs[name] = o(x)
+                outputs[name] = o(*x)
             except RuntimeError as error:
                 reason = str(error).splitlines()[0]
-                raise ValueError(f"edge {self.edge!r}: candidate {name!r} does not take {tuple(x.shape[1:])} ({reason})") from None
+                raise ValueError(f"edge {self.edge!r}: candidate {name!r} does not take {given} ({reason})") from None
         shapes = {name: tuple(y.shape[1:]) for name, y in outputs.items()}
         if len(set(shapes.values())) > 1:
             told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-            raise ValueError(f"edge {self.edge!r}: candidates give different shapes from {tuple(x.shape[1:])}: {told}")
+            raise ValueError(f"edge {self.edge!r}: candidates give different shapes from {given}: {told}")
         return next(iter(outputs.values()))

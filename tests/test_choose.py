@@ -518,6 +518,14 @@ def test_chosen_by_alpha_a_search_gives_what_it_always_gave(images, tmp_path, ta
     assert result.history.train_loss.tolist() == other.history().train_loss.tolist()
 
 
+@pytest.mark.parametrize("count, more", [(50_000, 1), (1_000_000, 1), (12_500, 2), (10_000, 5 ** 0.5)])
+def test_few_images_get_more_epochs(count, more):
+    usual = pl.presets.choice("lesson")
+    found = usual.for_images(count)
+    epochs = lambda one: [one.search.epochs, one.search.warmup_epochs, one.choice.tune_epochs, one.choice.train.epochs]
+    assert epochs(found) == [round(more * each) for each in epochs(usual)] and found.choice.tuned == usual.choice.tuned
+
+
 def test_a_forecast_counts_the_images_of_the_choice(images):
     for how, epochs in (("alpha", 0), ("shared", 4), ("trained", 4 + 3 * 2 * 2)):
         found = search(images, how).forecast(targets=3)

@@ -1,6 +1,7 @@
 """Data sets, splits, augmentation on the device, and what is refused."""
 
 import pickle
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -103,13 +104,13 @@ def test_a_truncated_jpeg_is_not_filled_up_with_grey(folder):
     (folder / "train/cat/0.jpeg").write_bytes(whole[:len(whole) // 2])
     with pytest.raises(ValueError, match="1 of 33 images cannot be read: .*train/cat/0.jpeg"):
         pl.data.load(str(folder), image_size=16)
-    assert [path.name for path in pl.data.folders.unreadable(pl.data.folders.find(folder)[0])] == ["0.jpeg"]
+    assert [path.name for path in pl.data.pixels.unreadable(pl.data.folders.find(folder)[0])] == ["0.jpeg"]
 
 
 def test_images_of_other_shapes_are_resized_and_cropped_like_torchvision(tmp_path):
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
     image.save(tmp_path / "x.png")
-    ours = pl.data.folders.decode(tmp_path / "x.png", 20)
+    ours = pl.data.pixels.decode(tmp_path / "x.png", 20)
     theirs = np.asarray(transforms.CenterCrop(20)(transforms.Resize(20)(image)))
     assert np.array_equal(ours, theirs)
 
@@ -122,14 +123,14 @@ def test_bad_folders_are_refused_in_one_line(folder, tmp_path_factory):
     broken = folder / "train/cat/3.png"
     good = broken.read_bytes()
     broken.write_bytes(good[:60])
-    refused("1 of 32 images cannot be read: .*train/cat/3.png; fix or remove it")
+    refused("1 of 32 images cannot be read: .*train/cat/3.png .*; fix or remove it")
     for i in (0, 4, 5):  # not even the first, whose size counts, nor those of test/
         (folder / f"train/cat/{i}.png").write_bytes(b"not an image")
-    refused("4 of 24 images cannot be read: .*train/cat/0.png, .*train/cat/3.png, .*train/cat/4.png, …; fix or remove them")
+    refused("4 of 24 images cannot be read: .*train/cat/0.png .*, .*train/cat/3.png .*, .*train/cat/4.png .*, …; fix or remove them")
     for i in (0, 4, 5):
         (folder / f"train/cat/{i}.png").write_bytes(good)
     (folder / "test/dog/1.png").write_bytes(good[:-30])
-    refused("2 of 32 images cannot be read: .*train/cat/3.png, .*test/dog/1.png; fix or remove them")
+    refused("2 of 32 images cannot be read: .*train/cat/3.png .*, .*test/dog/1.png .*; fix or remove them")
     (folder / "test/dog/1.png").write_bytes(good)
     broken.write_bytes(good)
     (folder / "train/bird").mkdir()
@@ -143,11 +144,15 @@ def test_bad_folders_are_refused_in_one_line(folder, tmp_path_factory):
     for split in ("train", "test"):
         (one / split / "cat/0.png").write_bytes(good)
     refused("one class .cat.", one)
-    refused("not an image folder", tmp_path_factory.mktemp("empty"))
+    refused(r"must hold train/ and test/ \(or val/\), or one folder per class", tmp_path_factory.mktemp("empty"))
+    with pytest.raises(ValueError, match="split=0.5 is for a folder of images without a test set; leave it out for digits"):
+        pl.data.load("digits", split=0.5)
     with pytest.raises(ValueError, match="unknown data set 'mnist'; allowed: digits, cifar10, imagenet, or the path"):
         pl.data.load("mnist")
     with pytest.raises(ValueError, match="valid=2"):
         pl.data.load("digits", valid=2)
+    with pytest.raises(ValueError, match="split=1 must be a share"):
+        pl.data.load(str(folder), split=1)
     with pytest.raises(ValueError, match="5 images asked for, of 1437 in 10 classes; allowed: 10 to 1437"):
         pl.data.load("digits", limit=5)
     for settings, message in ((dict(crop=9), "crop=9 is larger than the images of digits, 8×8"), (dict(crop=0), "crop=0 must be at least 1"),
@@ -155,6 +160,126 @@ def test_bad_folders_are_refused_in_one_line(folder, tmp_path_factory):
                               (dict(workers=2), "digits is not a folder of images .* leave out workers=2")):
         with pytest.raises(ValueError, match=message):
             pl.data.load("digits", **settings)
+
+
+# -- what is a class, an image, a split ----------------------------------------------------------------------------------
+
+
+def spoil_with_a_hidden_class(root):
+    for part in ("train", "test"):
+        shutil.copytree(root / part / "cat", root / part / ".ipynb_checkpoints")
+
+
+def spoil_with_an_empty_hidden_class(root):
+    (root / "train/.Trash-1000").mkdir()
+
+
+def spoil_with_hidden_copies(root):
+    (root / "train/cat/.ipynb_checkpoints").mkdir()
+    shutil.copy(root / "train/cat/0.png", root / "train/cat/.ipynb_checkpoints/0-checkpoint.png")
+
+
+def spoil_with_apple_doubles(root):
+    (root / "train/cat/._0.png").write_bytes(b"\x00\x05\x16\x07" + bytes(60))
+
+
+@pytest.mark.parametrize("spoil", [spoil_with_a_hidden_class, spoil_with_an_empty_hidden_class, spoil_with_hidden_copies, spoil_with_apple_doubles])
+def test_what_begins_with_a_dot_is_no_class_and_no_image(folder, spoil):
+    spoil(folder)
+    data = pl.data.load(str(folder))
+    assert data.classes == ("cat", "dog") and len(data.full_train) == 24 and len(data.test) == 8
+
+
+def test_files_of_all_image_endings_are_read_and_others_counted(folder, capsys):
+    image = Image.open(folder / "train/cat/0.png")
+    for name, kind in (("a.jfif", "JPEG"), ("b.GIF", "GIF"), ("c.jp2", "JPEG2000"), ("d.webp", "WEBP")):
+        image.save(folder / "train/cat" / name, kind)
+    for name in ("x.heic", "y.HEIC", "Thumbs.db", "noending"):
+        (folder / "train/dog" / name).write_bytes(b"x")
+    assert len(pl.data.load(str(folder)).full_train) == 28
+    assert f"{folder / 'train'}: files that are no images were left out: 2 .heic, 1 .db, 1 noending" in capsys.readouterr().out
+
+
+def test_a_class_of_files_that_are_no_images_says_what_they_are(folder):
+    (folder / "train/bird").mkdir()
+    (folder / "train/bird/1.heic").write_bytes(b"x")
+    with pytest.raises(ValueError, match="class without any: .*bird; these files are no images: 1 .heic$"):
+        pl.data.load(str(folder))
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+@pytest.mark.parametrize("how", ["memory", "pack", "stream"])
+def test_alpha_learns_from_val_where_there_is_a_test_set_too(folder, tmp_path_factory, name, how):
+    for label in ("cat", "dog"):
+        (folder / name / label).mkdir(parents=True)
+        for i in range(6):
+            Image.new("RGB", (16, 16), (100 + i,) * 3).save(folder / name / label / f"{i}.png")
+    settings = {"pack": dict(pack=tmp_path_factory.mktemp("disk") / "pack"), "stream": dict(workers=0)}.get(how, {})
+    data = pl.data.load(str(folder), **settings)
+    assert [len(s) for s in (data.train, data.valid, data.test, data.full_train)] == [24, 12, 8, 36]
+    images, _ = next(iter(data.eval_batches(data.valid, 12)))
+    pixels = images * torch.tensor(data.std)[:, None, None] + torch.tensor(data.mean)[:, None, None]
+    assert {*pixels.round().int().flatten().tolist()} == {*range(100, 106)}
+    less = pl.data.load(str(folder), limit=12)
+    assert [len(s) for s in (less.train, less.valid)] == [12, 6] and torch.bincount(less.valid.labels).tolist() == [3, 3]
+    with pytest.raises(ValueError, match="valid=0.2: .* has images for that, its val/; leave out valid"):
+        pl.data.load(str(folder), valid=0.2)
+
+
+@pytest.mark.parametrize("layout", ["classes alone", "train alone"])
+def test_a_folder_without_a_test_set_is_split_evenly_and_says_so(folder, tmp_path, layout, capsys):
+    shutil.rmtree(folder / "test")
+    root = folder / "train" if layout == "classes alone" else folder
+    data, other, more = pl.data.load(str(root)), pl.data.load(str(root), seed=3), pl.data.load(str(root), split=0.5)
+    assert "of its 24 images, of every class alike, are the test set" in capsys.readouterr().out
+    assert [len(s) for s in (data.full_train, data.test, more.test)] == [19, 5, 12] and torch.bincount(more.test.labels).tolist() == [6, 6]
+    assert torch.equal(data.test.images, other.test.images), "whatever the seed, or a network could be tested on what it has learned"
+    tested = {*map(bytes, data.test.images.numpy())}
+    assert not tested & {*map(bytes, data.full_train.images.numpy())} and len(tested) == 5
+
+
+def test_a_share_for_testing_beside_a_test_set_is_refused(folder):
+    with pytest.raises(ValueError, match="split=0.3: .* has a test set already, test/; leave out split"):
+        pl.data.load(str(folder), split=0.3)
+    shutil.rmtree(folder / "train")
+    with pytest.raises(ValueError, match="has test/ but no train/"):
+        pl.data.load(str(folder))
+
+
+def numbered(root, **counts):
+    """A folder of images with so many images of each class in train/, two each in test/."""
+    for label, n in counts.items():
+        for part, k in (("train", n), ("test", 2)):
+            (root / part / label).mkdir(parents=True)
+            for i in range(k):
+                Image.new("RGB", (8, 8), (i, i, i)).save(root / part / label / f"{i}.png")
+    return str(root)
+
+
+@pytest.mark.parametrize("counts, valid", [
+    (dict(common=200, rare=3), None), (dict(common=200, rare=2, other=90), None), ({f"species{i:02}": 5 for i in range(30)}, None),
+    (dict(common=9, rare=2), 0.9)])
+def test_every_class_is_in_every_part(tmp_path, counts, valid):
+    data = pl.data.load(numbered(tmp_path, **counts), valid=valid)
+    found = [torch.bincount(part.labels, minlength=len(counts)) for part in (data.train, data.valid)]
+    assert (found[0] > 0).all() and (found[1] > 0).all() and sum(found).tolist() == [counts[name] for name in sorted(counts)]
+
+
+def test_a_class_that_cannot_be_split_is_named(tmp_path):
+    with pytest.raises(ValueError, match="class rare has one image; a split needs two"):
+        pl.data.load(numbered(tmp_path, common=20, rare=1))
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_fewer_images_than_a_batch_make_a_smaller_batch(tmp_path, parts):
+    data = pl.data.load(numbered(tmp_path, cat=21, dog=20))
+    engine = pl.runtime.engine("cpu", grad_accumulation=parts)
+    config = pl.SearchConfig(epochs=1, batch_size=64, alpha_batch_size=64, alpha_every=1)
+    search = pl.Search(pl.SuperNet(pl.spaces.chain(edges=2, width=8, classes=2)), data, config=config, device=engine)
+    search.run()
+    assert search.loop.total == 1 and search.weight_size == len(data.train) // parts * parts
+    assert len(pl.train(pl.spaces.chain(edges=1, width=8, classes=2).compact(["MB3 3x3"]), data,
+                        pl.TrainConfig(epochs=2, batch_size=64, cutout=0), device=engine).history) == 2
 
 
 def coordinates(side):

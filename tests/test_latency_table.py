@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import csv
+import io
 import math
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -170,6 +172,32 @@ def test_a_file_without_spread_and_count_is_read(tmp_path):
     assert entry.ms == 3.5 and math.isnan(entry.sd) and entry.count == 1
 
 
+def by_excel(text, between=",", decimal="."):
+    """A CSV file as a spreadsheet program saves it that has opened it: byte-order mark, TRUE, quoted cells, empty rows, CRLF."""
+    rows = [row for row in csv.reader(io.StringIO(text), quoting=csv.QUOTE_NONE)]
+    wide, out = max(map(len, rows)), io.StringIO()
+    rows = [[cell.replace("False", "FALSE").replace(".", decimal) if "{" not in rows[i][0] else cell for cell in row] for i, row in enumerate(rows)]
+    csv.writer(out, delimiter=between, lineterminator="\r\n").writerows([row + [""] * (wide - len(row)) for row in rows] + [[""] * wide] * 2)
+    return b"\xef\xbb\xbf" + out.getvalue().encode()
+
+
+@pytest.mark.parametrize("between, decimal", [(",", "."), (";", ","), (";", "."), ("\t", ".")])
+def test_a_table_that_a_spreadsheet_program_saved_is_the_same(tmp_path, between, decimal):
+    entries = {Block("MB6 7x7", 80, 96, 14, 1): Entry(3.25, 0.5, 4), Block("conv 3x3", 3, 16, 32, 2): Entry(0.125, 0.25, 7)}
+    whole = Table(entries, {"device": "cpu", "threads": 4, "batch": 8, "machine": {"processor": "AMD, \"x\"; y"}})
+    whole.save(tmp_path / "t.csv")
+    text = (tmp_path / "t.csv").read_text()
+    (tmp_path / "t.csv").write_bytes(by_excel(text, between, decimal))
+    again = Table.load(tmp_path / "t.csv")
+    assert again.entries == whole.entries and again.metadata == whole.metadata
+
+
+def test_rows_of_one_block_are_merged_by_their_visits(tmp_path):
+    (tmp_path / "t.csv").write_text(f"{HEAD},sd,count\nMB6 7x7,80,96,14,1,false,3,0.5,1\nMB6 7x7,80,96.0,14,1,TRUE,9,0,1\nMB6 7x7,80,96,14,1,False,7,0.5,3\n,,,,,,,,\n")
+    found = Table.load(tmp_path / "t.csv")
+    assert found.entries[A] == Entry(6.0, 0.5, 4) and len(found) == 2
+
+
 @pytest.mark.parametrize("name, text, told", [
     ("t.csv", "", "the file is empty"),
     ("t.csv", "\n \n", "the file is empty"),
@@ -180,7 +208,9 @@ def test_a_file_without_spread_and_count_is_read(tmp_path):
     ("t.csv", f"{HEAD}\nMB6 7x7,80,96,14,1,False,nan\n", "latency of MB6 7x7 80→96 s1 14x14 is nan ms"),
     ("t.csv", f"{HEAD}\nMB6 7x7,80,96,14,1,False,3\nMB6 7x7,80,96,28,1,False,fast\n", "column ms must hold numbers, not 'fast'"),
     ("t.csv", f"{HEAD}\nMB6 7x7,many,96,14,1,False,3\n", "many"),
-    ("t.csv", f"{HEAD}\nMB6 7x7,inf,96,14,1,False,3\n", "infinity"),
+    ("t.csv", f"{HEAD}\nMB6 7x7,inf,96,14,1,False,3\n", "row 1: column in_channels must hold whole numbers, not inf"),
+    ("t.csv", f"{HEAD}\nMB6 7x7,80,96,14,1,False,3\nMB6 7x7,80,96.5,14,1,False,3\n", "row 2: column out_channels must hold whole numbers, not 96.5"),
+    ("t.csv", f"{HEAD}\n,80,96,14,1,False,3\n", "row 1: column operation must hold a name"),
     ("t.csv", f"{HEAD}\nMB6 7x7,80,96,14,1,perhaps,3\n", "column residual must hold True or False, not 'perhaps'"),
     ("t.csv", f"# {{half\n{HEAD}\nMB6 7x7,80,96,14,1,False,3\n", "t.csv is not a latency table"),
     ("t.yaml", "", "expected one entry per block"),

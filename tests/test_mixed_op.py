@@ -130,6 +130,37 @@ def test_probe_does_not_change_the_gradient_of_the_input_or_the_weights():
     exactly(gradients(), plain)
 
 
+class Join(nn.Module):
+    """A candidate that takes two inputs."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how, self.layer = how, nn.Linear(5, 5)
+
+    def forward(self, x, y):
+        return self.how(self.layer(x), y)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_an_edge_of_two_inputs_is_probed_exactly(recompute):
+    torch.manual_seed(0)
+    op = pl.MixedOp({"sum": Join(torch.add), "product": Join(torch.mul), "first": Join(lambda x, y: x)}).double()
+    op.activation_checkpointing = recompute
+    x, y, weights = (torch.randn(4, 5, dtype=torch.float64) for _ in range(3))
+    x.requires_grad_(), y.requires_grad_()
+    for active in range(3):
+        g = torch.nn.functional.one_hot(torch.tensor(active), 3).double().requires_grad_()
+        stored = sum(g[i] * o(x, y) for i, o in enumerate(op.candidates))           # Eq. 3, all outputs kept
+        *expected, at_gates = torch.autograd.grad((weights * stored.sin()).sum(), [x, y, g], allow_unused=True, materialize_grads=True)
+        op.gate = pl.Probe(active, [i for i in range(3) if i != active])
+        found = torch.autograd.grad((weights * op(x, y).sin()).sum(), [x, y], allow_unused=True, materialize_grads=True)
+        exactly(torch.stack([op.gate.grad[i] for i in range(3)]), at_gates)
+        for a, b in zip(found, expected):
+            exactly(a, b)
+    op.gate = pl.Softmax()
+    exactly(op(x, y), sum(p * o(x, y) for p, o in zip(op.probabilities(), op.candidates)))
+
+
 def test_probe_adds_up_when_an_edge_is_used_twice():
     op = toy.edge("linear", "identity", "Zero").double()
     x, _ = toy.batch()

@@ -72,10 +72,11 @@ def executed(monkeypatch, tmp_path):
     return run
 
 
-def test_parameters_have_the_types_they_look_like(executed):
-    given = dict(remeasure="False", target="50.5", seed="-3", dataset="digits", out="runs/x", costs="None", day="2026-11", sizes="[1, 2]", odd="1 +")
-    words = [word for name, value in given.items() for word in ("-p", name, value)]
-    assert executed(*words) == dict(remeasure=False, target=50.5, seed=-3, dataset="digits", out="runs/x", costs=None, day="2026-11", sizes=[1, 2], odd="1 +")
+def test_parameters_have_the_types_they_look_like():
+    given = dict(remeasure="False", target="50.5", seed="-3", dataset="digits", costs="None", day="2026-11", sizes="[1, 2]", odd="1 +",
+                 changes="{'a': 1}")
+    assert {name: notebook.typed(text) for name, text in given.items()} == dict(
+        remeasure=False, target=50.5, seed=-3, dataset="digits", costs=None, day="2026-11", sizes=[1, 2], odd="1 +", changes={"a": 1})
 
 
 def test_a_result_of_another_run_is_not_shown(executed, tmp_path, capsys):

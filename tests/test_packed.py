@@ -23,7 +23,7 @@ from PIL import Image
 
 import proxyless_lite as pl
 from proxyless_lite import runtime
-from proxyless_lite.data import folders, packed
+from proxyless_lite.data import folders, packed, pixels
 from proxyless_lite.data.sampling import BatchSampler, shuffled
 
 TINY = Path(__file__).resolve().parents[1].parent / "shared/data/tiny-imagenet-20.tar.gz"
@@ -51,8 +51,8 @@ def folder(pictures, tmp_path):
 @pytest.fixture
 def decoded(monkeypatch):
     """Paths decoded from now on."""
-    paths, decode = [], folders.decode
-    monkeypatch.setattr(folders, "decode", lambda path, size: paths.append(path) or decode(path, size))
+    paths, decode = [], pixels.decode
+    monkeypatch.setattr(pixels, "decode", lambda path, size: paths.append(path) or decode(path, size))
     return paths
 
 
@@ -66,7 +66,7 @@ def same(a, b):
 
 def expected_bytes(root, side=24):
     """What the pack's two files must hold."""
-    return [folders.decode_all(files, side)[0].tobytes() for files in folders.find(root)[:2]]
+    return [pixels.decode_all(files, side)[0].tobytes() for files in folders.find(root)[::2]]
 
 
 def packed_bytes(pack):
@@ -222,7 +222,7 @@ def test_other_images_are_refused_and_their_pack_is_left_alone(folder):
     load(folder)
     for content in ("[1, 2]", "not JSON", "{}"):
         (folder.pack / "test.json").write_text(content)
-        refused("test.uint8 .* format is None there and 'proxyless_lite pack 1' here")
+        refused("test.uint8 .* format is None there and 'proxyless_lite pack 2' here")
 
 
 def test_unreadable_images_are_named_once_all_others_are_packed(folder, decoded):
@@ -238,7 +238,7 @@ def test_unreadable_images_are_named_once_all_others_are_packed(folder, decoded)
         count = len(decoded)
         del decoded[:]
         return count
-    named = ", ".join(map(str, (victims[2], *victims[:2])))
+    named = ", ".join(rf"{victim} \(.*\)" for victim in (victims[2], *victims[:2]))
     assert refused(f"^3 of 42 images cannot be read: {named}; fix or remove them .all others are packed in {folder.pack}: once fixed, load again") == 42
     assert refused("3 of 42") == 3
     victims[0].write_bytes(good[0])
@@ -280,11 +280,11 @@ import itertools, json, os, signal, sys
 from pathlib import Path
 import numpy as np
 import proxyless_lite as pl
-from proxyless_lite.data import folders, packed
+from proxyless_lite.data import folders, packed, pixels
 
 root, pack = map(Path, sys.argv[1:])
 packed.CHUNK = 5 * 3 * 24 ** 2
-expected = [folders.decode_all(files, 24)[0] for files in folders.find(root)[:2]]
+expected = [pixels.decode_all(files, 24)[0] for files in folders.find(root)[::2]]
 
 
 class Torn:  # a file that may die in the middle of a row
@@ -348,8 +348,8 @@ AT_ONCE = """
 import os, sys, time
 import proxyless_lite as pl
 from proxyless_lite import runtime
-from proxyless_lite.data import folders
-decode = folders.decode
+from proxyless_lite.data import pixels
+decode = pixels.decode
 
 
 def slow(path, size):
@@ -359,7 +359,7 @@ def slow(path, size):
     return decode(path, size)
 
 
-folders.decode = slow
+pixels.decode = slow
 children = []
 for _ in range(2):
     children.append(os.fork())

@@ -263,6 +263,29 @@ def test_networks_that_were_never_released(model, told):
 
 # -- files and downloads ----------------------------------------------------------------------------------------------
 
+@pytest.mark.parametrize("weights", ["released", "own"])
+def test_weights_serve_other_classes_but_for_the_last_layer(monkeypatch, tmp_path, capsys, weights):
+    monkeypatch.setenv("PROXYLESS_DATA", str(tmp_path))
+    (tmp_path / "released").mkdir()
+    model = pl.zoo.proxyless_cifar().build()
+    theirs = model.state_dict()
+    state = {key: theirs[name] for key, name in released.released_names(model).items()} if weights == "released" else theirs
+    path = tmp_path / "released/proxyless_cifar.pth"
+    torch.save({"state_dict": state}, path)
+    if weights == "released":
+        found = pl.zoo.proxyless_cifar(classes=7).build("released")
+    else:
+        other = pl.Architecture(pl.zoo.proxyless_cifar(classes=7).space, pl.zoo.proxyless_cifar().choices)
+        with pytest.raises(ValueError, match=r"weights do not fit the network: .* is \(10"):
+            other.build(path)
+        found = other.build(path, head=False)
+    assert found.eval()(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
+    ours = found.state_dict()
+    fresh = {key for key in ours if not torch.equal(ours[key], theirs[key])}
+    assert len(fresh) == 2 and all(len(ours[key]) == 7 for key in fresh), fresh
+    assert ("the last layer, which is new, for 7 classes" in capsys.readouterr().out) == (weights == "released")
+
+
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     with web.running() as running:

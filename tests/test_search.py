@@ -402,7 +402,6 @@ def test_wrong_input_is_refused_in_one_line():
     data = pl.data.load("digits")
     for make, message in (
         (lambda: pl.Search(pl.SuperNet(pl.spaces.tree(1, 72)), data), "takes images of 32×32, but digits has 8×8"),
-        (lambda: runs.small_search(None, batch_size=5000), "a batch of 5000 images asked for, but digits has only 1078"),
         (lambda: pl.Search(pl.SuperNet(pl.spaces.chain()), data, device="tpu"), "unknown device 'tpu'; allowed: cpu, cuda"),
         (lambda: pl.presets.search("fast"), "unknown preset 'fast'; allowed: quick, lesson, paper"),
         (lambda: pl.SearchConfig(epoch=3), "epoch"),

@@ -181,13 +181,13 @@ def test_ranks_share_the_batch_that_one_alone_would_get(folder):
 
 @pytest.mark.parametrize("workers", (0, 1))
 def test_a_pass_takes_every_image_once_and_resuming_decodes_none_in_vain(folder, monkeypatch, workers):
-    read, log = pl.data.folders.read, folder / "log"
+    read, log = pl.data.pixels.read, folder / "log"
 
     def logged(path):
         with open(log, "a") as file:                                                  # workers are other processes
             file.write(f"{path}\n")
         return read(path)
-    monkeypatch.setattr(pl.data.folders, "read", logged)
+    monkeypatch.setattr(pl.data.streaming, "read", logged)
     data = load(folder, workers)
     batches = data.batches(data.train, 8, 0, 0, augment=True)
     for i in range(6):
@@ -223,10 +223,11 @@ def test_damaged_images_are_named_by_the_batch_they_are_in(folder, workers):
             batches[i]
         except ValueError as error:
             problems.append(str(error))
-    assert problems == [f"1 of 12 images cannot be read: {victim}; fix or remove it"]
-    assert pl.data.folders.unreadable(data.full_train) == [victim]
+    (problem,) = problems
+    assert problem.startswith(f"1 of 12 images cannot be read: {victim} (") and problem.endswith("); fix or remove it")
+    assert pl.data.pixels.unreadable(data.full_train) == [victim]
     victim.unlink()
-    assert pl.data.folders.unreadable(data.full_train) == [victim]
+    assert pl.data.pixels.unreadable(data.full_train) == [victim]
 
 
 def test_digest_tells_files_splits_and_sizes_apart_but_not_places(folder, tmp_path_factory):

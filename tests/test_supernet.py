@@ -23,6 +23,14 @@ def test_edges_are_found_in_network_order_anywhere_in_a_module():
     assert [id(alpha) for alpha in net.architecture_parameters()] == [id(op.alpha) for op in (a, b, c)]
 
 
+def test_edges_that_share_an_alpha_are_refused():
+    first, second, third = (toy.edge("linear", "identity") for _ in range(3))
+    third.alpha = first.alpha
+    with pytest.raises(ValueError, match="edges '0' and '2' share one α, but each would draw a path of its own"):
+        pl.SuperNet(nn.Sequential(first, second, third))
+    assert list(pl.SuperNet(nn.Sequential(first, second, first)).mixed_ops) == ["0", "1"], "one MixedOp in two places is one edge"
+
+
 def test_a_mixed_op_alone_is_a_network():
     net = pl.SuperNet(toy.edge("linear", "identity"))
     net.set_alpha(torch.tensor([[0., 1.]]))
@@ -186,6 +194,26 @@ def test_derive_and_prune_take_the_most_probable_path():
         net.activate(paths)
         with torch.no_grad():
             assert_close(pruned(x), net(x), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_prune_computes_batch_statistics_of_the_batches_it_is_given(alone):
+    torch.manual_seed(0)
+    edge = pl.MixedOp({"normed": nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)), "identity": nn.Identity()})
+    net = pl.SuperNet(edge if alone else nn.Sequential(nn.BatchNorm1d(3), edge))
+    for _ in range(3):
+        net(5 + torch.randn(20, 3))                                                # statistics of other inputs
+    net.set_alpha(torch.tensor([[1., 0.]]))
+    batches = [(2 * torch.randn(30, 3), "labels") for _ in range(4)]
+    pruned, stale = net.prune(batches=batches), net.prune()
+    norm, first = pruned[1] if alone else pruned[1][1], nn.Identity() if alone else pruned[0]
+    seen = pruned[0] if alone else pruned[1][0]
+    with torch.no_grad():
+        outputs = [seen(first.train()(x)) for x, _ in batches]
+    assert_close(norm.running_mean, torch.stack([y.mean(0) for y in outputs]).mean(0), rtol=1e-4, atol=1e-5)
+    assert_close(norm.running_var, torch.stack([y.var(0) for y in outputs]).mean(0), rtol=1e-4, atol=1e-5)
+    old = stale[1] if alone else stale[1][1]
+    assert (norm.running_mean - old.running_mean).abs().max() > 0.1 and norm.momentum == 0.1
 
 
 def test_prune_takes_the_paths_of_an_architecture():

@@ -71,7 +71,7 @@ def compared(seed, chosen, randoms, dataset="cifar10"):
     space, choices = {"name": "staged"}, ["Zero", "conv 3x3", "DW 5x5", "MB3 3x3"]
     path = Path(f"{seed}.json")
     path.write_text(json.dumps({
-        "dataset": dataset, "preset": "lesson", "unit": "ms", "precision": "float32", "machine": {"processor": "x"}, "seed": seed,
+        "dataset": dataset, "preset": "lesson", "unit": "ms", "precision": "float32", "recipe": {"epochs": 2}, "machine": {"processor": "x"}, "seed": seed,
         "architecture": {"space": space, "choices": choices}, "random_accuracies": randoms, "random_choices": [choices] * len(randoms),
         "targets": {"1.5": {"choices": choices, "test_accuracy": 0.1}, "2": {"choices": choices, "test_accuracy": chosen}}}))
     return str(path)

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import multiprocessing
 from dataclasses import asdict, replace
 
 import pytest
@@ -143,6 +144,7 @@ def test_the_first_share_of_the_steps_sees_small_images():
     task.run()
     small = math.ceil(0.55 * task.loop.total)
     assert sizes == [(6, 6)] * small + [(8, 8)] * (task.loop.total - small)
+    assert config.full_epochs == pytest.approx(2 * (0.55 * 36 / 64 + 0.45))
     assert shrunk(torch.full((2, 3, 32, 20), 0.7)).allclose(torch.full((2, 3, 24, 15), 0.7))
 
 
@@ -164,6 +166,7 @@ def test_networks_trained_side_by_side_are_those_trained_one_after_another(tmp_p
     found = pl.train_all(networks, data, config, tmp_path, "cpu", workers=2)
     assert all(f"{label} 100 %" in shown for shown in [capsys.readouterr().out] for label in found)
     assert list(found) == ["a net", "b/1", "found"] and {p.name for p in tmp_path.iterdir()} == {"a-net", "b-1", "found"}
+    assert not any(torch.equal(a, b) for a, b in zip(deep.parameters(), found["a net"].model.parameters())), "a given module stays as it was"
     for label, report in found.items():
         assert report.history.train_loss.tolist() == expected[label].history.train_loss.tolist()
         assert_close(report.model.state_dict(), expected[label].model.state_dict(), rtol=0, atol=0)
@@ -173,8 +176,17 @@ def test_networks_trained_side_by_side_are_those_trained_one_after_another(tmp_p
 
 def test_what_goes_wrong_beside_is_raised_here():
     data = pl.data.load("digits", limit=200)
-    with pytest.raises(ValueError, match="gives .* for an image, but digits has 10 classes"):
-        pl.train_all({"a": nn.Sequential(nn.Flatten(), nn.Linear(192, 3))}, data, pl.TrainConfig(epochs=1, cutout=0), workers=2)
+    networks = {label: nn.Sequential(nn.Flatten(), nn.Linear(192, n)) for label, n in (("good", 10), ("bad", 3))}
+    with pytest.raises(ValueError, match="gives .* for an image, but digits has 10 classes") as error:
+        pl.train_all(networks, data, pl.TrainConfig(epochs=1, cutout=0), workers=2)
+    assert "check_inputs" in str(error.value.__cause__), "with the worker's traceback"
+    assert not multiprocessing.active_children()
+
+
+def test_labels_that_name_one_folder_are_refused(tmp_path):
+    networks = dict.fromkeys(("lr=+1", "lr=-1"), nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="name the same folder"):
+        pl.train_all(networks, pl.data.load("digits", limit=200), out=tmp_path)
 
 
 def test_a_description_leaves_out_what_is_off_and_was_added_later():

@@ -14,31 +14,29 @@ from proxyless_lite.architecture import named_space
 from proxyless_lite.runtime.cli import OneLineParser, run
 
 
-def rows(path):
-    """One row per network of a run, the chosen ones first. Raises ValueError for a file that is no result of notebook 11."""
+def read(path):
+    """The rows of a run, the chosen networks first; what all runs of a table have in common; the machine.
+
+    Raises ValueError for a file that is no result of notebook 11.
+    """
     try:
         found = json.loads(path.read_text())
-        space = named_space(**found["architecture"]["space"])
+        setting = {**{key: found[key] for key in ("dataset", "preset", "unit", "precision", "recipe")}, "space": found["architecture"]["space"]}
+        space = named_space(**setting["space"])
         networks = [("chosen", float(target), of["choices"], of["test_accuracy"]) for target, of in found["targets"].items()]
-        last = networks[-1][1]
-        networks += [("random", last, *each) for each in zip(found["random_choices"], found["random_accuracies"])]
-        return [{"seed": found["seed"], "kind": kind, "target": target, "network": Architecture(space, tuple(choices)).code,
-                 "macs": Architecture(space, tuple(choices)).macs(), "accuracy": accuracy} for kind, target, choices, accuracy in networks]
-    except (KeyError, TypeError, ValueError) as error:
+        networks += [("random", networks[-1][1], *each) for each in zip(found["random_choices"], found["random_accuracies"])]
+        rows = [{"seed": found["seed"], "kind": kind, "target": target, "network": network.code, "macs": network.macs(), "accuracy": accuracy}
+                for kind, target, choices, accuracy in networks for network in [Architecture(space, tuple(choices))]]
+        return rows, setting, found["machine"]
+    except (IndexError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not the result of a run of notebook 11 ({error!r})") from None
 
 
-def setting(path):
-    """What all runs of a table have in common."""
-    found = json.loads(path.read_text())
-    return {**{key: found[key] for key in ("dataset", "preset", "unit", "precision")}, "space": found["architecture"]["space"]}
-
-
 def gains(table):
-    """Per seed: accuracy of the last chosen network minus the mean of the random ones, in points."""
-    last = table[table.target == table.groupby("seed").target.transform("max")]
-    means = 100 * last.pivot_table(index="seed", columns="kind", values="accuracy")
-    return means.chosen - means.random
+    """Per seed: accuracy of the network chosen for the target of the random ones minus their mean, in points."""
+    random = table[table.kind == "random"].groupby("seed").agg(target=("target", "first"), accuracy=("accuracy", "mean"))
+    chosen = table[table.target == table.seed.map(random.target)].query("kind == 'chosen'").set_index("seed").accuracy
+    return 100 * (chosen - random.accuracy)
 
 
 def told(gain):
@@ -52,11 +50,11 @@ def main():
     line.add_argument("results", nargs="+", type=Path, help="result.json of each run, all of one dataset")
     line.add_argument("--csv", required=True, help="file for the table: one row per network")
     args = line.parse_args()
-    table = pd.DataFrame([row for path in args.results for row in rows(path)])
-    settings, machines = [setting(path) for path in args.results], [json.loads(path.read_text())["machine"] for path in args.results]
+    rows, settings, machines = zip(*map(read, args.results))
     for path, own in zip(args.results, settings):
         runtime.check_same(path, own, settings[0])
-    if len({*table.seed}) < len(settings):
+    table = pd.DataFrame([row for of in rows for row in of])
+    if table.seed.nunique() < len(settings):
         raise ValueError("two of the runs have one seed; give each run once")
     runtime.write_table(args.csv, table, {**settings[0], "machines": [each for i, each in enumerate(machines) if each not in machines[:i]]})
     print(told(gains(table)))

@@ -16,6 +16,7 @@ import statistics
 import sys
 import tempfile
 import textwrap
+from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -105,21 +106,44 @@ def release(version):
 
 
 def run(notebook, out, parameters):
-    """Execute a notebook with papermill into folder `out`, printing its output as it comes. Returns the executed file."""
-    out = Path(out).resolve()
-    if "out" in papermill.inspect_notebook(str(notebook)):
-        parameters = {**parameters, "out": str(out)}
+    """Execute a notebook with papermill into folder `out`, printing its output as it comes. Returns the executed file.
+
+    `parameters` are texts; one whose default is a text stays one, the others are read as Python.
+    """
+    out, known = Path(out).resolve(), papermill.inspect_notebook(str(notebook))
+    given = {name: text if is_text(known.get(name, {}).get("default")) else typed(text) for name, text in parameters.items()}
+    if "out" in known:
+        given["out"] = str(out)
     out.mkdir(parents=True, exist_ok=True)
     executed = out / Path(notebook).name
-    papermill.execute_notebook(str(notebook), str(executed), parameters=parameters, kernel_name="python3",
-                               log_output=True, progress_bar=False, stdout_file=sys.stdout, stderr_file=sys.stderr)
+    with own_kernel():
+        papermill.execute_notebook(str(notebook), str(executed), parameters=given, kernel_name="python3",
+                                   log_output=True, progress_bar=False, stdout_file=sys.stdout, stderr_file=sys.stderr)
     return executed
+
+
+@contextmanager
+def own_kernel():
+    """Within it a kernel called python3 runs in this interpreter, whatever other environments call theirs."""
+    before = os.environ.get("JUPYTER_PATH")
+    with tempfile.TemporaryDirectory() as folder:
+        spec = Path(folder) / "kernels/python3/kernel.json"
+        spec.parent.mkdir(parents=True)
+        spec.write_text(json.dumps({"argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+                                    "display_name": "Python 3", "language": "python"}))
+        os.environ["JUPYTER_PATH"] = os.pathsep.join([folder, *filter(None, [before])])
+        try:
+            yield
+        finally:
+            os.environ.pop("JUPYTER_PATH") if before is None else os.environ.update(JUPYTER_PATH=before)
 
 
 def summary(result):
     """The last lines of `make search`, from the content of result.json."""
     accuracies = [100 * a for a in result["random_accuracies"]]
-    spread = f" ± {statistics.stdev(accuracies):.2f} % ({len(accuracies)} of equal cost, mean ± sd, " if len(accuracies) > 1 else " % (one of equal cost, "
+    spread = " % (one of equal cost, "
+    if len(accuracies) > 1:
+        spread = f" ± {statistics.stdev(accuracies):.2f} % ({len(accuracies)} of equal cost, mean ± sd, "
     return "\n".join([
         f"found network ({result['params']:,} params, {result['macs']:,} MACs):", result["network"],
         f"test accuracy   {100 * result['test_accuracy']:.2f} %",
@@ -137,6 +161,11 @@ def parser():
     return line
 
 
+def is_text(default):
+    """Whether the default of a parameter, as papermill found it in the notebook, is a text."""
+    return isinstance(default, str) and isinstance(typed(default), str) and default[:1] in ("'", '"')
+
+
 def typed(text):
     """A parameter as Python reads it: 3, 50.5, False, None, a list, a dict; anything else is a string."""
     try:
@@ -151,7 +180,7 @@ def main(arguments=None):
     written = lambda: result.exists() and result.stat().st_mtime_ns  # noqa: E731
     before = written()
     try:
-        executed = run(args.notebook, args.out, {name: typed(value) for name, value in args.p})
+        executed = run(args.notebook, args.out, dict(args.p))
     except PapermillExecutionError as error:
         sys.exit(f"error: {error.ename}: {error.evalue} (cell {error.exec_count} of {Path(args.out) / Path(args.notebook).name})")
     print()

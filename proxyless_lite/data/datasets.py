@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from torchvision import datasets
@@ -19,20 +20,24 @@ from .streaming import StreamingData
 
 CIFAR10 = dict(mean=(125.3, 123.0, 113.9), std=(63.0, 62.1, 66.7))         # of 255
 PARTS = "train", "valid", "test"
+NAMED = "digits", "cifar10", "imagenet"
 ARCHIVES = "ILSVRC2012_devkit_t12.tar.gz", "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 IMAGENET = dict(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 
 
 def load(name: str | Path, root: str | Path | None = None, valid: float | None = None, limit: int | None = None, image_size: int | None = None,
          seed: int = 0, download: bool = True, crop: int | None = None, color_jitter: bool = False, workers: int | None = None,
-         pack: str | Path | None = None, padding: int | None = None) -> DataModule:
+         pack: str | Path | None = None, padding: int | None = None, split: float | None = None) -> DataModule:
     """The data set called `name`: "digits", "cifar10", "imagenet", or the path of a folder of images.
 
-    An image folder holds train/ and test/ (or val/), each with one folder per class. `root` is where named data sets are
+    An image folder holds train/ and test/, each with one folder per class, and perhaps val/, which then trains α; without test/,
+    val/ is tested on. Without any of these it holds the classes, and `split` of the images (default 0.2) are the test set, an equal
+    share of every class, always the same. pixels.read says how files become pixels. `root` is where named data sets are
     ($PROXYLESS_DATA, else ./data); "cifar10" is taken from root/cifar10/{train,test}/<class>/ if that exists, else from
     torchvision's files, downloaded when they are missing; "imagenet" from root/imagenet, see `imagenet`. `valid` is the
     fraction of the training images that train α, drawn per class with `seed` (default 0.1, but for ImageNet at most
-    50,000 images; digits 0.25). `limit` keeps at most that many training images, an equal share of every class.
+    50,000 images; digits 0.25); every class has one there at least. `limit` keeps at most that many training images, an equal
+    share of every class.
 
     Images are resized to `image_size` pixels per side (default: the shorter side of the first); only the digits always stay
     8×8. With `crop` the network gets random-resized crops of that size, or the centre without augmentation; `image_size` is
@@ -48,12 +53,18 @@ def load(name: str | Path, root: str | Path | None = None, valid: float | None =
     `limit`, `valid`, `seed` and `color_jitter`, and any `crop` with the same `image_size` (default: as above). It takes
     3 · image_size² bytes per image. "imagenet" is cropped as when it is streamed.
 
-    Raises ValueError in one line for an unknown name, a setting out of range, and a folder without images or with only one
-    class. Also for images that cannot be read: streamed ones when their batch is read; folders.unreadable(data.train) finds
-    all. FileNotFoundError when CIFAR-10 or ImageNet is missing. With `pack` also ValueError if it holds other images, if the
+    Raises ValueError in one line for an unknown name, a setting out of range or without meaning, a folder without images or with
+    only one class, and a class of one image where it must be split. Also for images that cannot be read: streamed ones when
+    their batch is read; data.unreadable(data.train) finds all. FileNotFoundError when CIFAR-10 or ImageNet is missing. With `pack` also ValueError if it holds other images, if the
     data set is already in memory or `workers` is given; OSError if the disk has too little room.
     """
     root = Path(root) if root else runtime.default_root()
+    for setting, share in (("valid", valid), ("split", split)):
+        if share is not None and not 0 < share < 1:
+            raise ValueError(f"{setting}={share!r} must be a share of the images between 0 and 1")
+    held = None
+    if split is not None and not (str(name) not in NAMED and Path(name).is_dir()):
+        raise ValueError(f"split={split!r} is for a folder of images without a test set; leave it out for {name}")
     if name == "digits":
         train, test, classes = digits()
     elif name == "cifar10":
@@ -63,22 +74,21 @@ def load(name: str | Path, root: str | Path | None = None, valid: float | None =
         crop = crop or (None if image_size else 224)
         workers = min(8, os.cpu_count() or 1) if workers is None and pack is None else workers
     elif Path(name).is_dir():
-        train, test, classes = folders.find(Path(name))
+        train, held, test, classes = folders.find(Path(name), split)
     else:
         raise ValueError(f"unknown data set {name!r}; allowed: digits, cifar10, imagenet, or the path of a folder with "
-                         f"train/ and test/")
-    kept = at_most(train.labels, limit, seed) if limit is not None else slice(None)
-    labels = train.labels[kept]
-    fraction = valid if valid is not None else {"digits": 0.25, "imagenet": min(0.1, 50_000 / len(labels))}.get(str(name), 0.1)
-    if not 0 < fraction < 1:
-        raise ValueError(f"valid={valid!r} must be a fraction of the training images between 0 and 1")
-    weights, alpha = balanced(labels, len(labels) - round(len(labels) * fraction), seed)
+                         f"train/ and test/, or with the classes alone")
+    if held is not None and valid is not None:
+        raise ValueError(f"valid={valid!r}: {name} has images for that, its val/; leave out valid")
+    fraction = valid or {"digits": 0.25, "imagenet": min(0.1, 50_000 / min(limit or len(train), len(train)))}.get(str(name), 0.1)
+    weights, alpha = drawn(train.labels, held, limit, fraction, seed, classes)
+    train = train if held is None else train + held
     if padding is not None and (padding < 0 or crop or workers is not None):
         raise ValueError(f"padding={padding!r}: must not be negative, and is for images that are not cropped; leave out crop and workers")
+    kept = np.sort(np.concatenate([weights, alpha]))
     crop, side = sizes(name, train[kept] if pack is None else train, crop, image_size, workers, pack)
     if pack is not None:
         (train, test), source = packed.pack(pack, (train, test), side)
-    train = train[kept]
     parts = [train[weights], train[alpha], test]
     style: dict = dict(name=Path(name).name, classes=tuple(classes), crop=crop, color_jitter=color_jitter)
     if workers is not None:
@@ -90,6 +100,16 @@ def load(name: str | Path, root: str | Path | None = None, valid: float | None =
     style |= dict(padding=side // 8 if padding is None else padding, flip=Path(name).name != "digits")  # a mirrored 2 is no digit
     kind = InMemoryData if pack is None else partial(Packed, source=source)
     return kind(**style, **dict(zip(PARTS, parts)), **scale)
+
+
+def drawn(labels, held, limit, fraction, seed, classes):
+    """Indices of the images for weights and of those for α: of the training images, or of these followed by those `held` for α."""
+    kept = np.arange(len(labels)) if limit is None else at_most(labels, limit, seed, classes)
+    if held is None:
+        weights, alpha = balanced(labels[kept], max(len(classes), len(kept) - round(len(kept) * fraction)), seed, classes)
+        return kept[weights], kept[alpha]
+    enough = max(len(classes), round(len(held) * len(kept) / len(labels)))
+    return kept, len(labels) + at_most(held.labels, enough, seed, classes)
 
 
 def sizes(name, train, crop, image_size, workers, pack):
@@ -142,7 +162,7 @@ def digits_as_images(folder):
 def cifar10(root, download=True):
     """CIFAR-10: the image folder root/cifar10 if it exists, else torchvision's files below root."""
     if (root / "cifar10").is_dir():
-        return folders.find(root / "cifar10")
+        return parts_of(root / "cifar10")
     try:
         sets = torchvisions(root, download)
     except (OSError, RuntimeError) as error:
@@ -175,7 +195,13 @@ def imagenet(root):
     if not all((folder / part).is_dir() for part in ("train", "val")) or loose(folder):
         with runtime.lock(folder, wait=True) if folder.is_dir() else nullcontext():  # of ranks that start together, one unpacks
             unpack(folder)
-    return folders.find(folder)
+    return parts_of(folder)
+
+
+def parts_of(folder):
+    """Training and test Files, and the classes, of a folder that has no val/ beside them."""
+    train, _, test, classes = folders.find(folder)
+    return train, test, classes
 
 
 def loose(folder):

@@ -1,14 +1,18 @@
-"""Folders of images: which files there are, of which classes, drawn evenly; and how a file becomes pixels."""
+"""Folders of images: which files there are, of which classes, drawn evenly."""
 
+import logging
 import os
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torchvision import datasets
+
+from . import pixels
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,33 +42,79 @@ class Files:
     def shorter_side(self):
         """Pixels of the shorter side of the first image. Raises ValueError if it cannot be read."""
         try:
-            return min(read(self.path(0)).size)
-        except Unreadable:
-            raise ValueError(refusal(unreadable(self), len(self))) from None
+            return min(pixels.read(self.path(0)).size)
+        except pixels.Unreadable:
+            raise ValueError(pixels.refusal(pixels.failures(self), len(self))) from None
 
 
-def find(root):
-    """Files in train/ and in test/ (or val/) of `root`, each with one folder per class, and the classes' names.
+HELD = {"valid": ("val", "valid", "validation"), "test": ("test",)}  # what the folders may be called
 
-    Raises ValueError in one line for a folder without these, a class without images, only one class, and classes that differ
-    between the two.
+
+def find(root, split=None):
+    """(training Files, Files for α or None, test Files, names of the classes) of a folder of images.
+
+    It holds train/ and test/, each with a folder per class; then val/ beside them is for α. With train/ and val/ only, val/ is the
+    test set. With the classes alone, or with train/ alone, `split` (default 0.2) of the images of each class, drawn evenly and
+    always the same, are the test set; that is logged. What begins with a dot is no class and no image.
+
+    Raises ValueError in one line for a folder without these, a class without images, only one class, classes that differ between
+    the parts, and a `split` where there is a test set.
     """
-    held_out = next((root / d for d in ("test", "val") if (root / d).is_dir()), None)
-    if not (root / "train").is_dir() or held_out is None:
-        raise ValueError(f"{root} is not an image folder: it must hold train/ and test/ (or val/)")
-    found = []
-    for folder in (root / "train", held_out):
+    valid, test = (next((root / name for name in names if (root / name).is_dir()), None) for names in HELD.values())
+    valid, test = (None, valid) if test is None else (valid, test)
+    whole = root / "train" if (root / "train").is_dir() else root
+    if test is not None and whole == root:
+        raise ValueError(f"{root} has {test.name}/ but no train/: it must hold train/ and test/ (or val/), or the classes alone")
+    parts = [ImageFolder(whole), *(ImageFolder(part) for part in (valid, test) if part is not None)]
+    classes = parts[0].classes
+    if len(classes) < 2:
+        raise ValueError(f"{whole} has one class ({classes[0]}); a classifier needs at least two")
+    for part in parts[1:]:
+        if part.classes != classes:
+            differing = sorted({*classes} ^ {*part.classes})
+            raise ValueError(f"{root}: classes differ between train/ and {Path(part.root).name}/: {', '.join(differing[:5])}")
+    train, *held = map(files_of, parts)
+    if held:
+        if split is not None:
+            raise ValueError(f"split={split}: {root} has a test set already, {test.name}/; leave out split")
+        return train, held[0] if valid is not None else None, held[-1], classes
+    share = 0.2 if split is None else split
+    kept, rest = balanced(train.labels, max(len(classes), len(train) - round(len(train) * share)), 0, classes)
+    log.info(f"{root} has no test/: {len(rest):,} of its {len(train):,} images, of every class alike, are the test set")
+    return train[kept], None, train[rest], classes
+
+
+class ImageFolder(datasets.ImageFolder):
+    """torchvision's, with all files that can be read; those left out are counted by their endings, and logged."""
+
+    def __init__(self, folder):
+        self.left_out = Counter()
         try:
-            found.append(datasets.ImageFolder(str(folder)))
+            super().__init__(str(folder), is_valid_file=self.is_image)
         except FileNotFoundError as error:
-            raise ValueError(f"{folder} holds no images, or a class without any: {str(error).splitlines()[0]}") from None
-    train, test = found
-    if len(train.classes) < 2:
-        raise ValueError(f"{root / 'train'} has one class ({train.classes[0]}); a classifier needs at least two")
-    if train.classes != test.classes:
-        differing = sorted({*train.classes} ^ {*test.classes})
-        raise ValueError(f"{root}: classes differ between train/ and {held_out.name}/: {', '.join(differing[:5])}")
-    return files_of(train), files_of(test), train.classes
+            raise ValueError(f"{folder} holds no images, or a class without any: {str(error).splitlines()[0].rstrip('. ')}"
+                             f"{'; these files are no images: ' * bool(self.left_out)}{self.told()}") from None
+        if self.left_out:
+            log.info(f"{folder}: files that are no images were left out: {self.told()}")
+
+    def find_classes(self, directory):
+        classes = sorted(entry.name for entry in os.scandir(directory) if entry.is_dir() and not entry.name.startswith("."))
+        if not classes:
+            raise FileNotFoundError("it must hold train/ and test/ (or val/), or one folder per class")
+        return classes, {name: i for i, name in enumerate(classes)}
+
+    def is_image(self, path):
+        inside = Path(path).relative_to(self.root)
+        if any(part.startswith(".") for part in inside.parts):
+            return False
+        if inside.suffix.lower() in pixels.ENDINGS:
+            return True
+        self.left_out[inside.suffix.lower() or inside.name] += 1
+        return False
+
+    def told(self):
+        """The files that were left out, by ending: "30 .heic, 1 .txt"."""
+        return ", ".join(f"{count:,} {ending}" for ending, count in self.left_out.most_common(5))
 
 
 def files_of(images):
@@ -75,94 +125,31 @@ def files_of(images):
     return Files(folder.parent, paths, torch.tensor(images.targets))
 
 
-def balanced(labels, count, seed):
+def balanced(labels, count, seed, names=None):
     """Indices of `count` images with equal shares of every class, and those of the rest, each in order.
 
-    Raises ValueError when a part would lack a class.
+    The rest has an image of every class at least; where that takes more images, `count` is less. Raises ValueError for a `count`
+    below the number of classes, and naming a class of which there is one image only (`names`: of the classes).
     """
-    classes = len(set(labels.tolist()))
-    if not classes <= count <= len(labels):
-        raise ValueError(f"{count} images asked for, of {len(labels)} in {classes} classes; allowed: {classes} to {len(labels)}")
+    kinds, sizes = np.unique(labels, return_counts=True)
+    if not len(kinds) <= count <= len(labels):
+        raise ValueError(f"{count} images asked for, of {len(labels)} in {len(kinds)} classes; allowed: {len(kinds)} to {len(labels)}")
     everything = np.arange(len(labels))
     if count == len(labels):
         return everything, everything[:0]
+    if (rare := kinds[sizes < 2]).size:
+        raise ValueError(f"class {names[rare[0]] if names else rare[0]} has one image; a split needs two, one for each part: add one or remove the class")
     from sklearn.model_selection import train_test_split  # here, since importing scikit-learn takes seconds
-    try:
-        kept, rest = train_test_split(everything, train_size=count, stratify=labels.numpy(), random_state=seed)
-    except ValueError as error:
-        raise ValueError(f"{len(labels)} images of {classes} classes cannot be split into {count} and the rest: {error}") from None
+    kept, rest = train_test_split(everything, train_size=min(count, len(labels) - len(kinds)), stratify=labels.numpy(), random_state=seed)
+    labels = labels.numpy()
+    for part, other in ((rest, kept), (kept, rest)):
+        for kind in np.setdiff1d(kinds, labels[part]):  # rounding gave it none: exchange one
+            commonest = np.bincount(labels[part]).argmax()
+            give, take = np.flatnonzero(labels[part] == commonest)[-1], np.flatnonzero(labels[other] == kind)[-1]
+            part[give], other[take] = other[take], part[give]
     return np.sort(kept), np.sort(rest)
 
 
-def at_most(labels, limit, seed):
-    """Indices of `limit` images with equal shares of every class, or of all images where there are no more.
-
-    Where the rest would lack a class, as few images more are left out as needed to have one of each.
-    """
-    if limit >= len(labels):
-        return np.arange(len(labels))
-    return balanced(labels, min(limit, len(labels) - len(set(labels.tolist()))), seed)[0]
-
-
-# -- from a file to pixels ---------------------------------------------------------------------------------------------
-
-
-class Unreadable(ValueError):
-    """A file that is not a complete image."""
-
-
-def read(path):
-    """The image in a file, RGB. Raises Unreadable."""
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except Exception as error:  # a damaged file can fail anywhere in Pillow
-        raise Unreadable(f"image {path} cannot be read ({error}); fix or remove it") from None
-
-
-def decode(path, size):
-    """One image as (size, size, 3) uint8: the shorter side resized, the centre kept. Raises Unreadable."""
-    return fitted(read(path), size)
-
-
-def fitted(image, size):
-    """A PIL image as (size, size, 3) uint8: the shorter side resized, the centre kept."""
-    if image.size != (size, size):
-        scale = size / min(image.size)
-        width, height = (max(size, round(s * scale)) for s in image.size)
-        left, top = (width - size) // 2, (height - size) // 2
-        image = image.resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + size, top + size))
-    return np.asarray(image)
-
-
-def decode_all(files, size):
-    """All files as one array (n, size, size, 3) uint8, and the paths of those that cannot be read."""
-    images = np.empty((len(files), size, size, 3), np.uint8)
-
-    def store(i):
-        images[i] = decode(files.path(i), size)
-    return images, failed(files, store)
-
-
-def unreadable(files):
-    """Paths of all files that cannot be read, found by reading every one."""
-    return failed(files, lambda i: read(files.path(i)))
-
-
-def failed(files, work):
-    """Paths of the files i for which work(i) raises Unreadable; in threads, as Pillow releases the GIL."""
-    def attempt(i):
-        try:
-            work(i)
-        except Unreadable:
-            return files.path(i)
-    with ThreadPoolExecutor() as pool:
-        return [path for path in pool.map(attempt, range(len(files))) if path is not None]
-
-
-def refusal(paths, total):
-    """One line that counts and names the unreadable `paths` of `total` images; "" if there are none."""
-    if not paths:
-        return ""
-    named = ", ".join(map(str, paths[:3])) + (", …" if len(paths) > 3 else "")
-    return f"{len(paths):,} of {total:,} images cannot be read: {named}; fix or remove {'it' if len(paths) == 1 else 'them'}"
+def at_most(labels, limit, seed, names=None):
+    """Indices of `limit` images with equal shares of every class, or of all images where there are no more; see `balanced`."""
+    return balanced(labels, min(limit, len(labels)), seed, names)[0]

@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from .. import runtime
-from . import augment, folders
+from . import augment
 from .module import ImageData
+from .pixels import decode_all, fitted, refusal
 from .sampling import BatchSampler, shares
 
 
@@ -47,7 +48,7 @@ class Split:
         """The same with images side × side, as `decoded` would make them from files."""
         if self.images.shape[1:3] == (side, side):
             return self
-        images = [folders.fitted(Image.fromarray(pixels), side) for pixels in self.images.numpy()]
+        images = [fitted(Image.fromarray(image), side) for image in self.images.numpy()]
         return Split(torch.from_numpy(np.stack(images)), self.labels)
 
 
@@ -143,11 +144,11 @@ class Batches:
 
 def decoded(parts, side):
     """Files -> Splits of images side × side. Raises ValueError that counts and names those that cannot be read."""
-    images, failed = zip(*(folders.decode_all(files, side) for files in parts))
-    problem = folders.refusal([path for paths in failed for path in paths], sum(map(len, parts)))
+    images, failed = zip(*(decode_all(files, side) for files in parts))
+    problem = refusal([error for errors in failed for error in errors], sum(map(len, parts)))
     if problem:
         raise ValueError(problem)
-    return [Split(torch.from_numpy(pixels), files.labels) for pixels, files in zip(images, parts)]
+    return [Split(torch.from_numpy(decoded), files.labels) for decoded, files in zip(images, parts)]
 
 
 def statistics(split):

@@ -14,11 +14,12 @@ import numpy as np
 import torch
 
 from .. import runtime
-from . import folders, in_memory
+from . import in_memory
 from .in_memory import Augmented, Split
+from .pixels import decode_all, failures, refusal
 from .sampling import BatchSampler, shares
 
-FORMAT = "proxyless_lite pack 1"
+FORMAT = "proxyless_lite pack 2"
 log = logging.getLogger(__name__)
 CHUNK = 2 ** 27  # bytes decoded, written and recorded at a time: the most that a kill loses
 
@@ -118,8 +119,8 @@ def pack(folder, parts, side):
             for shard in shards:
                 shard.read_record()  # another process may have packed meanwhile
             fill(folder, shards, 3 * side ** 2)
-    if unreadable := [shard.files.path(row) for shard in shards for row in np.flatnonzero(~shard.good)]:
-        raise ValueError(f"{folders.refusal(unreadable, sum(map(len, parts)))} (all others are packed in {folder}: once "
+    if unreadable := [error for shard in shards for error in failures(shard.files[~shard.good])]:
+        raise ValueError(f"{refusal(unreadable, sum(map(len, parts)))} (all others are packed in {folder}: once "
                          f"fixed, load again to finish; if you remove any, pack into another folder)")
     views = [View(np.memmap(s.path, np.uint8, "r", shape=(len(s.files), side, side, 3)), torch.arange(len(s.files)), s.files.labels)
              for s in shards]
@@ -185,18 +186,18 @@ class Shard:
     def write(self, rows):
         """Decode and write these rows. They become good once they are on the disk."""
         self.sizes[rows] = sizes_on_disk(self.files[rows])  # may have changed since the packing began
-        images, failed = folders.decode_all(self.files[rows], self.side)
+        images, failed = decode_all(self.files[rows], self.side)
         self.path.touch()
         with open(self.path, "r+b") as file:
-            for row, pixels in zip(rows.tolist(), images):
-                file.seek(row * pixels.nbytes)
-                file.write(pixels)
+            for row, image in zip(rows.tolist(), images):
+                file.seek(row * image.nbytes)
+                file.write(image)
             file.flush()
             os.fsync(file.fileno())
-        failed = set(failed)
-        self.good[rows] = [self.files.path(row) not in failed for row in rows]
+        bad = {error.path for error in failed}
+        self.good[rows] = [self.files.path(row) not in bad for row in rows]
         state = {**self.identity(), "good": np.packbits(self.good).tolist()}
-        runtime.write_atomically(self.record, json.dumps(state).encode())
+        runtime.write_atomically(self.record, runtime.to_json(state))
 
 
 def sizes_on_disk(files):

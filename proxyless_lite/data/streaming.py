@@ -7,9 +7,9 @@ import torch
 from torchvision.transforms import v2
 
 from .. import runtime
-from . import folders
 from .augment import AREA, BRIGHTNESS, RATIO, SATURATION
 from .module import ImageData
+from .pixels import Unreadable, read, refusal
 from .workers import WorkerData, generators_kept, seed_generators
 
 
@@ -69,7 +69,7 @@ class Reader(torch.utils.data.Dataset):
             for k, path in enumerate(map(self.files.path, indices.tolist())):
                 seed_generators(*self.key, 1, first + k)
                 try:
-                    pixels[k] = torch.from_numpy(np.array(self.transform(folders.read(path))))
-                except folders.Unreadable:
-                    broken.append(path)
-        return pixels, self.files.labels[indices], folders.refusal(broken, len(indices))
+                    pixels[k] = torch.from_numpy(np.array(self.transform(read(path))))
+                except Unreadable as error:
+                    broken.append(error)
+        return pixels, self.files.labels[indices], refusal(broken, len(indices))

@@ -33,7 +33,7 @@ def main(arguments=None):
     if args.run:
         load_weights(model, weights_of_run(Path(args.run), architecture, file), args.run)
     else:
-        zoo.weights.load(model, args.weights)
+        runtime.load_weights(model, args.weights, names=zoo.weights.released_names(model))
     export(model, args.out, architecture, args.input_size, args.formats)
 
 

@@ -4,7 +4,6 @@ import copy
 import functools
 import importlib.util
 import io
-import json
 import logging
 import warnings
 from contextlib import contextmanager
@@ -57,7 +56,7 @@ def export(model: torch.nn.Module, out: str | Path, architecture=None, input_siz
     told = {"params": params, "macs": macs, "input_size": size, "classes": classes,
             "max_difference": {file: difference for file, (_, difference) in made.items()},  # of the largest logit
             "tolerance": TOLERANCE, "batches": BATCHES, "machine": {**runtime.describe(), **onnx_versions(formats)}}
-    runtime.write_atomically(out / "export.json", json.dumps(told, indent=1).encode())
+    runtime.write_atomically(out / "export.json", runtime.to_json(told, indent=1))
     say(out / "export.json", f"{params:,} params, {macs:,} MACs, images of {size}×{size}, {classes} classes")
 
 

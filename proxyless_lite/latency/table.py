@@ -148,19 +148,25 @@ def mean(a, b):
 
 
 def from_frame(frame):
-    """The table that `to_frame` gave, with the metadata in `attrs`. Raises ValueError or KeyError for any other frame."""
+    """The table that `to_frame` gave, with the metadata in `attrs`; rows of one block are merged, weighted by count.
+
+    Raises ValueError for any other frame, naming the row.
+    """
     missing = [name for name in [*SHAPE, "ms"] if name not in frame]
     if missing:
         raise ValueError(f"columns {', '.join(missing)} are missing; it has {', '.join(map(str, frame.columns))}")
     if frame.empty:
         raise ValueError("it has no rows")
-    if not all(map(is_number, frame.ms)):
-        raise ValueError(f"column ms must hold numbers, not {next(v for v in frame.ms if not is_number(v))!r}")
     entries, fixed = {}, fixed_of(frame.attrs)
-    for row in frame.to_dict("records"):
-        sizes = (int(row[name]) for name in ("in_channels", "out_channels", "input_size", "stride"))
-        block = Block(row["operation"], *sizes, is_true(row["residual"]))
-        entries[fixed.get(block, block)] = Entry(float(row["ms"]), float(row.get("sd", math.nan)), int(row.get("count", 1)))
+    for number, row in enumerate(frame.to_dict("records"), 1):
+        try:
+            block = Block(named(row["operation"]), *(whole(row, name) for name in SHAPE[1:5]), is_true(row["residual"]))
+            count = whole(row, "count") if pd.notna(row.get("count")) else 1
+            entry = Entry(decimal(row, "ms"), decimal(row, "sd") if "sd" in row else math.nan, count)
+        except ValueError as error:
+            raise ValueError(f"row {number}: {error}") from None
+        block = fixed.get(block, block)
+        entries[block] = mean(entries[block], entry) if block in entries else entry
     return Table(entries, frame.attrs)
 
 
@@ -169,15 +175,29 @@ def fixed_of(metadata):
     return {b: b for b in named_space(**metadata["space_settings"]).fixed_blocks()} if "space_settings" in metadata else {}
 
 
-def is_number(value):
+def named(operation):
+    if not isinstance(operation, str) or not operation.strip():
+        raise ValueError(f"column operation must hold a name, not {operation!r}")
+    return operation.strip()
+
+
+def decimal(row, column):
+    """The number in a column of a row."""
     try:
-        float(value)
+        return float(row[column])
     except ValueError:
-        return False
-    return True
+        raise ValueError(f"column {column} must hold numbers, not {row[column]!r}") from None
+
+
+def whole(row, column):
+    """The whole number in a column of a row; 32.0 is one."""
+    value = decimal(row, column)
+    if not value.is_integer():
+        raise ValueError(f"column {column} must hold whole numbers, not {row[column]!r}")
+    return int(value)
 
 
 def is_true(value):
-    if str(value) not in ("True", "False"):
+    if str(value).lower() not in ("true", "false"):  # spreadsheets write TRUE
         raise ValueError(f"column residual must hold True or False, not {value!r}")
-    return str(value) == "True"
+    return str(value).lower() == "true"

@@ -21,7 +21,10 @@ def one_line(error):
 
 
 def run(main):
-    """main() of a command: its errors, Ctrl-C and SIGTERM end in one line."""
+    """main() of a command: its errors, Ctrl-C and SIGTERM end in one line, and no character that the output lacks ends it."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         main()
     except (KeyboardInterrupt, Stopped) as stop:

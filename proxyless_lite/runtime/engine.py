@@ -79,6 +79,11 @@ class Engine:
         part = size // self.grad_accumulation
         return [tree_unflatten([leaf[i:i + part] for leaf in leaves], spec) for i in range(0, size, part)]
 
+    def batch_size(self, wanted, available, parts=None):
+        """`wanted` images a batch, or as many as fewer `available` ones allow: each rank cuts its share into `parts` (default: its own)."""
+        together = self.world_size * (parts or self.grad_accumulation)
+        return min(wanted, max(1, available // together) * together)
+
     def check_batch(self, size):
         """Raises ValueError unless every rank can cut its share of `size` images into parts of equal size."""
         if size % (self.world_size * self.grad_accumulation):
@@ -183,7 +188,7 @@ def engine(device=None, precision="float32", grad_accumulation=1, compile=False,
     """The Engine for a device's name (see machine.device). Under torchrun this process becomes one rank of several.
 
     `precision` "auto" is bfloat16 on a device that computes in it, else float32. An Engine is returned as it is. Raises ValueError
-    for a setting out of range or a device that is not there.
+    for a setting out of range or a device that is not there, ConnectionError for ranks that cannot reach each other.
     """
     if isinstance(device, Engine):
         return device
@@ -191,9 +196,9 @@ def engine(device=None, precision="float32", grad_accumulation=1, compile=False,
         raise ValueError(f"unknown precision {precision!r}; allowed: {', '.join(PRECISIONS)}, auto")
     if grad_accumulation < 1:
         raise ValueError(f"grad_accumulation={grad_accumulation}: a batch has at least 1 part")
-    world_size, rank = (int(os.environ.get(name, default)) for name, default in (("WORLD_SIZE", 1), ("RANK", 0)))
+    world_size, rank = from_environment("WORLD_SIZE", 1), from_environment("RANK", 0)
     if world_size > 1 and torch.cuda.is_available() and device in (None, "cuda"):
-        device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+        device = f"cuda:{from_environment('LOCAL_RANK', 0)}"
     found = machine.device(device)
     if precision == "auto":
         precision = "bfloat16" if machine.computes_bfloat16(found) else "float32"
@@ -204,10 +209,29 @@ def engine(device=None, precision="float32", grad_accumulation=1, compile=False,
     own = None
     if world_size > 1:
         if not distributed.is_initialized():
-            distributed.init_process_group("cpu:gloo,cuda:nccl" if found.type == "cuda" else "gloo", timeout=PATIENCE)
+            join("cpu:gloo,cuda:nccl" if found.type == "cuda" else "gloo", world_size)
             WATCHES.append(Watch(PATIENCE, lambda error: told(rank, world_size, error)))
         own = distributed.new_group([rank], backend="gloo", use_local_synchronization=True)
     return Engine(found, precision, grad_accumulation, compile, sync_batch_norm, activation_checkpointing, rank, world_size, own)
+
+
+def from_environment(name, default):
+    """The whole number that torchrun puts into an environment variable. Raises ValueError for anything else there."""
+    value = os.environ.get(name) or default
+    try:
+        return int(value)
+    except ValueError:
+        raise ValueError(f"{name}={value!r} in the environment must be a whole number, as torchrun sets it; unset it for one process") from None
+
+
+def join(backend, world_size):
+    """Make this process one of the ranks. Raises ConnectionError in one line where they cannot reach each other."""
+    try:
+        distributed.init_process_group(backend, timeout=PATIENCE)
+    except (RuntimeError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:150]
+        raise ConnectionError(f"the {world_size} ranks cannot reach each other ({reason}); start them with torchrun, and set MASTER_ADDR "
+                              f"and GLOO_SOCKET_IFNAME to an address and a network interface that exist here") from None
 
 
 def check_precision(precision, device):

@@ -5,12 +5,13 @@ import errno
 import fcntl
 import hashlib
 import io
+import json
 import os
 import pickle
 import re
 import tempfile
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import torch
@@ -103,15 +104,26 @@ def reason_of(error):
 
 
 def plain(value):
-    """The value with NumPy's scalars in its dicts, lists and tuples converted to Python's, which a safe loader reads."""
+    """The value with NumPy's scalars in its dicts, lists and tuples converted to Python's, and paths to text: a safe loader reads these."""
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, PurePath):
+        return str(value)
     if isinstance(value, dict):
         found = copy.copy(value)  # keeps the version attribute of a module's state_dict
         found.clear()
         found.update((plain(key), plain(one)) for key, one in value.items())
         return found
     return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
+
+
+def to_json(value, **how):
+    """The value as JSON, UTF-8; arrays and tensors as lists, of one number as that number. Raises TypeError for what JSON has not."""
+    def lists(other):
+        if not hasattr(other, "tolist"):
+            raise TypeError(f"{type(other).__name__} cannot be written as JSON: {other!r}")
+        return other.tolist()
+    return json.dumps(plain(value), default=lists, ensure_ascii=False, **how).encode()
 
 
 def first_refused(value, where=""):

@@ -15,11 +15,13 @@ class Graphed:
     """
 
     def __init__(self, run, parameters, say=print):
-        self._run, self._parameters, self._say, self._calls, self._graph = run, list(parameters), say, 0, None
+        self._run, self._parameters, self._say, self._shapes = run, list(parameters), say, None
 
     def __call__(self, *inputs):
-        if self._graph and any(mine.shape != given.shape for mine, given in zip(self._inputs, inputs)):
-            self._graph, self._calls = None, 0
+        shapes = [tensor.shape for tensor in inputs]
+        if shapes != self._shapes:
+            self._shapes, self._calls, self._graph = shapes, 0, None
+            self._inputs = self._outputs = self._gradients = None  # their memory is free again
         self._calls += 1
         if self._calls == WARM_UP + 1:
             self._capture(inputs)

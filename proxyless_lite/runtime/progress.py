@@ -18,7 +18,11 @@ class Console(logging.Handler):
     """Prints every record to the current sys.stdout, so that notebooks, redirect_stdout and pytest receive it."""
 
     def emit(self, record):
-        print(self.format(record), flush=True)
+        text = self.format(record)
+        try:
+            print(text, flush=True)
+        except UnicodeEncodeError:  # a log that takes only ASCII must not end a run
+            print(text.encode("ascii", "backslashreplace").decode(), flush=True)
 
 
 def log_to_console():
@@ -108,12 +112,13 @@ class Progress:
 @contextmanager
 def silently():
     """A context in which nothing is printed or logged, not even a terminal's bar on stderr."""
-    before, log.disabled = log.disabled, True
+    before = log.handlers, log.propagate
+    log.handlers, log.propagate = [logging.NullHandler()], False
     try:
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             yield
     finally:
-        log.disabled = before
+        log.handlers, log.propagate = before
 
 
 def clock(seconds):

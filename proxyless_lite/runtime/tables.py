@@ -4,13 +4,14 @@ import csv
 import io
 import json
 import os
+import re
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
 
-from .files import check_same, only_writer, write_atomically
+from .files import check_same, only_writer, to_json, write_atomically
 from .pool import pool
 from .progress import Progress
 
@@ -129,7 +130,7 @@ def refusing(path, what):
 
 def heading(metadata):
     """Bytes of the line of metadata."""
-    return f"# {json.dumps(metadata, ensure_ascii=False)}\n".encode()
+    return b"# " + to_json(metadata) + b"\n"
 
 
 def csv_line(cells):
@@ -140,8 +141,20 @@ def csv_line(cells):
 
 
 def lines_of(path):
+    """The lines of a file, with metadata as they were before a spreadsheet program cut them into cells."""
     with open(path, encoding="utf-8-sig") as file:
-        return list(file)
+        return [restored(line) if line.startswith(('"# {', "# {")) else line for line in file]
+
+
+def restored(line):
+    """A line of metadata, from one that was perhaps read as cells between commas, semicolons or tabs, and quoted."""
+    for between in ",;\t":
+        text = ",".join(next(csv.reader([line], delimiter=between))) if line.startswith('"') else line
+        text = text.rstrip(",;\t\n ")  # empty cells
+        with suppress(ValueError):
+            json.loads(text[1:])
+            return f"{text}\n"
+    return line
 
 
 def is_heading(line):
@@ -150,8 +163,8 @@ def is_heading(line):
 
 
 def is_row(line):
-    """Whether a line holds cells, of a row or the names of the columns."""
-    return line.strip() not in ("", "#") and not line.lstrip().startswith("# ")
+    """Whether a line holds cells, of a row or the names of the columns; not all of them empty."""
+    return line.strip(",;\t\n\r\" ") not in ("", "#") and not line.lstrip().startswith("# ")
 
 
 def headings(lines):
@@ -161,14 +174,16 @@ def headings(lines):
 
 def parse(lines, dtypes):
     """The DataFrame in the lines of a file, with the metadata of its first heading. Raises ValueError in one line."""
-    cells = "".join(filter(is_row, lines))
-    if not cells:
+    rows = list(filter(is_row, lines))
+    if not rows:
         raise ValueError("the file is empty")
-    frame = pd.read_csv(io.StringIO(cells), dtype=dtypes)
+    cells, between = "".join(rows), next((mark for mark in ";\t" if mark in rows[0] and "," not in rows[0]), ",")
+    how = dict(sep=between, decimal="," if between == ";" and re.search(r"\d,\d", cells) else ".")  # as spreadsheets write in many countries
+    frame = pd.read_csv(io.StringIO(cells), dtype=dtypes, **how)
     if not isinstance(frame.index, pd.RangeIndex):
         raise ValueError("a row has more cells than there are columns")
     text = pd.read_csv(io.StringIO(cells), dtype=str, keep_default_na=False,  # a code may be "nan"
-                       usecols=lambda name: dtypes.get(name) is str)
+                       usecols=lambda name: dtypes.get(name) is str, **how)
     frame = frame.assign(**text)
     frame.attrs = next(iter(headings(lines)), {})
     return frame

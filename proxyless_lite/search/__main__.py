@@ -20,7 +20,7 @@ def parser():
                     "of §4.2 as notebook 06 does. Run again with the same --out to resume. Use torchrun for several GPUs.")
     cli.add_argument("--space", default="tree", choices=forecast.ALL, help="tree has no cost penalty by default; mobile penalises MACs")
     cli.add_argument("--preset", default="quick", help=f"one of {', '.join(presets.PRESETS)}")
-    cli.add_argument("--data", default="digits", help="digits, cifar10, imagenet, or a folder with train/ and test/ (or val/)")
+    cli.add_argument("--data", default="digits", help="digits, cifar10, imagenet, or a folder with train/ and test/, perhaps val/, or with the classes alone")
     cli.add_argument("--out", help="run folder: checkpoint, history.csv, architecture.json")
     cli.add_argument("--rule", default="two_path", choices=rules.BY_NAME, help="how α moves")
     choice = cli.add_argument_group("choose among whole networks in the end")
@@ -34,6 +34,8 @@ def parser():
                                                    "but needed by --form add#linear, abs#linear, mul#log and by reinforce")
     cost.add_argument("--form", choices=objective.LatencyPenalty.FORMS, help="of the loss; by default that of the preset, for tree linear, Eq. 7")
     images = cli.add_argument_group("images")
+    images.add_argument("--valid", type=float, help="share of the training images on which α learns; default 0.1, digits 0.25, or all of val/")
+    images.add_argument("--split", type=float, help="share of the images for testing, for a folder without test/ and val/; default 0.2")
     images.add_argument("--image-size", type=int, help="resize the images; default: that of the preset, for tree the size of the first")
     images.add_argument("--crop", type=int, help="random-resized crops of this size, as for ImageNet")
     images.add_argument("--workers", type=int, help="read images in this many processes instead of keeping all in memory")
@@ -87,7 +89,7 @@ def search(args, engine):
     elif named == "digits" and args["image_size"]:
         raise ValueError("--image-size does nothing here: the digits stay 8×8; leave it out, or search --space mobile")
     sets = data.load(named, limit=experiment.images, image_size=args["image_size"] or getattr(experiment, "image_size", None),
-                     crop=args["crop"], workers=args["workers"], pack=args["pack"], seed=config.seed)
+                     crop=args["crop"], workers=args["workers"], pack=args["pack"], seed=config.seed, valid=args["valid"], split=args["split"])
     space = experiment.space(len(sets.classes), sets.shape[1])
     choice = ChoiceConfig(train=replace(experiment.train, seed=config.seed))
     found = Search(space, sets, rules.BY_NAME[args["rule"]](), config, args["out"], engine, objective_of(args, experiment, space),

@@ -47,7 +47,7 @@ def of_preset(experiment, engine, batch, steps):
     updates = max(0, full.epochs - full.alpha_delay) * searched / full.batch_size / full.alpha_every
     hours = (epochs * searched / weight + updates * full.alpha_batch_size / alpha) / 3600
     return {"images/s": weight, "α images/s": alpha, "GB": memory(search, full.batch_size // engine.world_size) / 1e9, "hours": hours,
-            "training hours": experiment.train.epochs * images / weight / 3600, "GPU-hours": hours * engine.world_size}
+            "training hours": experiment.train.full_epochs * images / weight / 3600, "GPU-hours": hours * engine.world_size}
 
 
 def largest_that_fits(run, batch):

@@ -106,8 +106,8 @@ class Search:
 
     def check(self, data):
         """Raises ValueError where rule, objective, network, data and batch sizes do not fit together."""
-        self.engine.check_batch(self.config.batch_size)
-        self.engine.check_batch(alpha_batch_size(self.config, data, self.engine, self.engine.grad_accumulation))
+        for size in self.batch_sizes(data):
+            self.engine.check_batch(size)
         self.rule.check(self.objective)
         if self.choose not in CHOICES:
             raise ValueError(f"choose={self.choose!r}: must be one of {', '.join(CHOICES)}")
@@ -125,10 +125,15 @@ class Search:
                 "space": str(self.net.space), "data": str(data), "images": data.digest, "edges": runtime.digest(edges),
                 "weights": runtime.digest([(k, tuple(v.shape)) for k, v in self.net.state_dict().items()]), **own_loss}
 
+    def batch_sizes(self, data, parts=None):
+        """Images in a batch for weights and in one for α, smaller for a small set."""
+        return (self.engine.batch_size(self.config.batch_size, len(data.train), parts),
+                self.engine.batch_size(self.config.alpha_batch_size, len(data.valid), parts))
+
     def set_batches(self):
         config, share = self.config, dict(rank=self.engine.rank, world_size=self.engine.world_size)
-        self.alpha_size = alpha_batch_size(config, self.data, self.engine, self.engine.grad_accumulation)
-        self.weight_batches = self.data.batches(self.data.train, config.batch_size, config.seed, WEIGHT, augment=True, **share)
+        self.weight_size, self.alpha_size = self.batch_sizes(self.data)
+        self.weight_batches = self.data.batches(self.data.train, self.weight_size, config.seed, WEIGHT, augment=True, **share)
         self.alpha_batches = self.data.batches(self.data.valid, self.alpha_size, config.seed, ALPHA, augment=False, **share)
 
     def set_optimizers(self):
@@ -214,7 +219,7 @@ class Search:
         """Validation metrics of the most probable paths, with the supernet's weights and batch statistics."""
         self.net.activate(self.net.best_paths())
         with self.net.frozen():
-            size = memory.evaluation_size(self.engine, self.config.batch_size)
+            size = memory.evaluation_size(self.engine, self.weight_size)
             found = evaluate(self.net, self.data, shuffled(self.data.valid), self.evaluated, size, self.engine)
         return {f"derived_{name}": value for name, value in found.items()}
 
@@ -248,11 +253,11 @@ class Search:
         self.alpha_steps, self.probabilities = state["alpha_steps"], state["probabilities"]
 
     def what_fits(self):
-        return memory.what_fits(self.engine, self.config.batch_size, self.can_cut, self.kept_per_image)
+        return memory.what_fits(self.engine, self.weight_size, self.can_cut, self.kept_per_image, self.data)
 
     def can_cut(self, parts):
         """Whether each rank could cut its share of every batch into that many micro-batches."""
-        sizes = self.config.batch_size, alpha_batch_size(self.config, self.data, self.engine, parts)
+        sizes = self.weight_size, self.batch_sizes(self.data, parts)[1]
         return all(size % (self.engine.world_size * parts) == 0 for size in sizes)
 
     def kept_per_image(self):
@@ -282,9 +287,3 @@ def place(net, engine):
         op.activation_checkpointing = engine.activation_checkpointing
         for candidate in op.candidates if engine.compile else ():
             runtime.compile_once(candidate)
-
-
-def alpha_batch_size(config, data, engine, parts):
-    """Size of a batch for α, cut into `parts` on each rank: smaller for a small set."""
-    together = engine.world_size * parts
-    return min(config.alpha_batch_size, max(1, len(data.valid) // together) * together)

@@ -25,20 +25,20 @@ def forecast(search, steps=3, targets=1):
     together = max if search.data.prefetches else operator.add
     weight_steps = search.loop.total
     alpha_steps = max(0, config.epochs - config.alpha_delay) * search.loop.steps_per_epoch // config.alpha_every
-    choice_hours = images_of_choice(search, targets) / config.batch_size * together(weight, load) / 3600
+    choice_hours = images_of_choice(search, targets) / search.weight_size * together(weight, load) / 3600
     hours = (together(weight, load) * weight_steps + together(alpha, alpha_load) * alpha_steps) / 3600 + choice_hours
     return {"weight_step_seconds": weight, "alpha_step_seconds": alpha, "weight_steps": weight_steps, "alpha_steps": alpha_steps,
-            "images_per_second": config.batch_size / weight, "alpha_images_per_second": search.alpha_size / alpha,
-            "loader_images_per_second": config.batch_size / load,
+            "images_per_second": search.weight_size / weight, "alpha_images_per_second": search.alpha_size / alpha,
+            "loader_images_per_second": search.weight_size / load,
             "choice_hours": choice_hours, "hours": hours, "gpu_hours": hours * search.engine.world_size,
             "memory": runtime.peak_memory(device) - copied / 1e6}
 
 
 def images_of_choice(search, targets):
-    """How many training images, counted once an epoch, the choice in the end goes through; each costs as much as in a weight step."""
+    """How many training images, counted once an epoch, the choice in the end goes through, if each costs as much as in a weight step."""
     choice = search.choice
     tuned = choice.tuned * choice.tune_epochs if search.choose != "alpha" else 0
-    trained = targets * choice.trainings * choice.train.epochs if search.choose == "trained" else 0
+    trained = targets * choice.trainings * choice.train.full_epochs if search.choose == "trained" else 0
     return (tuned + trained) * len(search.data.train)
 
 

@@ -34,7 +34,7 @@ class Network(nn.Module):
         super().__init__()
         self.fixed, self.edges = nn.ModuleList(fixed), nn.ModuleList(edges)
 
-    def forward(self, x):  # (B, 3, H, W) -> (B, 10)
+    def forward(self, x):  # (B, 3, H, W) -> (B, classes)
         e01, e02, e12, e03, e13, e23 = self.edges
         for i in range(len(CELLS)):
             x = self.fixed[i // 5](x) if i % 5 == 0 else x

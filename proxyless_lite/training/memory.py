@@ -5,6 +5,7 @@ import math
 import torch
 
 from .. import runtime
+from ..data import ImageData
 
 
 def attempt(work, *arguments, optimizer, advice):
@@ -19,8 +20,8 @@ def attempt(work, *arguments, optimizer, advice):
     raise runtime.OutOfMemory(advice())
 
 
-def what_fits(engine, batch_size, can_cut, kept_per_image):
-    """One line: how many images would fit into memory, by the bytes that a few of them keep.
+def what_fits(engine, batch_size, can_cut, kept_per_image, data):
+    """One line: how many images of `data` would fit into memory, by the bytes that a few of them keep.
 
     `can_cut(parts)` says whether every batch may be cut into that many micro-batches, `kept_per_image()` the bytes of one image.
     """
@@ -29,12 +30,15 @@ def what_fits(engine, batch_size, can_cut, kept_per_image):
         torch.cuda.empty_cache()
     free, kept = runtime.free_memory(engine.device), or_inf(kept_per_image)
     fits = min(share // engine.grad_accumulation - 1, int(0.8 * free / kept))
+    sized = isinstance(data, ImageData)
+    images, smaller = (f"images of {data.shape[2]}×{data.shape[1]} pixels", ", or a smaller image_size") if sized else ("images", "")
     if fits < 1:
-        return f"out of memory on {engine.device}: not even two images fit; take a smaller network or activation_checkpointing=True"
+        return (f"out of memory on {engine.device}: not even two {images} fit; take a smaller network{smaller} or "
+                f"activation_checkpointing=True")
     parts = next((k for k in range(engine.grad_accumulation + 1, share + 1) if can_cut(k) and share // k <= fits), None)
-    return (f"out of memory in a step of {share // engine.grad_accumulation} images on {engine.device} ({free / 1e9:.1f} GB free, "
+    return (f"out of memory in a step of {share // engine.grad_accumulation} {images} on {engine.device} ({free / 1e9:.1f} GB free, "
             f"{kept / 1e6:.0f} MB per image); about {fits} would fit: give "
-            f"{f'grad_accumulation={parts} for the same batch in parts, or ' if parts else ''}a smaller batch size")
+            f"{f'grad_accumulation={parts} for the same batch in parts, or ' if parts else ''}a smaller batch size{smaller}")
 
 
 def or_inf(kept_per_image):

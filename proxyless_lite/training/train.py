@@ -12,7 +12,7 @@ from torchvision.ops import StochasticDepth
 
 from .. import presets, runtime
 from ..architecture import Architecture
-from ..config import TrainConfig, described
+from ..config import SMALL, TrainConfig, described
 from ..data import DataModule
 from . import memory
 from .evaluation import cross_entropy, evaluate, top_k
@@ -61,12 +61,13 @@ class Training:
 
     def __init__(self, model, data, config, out, device, network, label):
         self.engine = engine = runtime.engine(device)
-        engine.check_batch(config.batch_size)
+        self.batch_size = engine.batch_size(config.batch_size, len(data.train) + len(data.valid))  # smaller for a small set
+        engine.check_batch(self.batch_size)
         self.config, self.data = config, data.to(engine.device)
         self.model = engine.prepare(model).train()
         if engine.compile:
             runtime.compile_once(self.model)
-        self.batches = self.data.batches(self.data.full_train, config.batch_size, config.seed, TRAIN, augment=True,
+        self.batches = self.data.batches(self.data.full_train, self.batch_size, config.seed, TRAIN, augment=True,
                                          rank=engine.rank, world_size=engine.world_size)
         self.optimizer = sgd(parameter_groups(self.model, config.decay_norms), config, engine.device)
         self.drop_rate = torch.zeros((), device=engine.device)
@@ -80,7 +81,7 @@ class Training:
     def run(self):
         self.loop.run()
         self.model.eval()
-        size = memory.evaluation_size(self.engine, self.config.batch_size)
+        size = memory.evaluation_size(self.engine, self.batch_size)
         found = self.loop.within_memory(evaluate, self.model, self.data, self.data.test, top_k, size, self.engine)
         return Report(found["accuracy"], self.loop.history(), self.loop.seconds, self.model, found["top5"])
 
@@ -100,11 +101,11 @@ class Training:
         return {"lr": self.optimizer.param_groups[0]["lr"], **self.loop.meters.means(["train_loss", "train_accuracy"])}
 
     def what_fits(self):
-        return memory.what_fits(self.engine, self.config.batch_size, self.can_cut, self.kept_per_image)
+        return memory.what_fits(self.engine, self.batch_size, self.can_cut, self.kept_per_image, self.data)
 
     def can_cut(self, parts):
         """Whether each rank could cut its share of every batch into that many micro-batches."""
-        return self.config.batch_size % (self.engine.world_size * parts) == 0
+        return self.batch_size % (self.engine.world_size * parts) == 0
 
     def kept_per_image(self):
         return memory.kept_per_image(self.model, cross_entropy, self.data, self.engine)
@@ -174,8 +175,8 @@ def parameter_groups(model, decay_norms):
 
 
 def shrunk(images):
-    """Images (B, C, H, W) at 3/4 of their width and height: 9/16 of the work (progressive resizing, Howard 2018, DAWNBench)."""
-    return functional.interpolate(images, size=[max(3 * side // 4, 1) for side in images.shape[2:]], mode="bilinear", antialias=True)
+    """Images (B, C, H, W) at SMALL of their width and height (progressive resizing: Howard, 2018, for DAWNBench)."""
+    return functional.interpolate(images, size=[max(int(SMALL * side), 1) for side in images.shape[2:]], mode="bilinear", antialias=True)
 
 
 def cutout(images, size, generator):

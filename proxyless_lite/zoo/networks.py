@@ -1,5 +1,6 @@
 """The networks that the paper's authors found and released, and those they are compared with."""
 
+import logging
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,10 @@ from torchvision import models
 
 from .. import ops, spaces
 from ..architecture import Architecture
+from ..runtime import load_weights
 from . import weights as released
+
+log = logging.getLogger(__name__)
 
 # Widths: stem, first block, six stages, head. Blocks: expansion and kernel, "35" for MB3 5x5; "-" for Zero.
 GPU = (40, 24, 32, 56, 112, 128, 256, 432, 1728), "35 - - - 37 - - 33 67 - - 35 65 - 33 35 67 67 67 65 67"
@@ -43,19 +47,25 @@ class Released(Architecture):
 
     name: str = field(compare=False)
 
-    def build(self, weights: str | Path | None = None) -> nn.Module:
+    def build(self, weights: str | Path | None = None, head: bool = True) -> nn.Module:
         """The compact network, with fresh weights by default.
 
         `weights` may be "released", downloaded on first use, or the path of a file: a state dict of this network, in its own
-        or in released names; loaded strictly. Raises ValueError for weights that are unknown, unreadable or do not fit;
+        or in released names; loaded strictly. Without `head`, and with released weights for another number of classes, the last
+        linear layer is fresh; that is logged. Raises ValueError for weights that are unknown, unreadable or do not fit;
         FileNotFoundError when the released ones cannot be downloaded.
         """
+        model = super().build()
         if weights is None:
-            return super().build()
+            return model
         path = released.fetch(self.name) if weights == "released" else weights
         if not Path(path).is_file():
             raise ValueError(f"unknown weights {str(weights)!r}; allowed: None, \"released\", or the path of a file")
-        released.load(model := super().build(), path)
+        classes = self._space("build").settings["classes"]
+        head = head and not (weights == "released" and classes != RELEASED[self.name]()._space("build").settings["classes"])
+        load_weights(model, path, head, released.released_names(model))
+        if not head:
+            log.info(f"{self.name}: weights of {path} but for the last layer, which is new, for {classes} classes")
         return model
 
     def __eq__(self, other):
@@ -64,35 +74,35 @@ class Released(Architecture):
     __hash__ = Architecture.__hash__
 
 
-def network(name, widths, blocks):
+def network(name, widths, blocks, classes):
     """The network in the mobile space with these widths and blocks."""
     choices = ["Zero" if code == "-" else f"MB{code[0]} {code[1]}x{code[1]}" for code in blocks.split()]
-    return Released(spaces.mobile(widths=widths), tuple(choices), name)
+    return Released(spaces.mobile(classes=classes, widths=widths), tuple(choices), name)
 
 
-def proxyless_gpu() -> Released:
+def proxyless_gpu(classes: int = 1000) -> Released:
     """Found for the V100: 75.1 % top-1."""
-    return network("proxyless_gpu", *GPU)
+    return network("proxyless_gpu", *GPU, classes)
 
 
-def proxyless_cpu() -> Released:
+def proxyless_cpu(classes: int = 1000) -> Released:
     """Found for a Xeon: 75.3 % top-1."""
-    return network("proxyless_cpu", *CPU)
+    return network("proxyless_cpu", *CPU, classes)
 
 
-def proxyless_mobile() -> Released:
+def proxyless_mobile(classes: int = 1000) -> Released:
     """Found for the Pixel 1: 74.6 % top-1 at 78 ms there."""
-    return network("proxyless_mobile", *MOBILE)
+    return network("proxyless_mobile", *MOBILE, classes)
 
 
-def proxyless_mobile_14() -> Released:
+def proxyless_mobile_14(classes: int = 1000) -> Released:
     """The mobile network 1.4 times as wide: 76.7 % top-1 at 147 ms on the Pixel 1."""
-    return network("proxyless_mobile_14", *MOBILE_14)
+    return network("proxyless_mobile_14", *MOBILE_14, classes)
 
 
-def proxyless_cifar() -> Released:
+def proxyless_cifar(classes: int = 10) -> Released:
     """Found on CIFAR-10, in the tree space: 97.92 % top-1 there."""
-    return Released(spaces.tree(18, 400), tuple(TREE_LETTERS[code] for code in "".join(CIFAR.split())), "proxyless_cifar")
+    return Released(spaces.tree(18, 400, classes), tuple(TREE_LETTERS[code] for code in "".join(CIFAR.split())), "proxyless_cifar")
 
 
 # Name -> function that makes the Architecture.

@@ -35,18 +35,6 @@ def load_released_weights(model: nn.Module, state_dict: dict):
     fill(model, state_dict, names)
 
 
-def load(model, path):
-    """Load the weights in a file: a state dict, also under "state_dict", in released names or in the model's own. Strict.
-
-    Raises ValueError in one line for a file that cannot be read, and for weights that do not fit.
-    """
-    state, names = read_weights(path), released_names(model)
-    try:
-        fill(model, state, names if names.keys() & state.keys() else {key: key for key in model.state_dict()})
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-
-
 def fetch(name):
     """The path of the released weights of network `name`, below $PROXYLESS_DATA or ./data; downloaded if they are missing.
 
