@@ -1,7 +1,7 @@
 """proxyless_lite: ProxylessNAS (Cai, Zhu, Han, ICLR 2019) to read, teach and run.
 
 The modules read like the paper, in this order: ops, mixed_op, spaces, architecture, supernet, costs, latency,
-objective, rules, search, training.
+objective, limits, rules, search, training.
 """
 
 import importlib.metadata
@@ -16,6 +16,7 @@ from . import baselines, data, objective, ops, presets, rules, runtime, search, 
 from .architecture import Architecture
 from .config import SearchConfig, TrainConfig
 from .export import export
+from .limits import Limits
 from .mixed_op import MixedOp, Path, Probe, Softmax, Sum
 from .search import Search
 from .supernet import SuperNet

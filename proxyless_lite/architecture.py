@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from . import spaces
+from .activations import peak_memory
 from .runtime import load_weights, to_json, write_atomically
 
 DIGITS = string.digits + string.ascii_letters  # of a code: each is the index of a candidate
@@ -46,6 +47,11 @@ class Architecture:
         """Multiply-adds of convolutions and linear layers for one image of input_size × input_size (the space's by default)."""
         size = input_size or self._space("count").input_size
         return count_macs(self._on_meta(), torch.empty(1, 3, size, size, device="meta"))
+
+    def peak_memory(self, batch: int = 1, input_size: int | None = None) -> int:
+        """Bytes that the compact network keeps alive at once on a batch of images, weights left out (see activations.peak_memory)."""
+        size = input_size or self._space("count").input_size
+        return peak_memory(self._on_meta(), torch.empty(batch, 3, size, size, device="meta"))
 
     @property
     def signature(self):
@@ -108,8 +114,13 @@ class Architecture:
         if config.get("name") not in readers:
             raise ValueError(f"released configuration {config.get('name')!r} is not known; allowed: {', '.join(readers)}")
         space, read = readers[config["name"]]
-        settings, choices = read(config)
-        return cls(space(**settings), choices)
+        try:
+            settings, choices = read(config)
+            made = space(**settings)
+            made.check(choices)
+        except (AttributeError, IndexError, KeyError, TypeError) as error:
+            raise ValueError(f"released configuration {config['name']!r} lacks a part, or holds another kind there ({error!r})") from None
+        return cls(made, choices)
 
     def __str__(self):
         if self.space is None or len(self.choices) != len(self.space.edges()):

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from numbers import Integral, Real
 from typing import get_args
 
-LATER = ("rise", "small_images")  # fields that were added later; off is 0
+LATER = {"rise": 0.0, "small_images": 0.0, "from_shared": True}  # fields that were added later, and what was before
 SMALL = 3 / 4  # width and height of small images, of those of the others
 NUMBERS = {int: (Integral, "an integer"), float: (Real, "a number"), bool: (bool, "True or False")}
 
@@ -42,8 +42,8 @@ def check(config, positive=(), fractions=()):
 
 
 def described(config):
-    """A config as a dict, without the fields that were added later and are off: files of earlier versions lack them."""
-    return {name: value if not is_dataclass(value) else described(value) for name, value in vars(config).items() if name not in LATER or value}
+    """A config as a dict, without the fields that were added later and are as before: files of earlier versions lack them."""
+    return {name: value if not is_dataclass(value) else described(value) for name, value in vars(config).items() if LATER.get(name, ...) != value}
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,9 @@ class ChoiceConfig:
     """How a finished search chooses among whole networks; the paper has no such step. `train` says how networks are trained from scratch."""
 
     proposals: int = 200           # the most probable networks under α that are considered, for each target
-    tuned: int = 24                # of these in all, trained briefly from the shared weights, each a fraction of a training
+    tuned: int = 24                # of these in all, trained briefly, each a fraction of a training
     tune_epochs: int = 1
+    from_shared: bool = True       # these start from the shared weights; else from fresh ones, by the recipe of `train`
     trainings: int = 3             # from scratch, for each target; 0: the best expected one is taken
     train: TrainConfig = TrainConfig()
 

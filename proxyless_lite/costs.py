@@ -14,7 +14,7 @@ from .spaces import Space
 class Costs:
     """What every candidate of every edge costs, and the fixed part: `matrix` (E, N), 0 where an edge has no such path.
 
-    `unit` is "ms", "MACs" or "params". Made by `costs`.
+    `unit` is "ms", "MACs", "params" or "bytes". Made by `costs`.
     """
 
     def __init__(self, space, fixed, rows, unit):
@@ -56,14 +56,18 @@ class Costs:
         sizes = [len(edge.candidates) for edge in self.space.edges()]
         if len(network) != len(sizes) or not all(0 <= i < n for i, n in zip(network, sizes)):
             raise ValueError(f"paths {list(network)} do not fit {self.space}, whose edges have {sizes} candidates")
-        return self.fixed + sum(row[i] for row, i in zip(self.matrix.tolist(), network))
+        return self.together(row[i] for row, i in zip(self.matrix.tolist(), network))
 
     of = cost_of  # the short name
+
+    def together(self, costs) -> float:
+        """Cost of a network, from that of the chosen path of every edge."""
+        return self.fixed + sum(costs)
 
     def bounds(self) -> tuple[float, float]:
         """Costs of the cheapest and of the most expensive network, floats."""
         rows = [row[:len(edge.candidates)] for row, edge in zip(self.matrix.tolist(), self.space.edges())]
-        return self.fixed + sum(map(min, rows)), self.fixed + sum(map(max, rows))
+        return self.together(map(min, rows)), self.together(map(max, rows))
 
     def most_probable(self, p: torch.Tensor, target: float, k: int = 1, tolerance: float = 0.05, bins: int | None = None) -> list[list[int]]:
         """The k most probable networks under p (E, N) whose cost is within `tolerance` of `target`, the best first; fewer if there are fewer.
@@ -130,7 +134,9 @@ def moved(values, by, fill):
 
 
 def costs(net, source) -> Costs:
-    """The Costs of a SuperNet or Space: in ms from a latency.Table or latency.Model, or in "macs" or "params".
+    """The Costs of a SuperNet or Space: in ms from a latency.Table or latency.Model, or in "macs" or "params", or of "memory".
+
+    "memory" is the peak of what a network keeps alive on one image, in bytes (see peaks.Peaks).
 
     Raises KeyError naming a block that a table lacks; ValueError for a table of another input size, for another source,
     or for a SuperNet made from a module of your own.
@@ -145,8 +151,11 @@ def costs(net, source) -> Costs:
         first = Architecture(space, tuple(edge.candidates[0] for edge in edges))
         whole = first.macs() if source == "macs" else first.params()
         return Costs(space, whole - sum(row[0] for row in rows), rows, "MACs" if source == "macs" else source)
+    if source == "memory":
+        from .peaks import peaks  # which is made of Costs
+        return peaks(space)
     if not hasattr(source, "__getitem__") or isinstance(source, str):
-        raise ValueError(f"costs from {source!r} are not known; allowed: a latency.Table, a latency.Model, 'macs', 'params'")
+        raise ValueError(f"costs from {source!r} are not known; allowed: a latency.Table, a latency.Model, 'macs', 'params', 'memory'")
     measured_at = source.input_sizes() if hasattr(source, "input_sizes") else []
     if measured_at and space.input_size not in measured_at:
         raise ValueError(f"the latency table is for input size {', '.join(map(str, measured_at))}, but {space} has {space.input_size}; measure that one")

@@ -4,17 +4,21 @@ import importlib
 import json
 import logging
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from torch.testing import assert_close
 
 import proxyless_lite as pl
+from proxyless_lite.export.__main__ import main
 
 module = importlib.import_module("proxyless_lite.export.exporter")  # pl.export is the function
 FILES = ["architecture.json", "export.json", "network.onnx", "network.pt2", "weights.pt"]
@@ -71,6 +75,112 @@ def exported(request, tmp_path_factory):
     model = as_if_trained(architecture.build())
     pl.export(model, out, architecture)
     return architecture, model, out
+
+
+# -- what goes along: preprocessing, a program, int8 -------------------------------------------------------------------
+
+
+BLOCKED = "import runpy, sys; sys.modules |= dict.fromkeys(('torch', 'torchvision', 'proxyless_lite', 'onnx', 'pandas', 'scipy')); runpy.run_path(sys.argv[1], run_name='__main__')"
+
+
+def predict(out, *arguments):
+    """Run the program that was written, where PyTorch and this package cannot be imported."""
+    code = BLOCKED.replace("runpy.run_path(sys.argv[1]", f"sys.argv = sys.argv[1:]; sys.path.insert(0, {str(out)!r}); runpy.run_path(sys.argv[0]")
+    return subprocess.run([sys.executable, "-c", code, str(out / "predict.py"), *map(str, arguments)], capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A folder of images of two classes, not square, one of them on its side, one of 16 bits."""
+    root, random = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    for part, n in (("train", 24), ("test", 8)):
+        for label, low in (("apple", 20), ("pear", 120)):
+            (root / part / label).mkdir(parents=True)
+            for i in range(n):
+                Image.fromarray(random.integers(low, low + 90, (30, 24, 3), dtype=np.uint8)).save(root / part / label / f"{i}.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(random.integers(20, 110, (24, 30, 3), dtype=np.uint8)).save(root / "test/apple/side.jpg", exif=exif)
+    Image.fromarray(random.integers(30000, 60000, (30, 24), dtype=np.uint16)).save(root / "test/pear/deep.png")
+    return root
+
+
+@pytest.mark.parametrize("how", [dict(image_size=16), dict(image_size=20, crop=16), dict(image_size=16, workers=0)], ids=["memory", "crops", "stream"])
+def test_the_program_beside_the_network_answers_as_the_trained_model(photos, tmp_path, how):
+    data = pl.data.load(str(photos), **how)
+    architecture = pl.Architecture(pl.spaces.chain(edges=1, width=8, classes=2, input_size=16), ("MB3 3x3",))
+    report = pl.train(architecture, data, pl.TrainConfig(epochs=4, batch_size=16, lr=0.1, cutout=0), device="cpu")
+    pl.export(report.model, tmp_path / "out", architecture, data=data)
+    files = sorted((photos / "test").rglob("*.*"))
+    done = predict(tmp_path / "out", "--top", "2", *files)
+    assert done.returncode == 0, done.stderr
+    images, _ = next(iter(data.eval_batches(data.test, len(files))))
+    expected = logits(report.model, images).softmax(1)
+    for line, p, path in zip(done.stdout.splitlines(), expected, files, strict=True):
+        best, other = ("apple", "pear") if p[0] > p[1] else ("pear", "apple")
+        told = dict(part.rsplit(" ", 1) for part in line.removeprefix(f"{path}: ").split(", "))
+        assert list(told) == [best, other] and float(told[best][:-1]) == pytest.approx(100 * p.max().item(), abs=0.11)
+    told = json.loads((tmp_path / "out/export.json").read_text())["preprocessing"]
+    assert told == data.preprocessing() and told["classes"] == ["apple", "pear"]
+    assert json.loads(onnx.load(tmp_path / "out/network.onnx").metadata_props[0].value) == told
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    done = predict(tmp_path / "out", tmp_path / "bad.png", files[0])
+    assert done.returncode == 1 and done.stderr.startswith(f"error: image {tmp_path / 'bad.png'} cannot be read") and str(files[0]) in done.stdout
+
+
+def test_without_data_nothing_is_said_of_images(exported):
+    _, _, out = exported
+    assert "preprocessing" not in json.loads((out / "export.json").read_text()) and not (out / "predict.py").exists()
+    assert not onnx.load(out / "network.onnx").metadata_props
+
+
+@pytest.mark.parametrize("change, told", [
+    (dict(data=3), "a int has no preprocessing"), (dict(int8=True), "int8 needs the format"),
+    (dict(data=pl.data.load("digits")), "the network takes images of 8×8 and has 5 classes, but the data have images of 8×8 and 10 classes")])
+def test_data_that_do_not_belong_are_refused(tmp_path, change, told):
+    with pytest.raises(ValueError, match=told):
+        pl.export(CHAIN.build(), tmp_path / "x", CHAIN, formats=("onnx",), input_size=8, **change)
+    assert not (tmp_path / "x").exists() or not list((tmp_path / "x").iterdir())
+
+
+@pytest.mark.parametrize("opset, ir", [(17, 8), (18, 8), (20, 9)])
+def test_an_older_opset_is_made_and_runs(tmp_path, opset, ir):
+    model = as_if_trained(CHAIN.build())
+    pl.export(model, tmp_path, CHAIN, formats=("onnx",), input_size=8, opset=opset)
+    made = onnx.load(tmp_path / "network.onnx")
+    assert made.opset_import[0].version == opset and made.ir_version <= max(ir, 9)
+    assert_close(run_onnx(tmp_path / "network.onnx", images(5)), logits(model, images(5)), rtol=1e-3, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The run folder of a network trained on the digits, and its report."""
+    out = tmp_path_factory.mktemp("run")
+    architecture = pl.Architecture(pl.spaces.chain(edges=3, width=16, input_size=8), ("MB3 3x3", "MB3 5x5", "Zero"))
+    report = pl.train(architecture, pl.data.load("digits"), pl.TrainConfig(epochs=6, lr=0.1, cutout=0, drop_path=0.0), out=out, device="cpu")
+    architecture.save(out / "architecture.json")
+    return out, report
+
+
+def test_int8_from_the_run_alone_is_within_two_points_of_float(trained, tmp_path):
+    run, report = trained
+    main(["--run", str(run), "--out", str(tmp_path), "--int8", "--formats", "onnx", "json"])
+    told = json.loads((tmp_path / "export.json").read_text())
+    assert told["int8"]["float"]["accuracy"] == pytest.approx(report.test_accuracy, abs=1 / 360)
+    assert told["int8"]["int8"]["accuracy"] >= told["int8"]["float"]["accuracy"] - 0.02
+    small = onnx.load(tmp_path / "network-int8.onnx")
+    assert any(node.op_type == "QuantizeLinear" for node in small.graph.node) and any(t.data_type == onnx.TensorProto.INT8 for t in small.graph.initializer)
+    data = pl.data.load("digits")
+    found = run_onnx(tmp_path / "network-int8.onnx", data.batch(data.test, torch.arange(360))[0].contiguous()).argmax(1)
+    assert (found == data.test.labels).double().mean().item() == pytest.approx(told["int8"]["int8"]["accuracy"])
+    assert told["preprocessing"]["classes"] == [str(d) for d in range(10)]
+
+
+def test_int8_of_weights_alone_asks_for_the_data(trained, tmp_path):
+    run, report = trained
+    torch.save(report.model.state_dict(), tmp_path / "w.pt")
+    with pytest.raises(ValueError, match="--int8 needs the data of the training, .* add --data"):
+        main(["--weights", str(tmp_path / "w.pt"), "--architecture", str(run / "architecture.json"), "--out", str(tmp_path / "x"), "--int8"])
 
 
 def test_every_file_computes_what_the_model_does(exported):
@@ -314,7 +424,7 @@ def test_a_run_is_exported(run, tmp_path, monkeypatch, capsys):
     folder, model = run
     arguments = ["--run", folder / "found", "--architecture", folder / "architecture.json", "--out", tmp_path]
     assert cli(*arguments, monkeypatch=monkeypatch) is None and len(capsys.readouterr().out.splitlines()) == 5
-    assert sorted(p.name for p in tmp_path.iterdir()) == FILES
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*FILES, "pixels.py", "predict.py"])
     expected = logits(model, images(4)).contiguous()
     assert_close(run_onnx(tmp_path / "network.onnx", images(4)), expected, rtol=0, atol=1e-5 * expected.abs().max().item())
 

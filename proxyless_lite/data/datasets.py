@@ -58,6 +58,9 @@ def load(name: str | Path, root: str | Path | None = None, valid: float | None =
     their batch is read; data.unreadable(data.train) finds all. FileNotFoundError when CIFAR-10 or ImageNet is missing. With `pack` also ValueError if it holds other images, if the
     data set is already in memory or `workers` is given; OSError if the disk has too little room.
     """
+    given = dict(valid=valid, limit=limit, image_size=image_size, crop=crop, workers=workers, padding=padding, split=split)
+    loaded = {"name": str(Path(name).resolve()) if str(name) not in NAMED else str(name), "root": root and str(Path(root).resolve()), "seed": seed,
+              "color_jitter": color_jitter, **{setting: value for setting, value in given.items() if value is not None}}
     root = Path(root) if root else runtime.default_root()
     for setting, share in (("valid", valid), ("split", split)):
         if share is not None and not 0 < share < 1:
@@ -81,7 +84,10 @@ def load(name: str | Path, root: str | Path | None = None, valid: float | None =
     if held is not None and valid is not None:
         raise ValueError(f"valid={valid!r}: {name} has images for that, its val/; leave out valid")
     fraction = valid or {"digits": 0.25, "imagenet": min(0.1, 50_000 / min(limit or len(train), len(train)))}.get(str(name), 0.1)
-    weights, alpha = drawn(train.labels, held, limit, fraction, seed, classes)
+    try:
+        weights, alpha = drawn(train.labels, held, limit, fraction, seed, classes)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
     train = train if held is None else train + held
     if padding is not None and (padding < 0 or crop or workers is not None):
         raise ValueError(f"padding={padding!r}: must not be negative, and is for images that are not cropped; leave out crop and workers")
@@ -90,7 +96,7 @@ def load(name: str | Path, root: str | Path | None = None, valid: float | None =
     if pack is not None:
         (train, test), source = packed.pack(pack, (train, test), side)
     parts = [train[weights], train[alpha], test]
-    style: dict = dict(name=Path(name).name, classes=tuple(classes), crop=crop, color_jitter=color_jitter)
+    style: dict = dict(name=Path(name).name, classes=tuple(classes), crop=crop, color_jitter=color_jitter, loaded=loaded)
     if workers is not None:
         scale: dict = CIFAR10 if name == "cifar10" else IMAGENET
         return StreamingData(**style, **dict(zip(PARTS, parts)), **scale, resize=side, workers=workers)

@@ -79,7 +79,10 @@ def find(root, split=None):
             raise ValueError(f"split={split}: {root} has a test set already, {test.name}/; leave out split")
         return train, held[0] if valid is not None else None, held[-1], classes
     share = 0.2 if split is None else split
-    kept, rest = balanced(train.labels, max(len(classes), len(train) - round(len(train) * share)), 0, classes)
+    try:
+        kept, rest = balanced(train.labels, max(len(classes), len(train) - round(len(train) * share)), 0, classes)
+    except ValueError as error:
+        raise ValueError(f"{root}: {error}") from None
     log.info(f"{root} has no test/: {len(rest):,} of its {len(train):,} images, of every class alike, are the test set")
     return train[kept], None, train[rest], classes
 

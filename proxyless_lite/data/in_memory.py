@@ -64,6 +64,11 @@ class Augmented(ImageData):
     flip: bool
 
     @property
+    def side(self):
+        """Pixels per side of the stored images."""
+        return self.train.images.shape[1]
+
+    @property
     def shape(self):
         """(C, H, W) of one image as the network gets it."""
         _, height, width, channels = self.train.images.shape

@@ -62,6 +62,16 @@ class ImageData(DataModule):
     std: tuple
     crop: int | None
     color_jitter: bool
+    loaded: dict | None = None  # the arguments of data.load that gave these data
+
+    def preprocessing(self):
+        """How an image file becomes an input of the network, and the names of its outputs: plain data that go with an exported network.
+
+        The shorter side is resized to `resize` pixels, the centre of size × size is kept; mean and std are of 0 … 255, per channel
+        of RGB. pixels.decode does the first part.
+        """
+        return {"size": self.shape[1], "resize": self.side, "mean": list(self.mean), "std": list(self.std), "channels": "RGB",
+                "classes": list(self.classes)}
 
     def example(self, n):
         """n black images of class 0."""

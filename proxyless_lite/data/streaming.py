@@ -24,6 +24,11 @@ class StreamingData(WorkerData, ImageData):
     resize: int
 
     @property
+    def side(self):
+        """Pixels of the shorter side of an image before it is cropped."""
+        return self.resize
+
+    @property
     def shape(self):
         """(C, H, W) of one image."""
         return 3, self.crop, self.crop

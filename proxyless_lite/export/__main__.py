@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from .. import runtime, zoo
+from .. import data, runtime, zoo
 from ..architecture import Architecture
 from ..runtime.cli import OneLineParser, run
 from . import FILES, export, load_weights
@@ -21,6 +21,10 @@ def parser():
     line.add_argument("--architecture", metavar="FILE", help="the trained network; default: architecture.json in the run's folder")
     line.add_argument("--out", required=True, metavar="FOLDER", help="where to write")
     line.add_argument("--formats", nargs="+", choices=FILES, default=list(FILES), help="what to write; default: all")
+    line.add_argument("--opset", type=int, help="of the ONNX file, for older runtimes: 17 is read by onnxruntime 1.14")
+    line.add_argument("--int8", action="store_true",
+                      help="also network-int8.onnx, with ranges from the validation images of the run's data, and how the two compare")
+    line.add_argument("--data", help="for --int8: the data where they are now, if not where the run had them; or for --weights")
     line.add_argument("--input-size", type=int, metavar="PIXELS", help="height and width of the images; default: the space's")
     return line
 
@@ -29,12 +33,25 @@ def main(arguments=None):
     args = parser().parse_args(arguments)
     file = architecture_file(args)
     architecture = Architecture.load(file)
-    model = architecture.build()
+    model, how, loaded = architecture.build(), None, {}
     if args.run:
-        load_weights(model, weights_of_run(Path(args.run), architecture, file), args.run)
+        state = state_of_run(Path(args.run), architecture, file)
+        load_weights(model, state["model"], args.run)
+        how, loaded = state.get("preprocessing"), state.get("loaded") or {}
     else:
         runtime.load_weights(model, args.weights, names=zoo.weights.released_names(model))
-    export(model, args.out, architecture, args.input_size, args.formats)
+    if how and args.input_size:
+        how |= {"size": args.input_size, "resize": round(how["resize"] * args.input_size / how["size"])}
+    if args.int8:
+        how = data.load(**data_of(args, loaded))
+    export(model, args.out, architecture, args.input_size, args.formats, how, args.opset, args.int8)
+
+
+def data_of(args, loaded):
+    """The arguments of data.load for --int8. Raises ValueError where nothing says which data."""
+    if not loaded and not args.data:
+        raise ValueError("--int8 needs the data of the training, which the run does not name; add --data")
+    return {**loaded, **({"name": args.data} if args.data else {})}
 
 
 def architecture_file(args):
@@ -49,8 +66,8 @@ def architecture_file(args):
     return file
 
 
-def weights_of_run(run, architecture, file):
-    """The state_dict in the checkpoint of a training run. Raises ValueError if there is none, or another network was trained."""
+def state_of_run(run, architecture, file):
+    """What the checkpoint of a training run holds: `model`, a state_dict, and of images how they were prepared. Raises ValueError if there is none, or another network was trained."""
     saved = runtime.load_checkpoint(run / "checkpoint.pt")
     if saved is None:
         raise ValueError(f"{run} holds no checkpoint.pt; give the folder that train wrote to (its out)")
@@ -64,7 +81,7 @@ def weights_of_run(run, architecture, file):
     epochs, done = identity["epochs"], saved["done"] // identity["steps an epoch"]
     if done < epochs:
         log.warning(f"{run}: the training has not ended; these are the weights after {done} of {epochs} epochs")
-    return saved["state"]["model"]
+    return saved["state"]
 
 
 def cli():

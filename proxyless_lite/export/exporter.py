@@ -13,9 +13,12 @@ import torch
 
 from .. import runtime
 from ..architecture import count_macs
+from ..data import ImageData, pixels
 from ..mixed_op import MixedOp
+from .int8 import compared, quantised
 
 FILES = {"onnx": "network.onnx", "pt2": "network.pt2", "json": "architecture.json", "weights": "weights.pt"}
+INT8 = "network-int8.onnx"
 ONNX = "onnx", "onnxscript", "onnxruntime"  # the packages of the extra `export`
 BATCHES = 1, 3    # images at once in the check
 TOLERANCE = 1e-4  # of the largest logit
@@ -23,7 +26,8 @@ log = logging.getLogger(__name__)
 
 
 @torch.no_grad()
-def export(model: torch.nn.Module, out: str | Path, architecture=None, input_size: int | None = None, formats: tuple = tuple(FILES)):
+def export(model: torch.nn.Module, out: str | Path, architecture=None, input_size: int | None = None, formats: tuple = tuple(FILES),
+           data: ImageData | dict | None = None, opset: int | None = None, int8: bool = False):
     """Write `model`, a compact network, into folder `out`; each file is first run and compared with the model.
 
     * "onnx": network.onnx, from "images" (batch, 3, input_size, input_size), float32 and normalised as in training, to
@@ -33,17 +37,25 @@ def export(model: torch.nn.Module, out: str | Path, architecture=None, input_siz
     * "weights": weights.pt, a state_dict for architecture.build(), or without an `architecture` for a model built like yours.
 
     export.json next to them says what was checked; a line is logged for each file. `input_size` is by default the space's.
+
+    With the `data` of the training, or what their preprocessing() returned, how an image file becomes an input and the names of the classes stand in export.json and in
+    the metadata of network.onnx, and predict.py with pixels.py beside it classifies image files without PyTorch. With `int8`
+    network-int8.onnx is written too, whose ranges come from validation images; export.json compares its test accuracy and its
+    time with the float file's. `opset` is that of the ONNX file, for older runtimes; by default PyTorch's.
+
     The model is not changed, even in training mode or on a GPU: a copy on the CPU is exported, in evaluation mode. Raises
     ValueError, before anything is written, for a model that cannot be exported or that the architecture does not describe, and
     for a file that computes something else. OSError for a folder that cannot be written to; ImportError for "onnx" where the
     packages of the extra `export` are missing.
     """
-    check_arguments(model, formats)
+    check_arguments(model, formats, data, int8)
     images = example_images(architecture, input_size)
     runtime.check_writable(out := Path(out))
     network = copy.deepcopy(model).cpu().eval().to(memory_format=torch.contiguous_format)
     classes = classes_of(network, images)
-    made = make(network, twin_of(network, architecture, images), images, formats)
+    how = preprocessing_of(data, images.shape[-1], classes)
+    made = make(network, twin_of(network, architecture, images), images, formats, opset, how)
+    small, comparison = shrunk(made[FILES["onnx"]][0], data) if int8 else (None, None)
 
     (out / "export.json").unlink(missing_ok=True)  # it must never be next to files of another export
     for file, (content, difference) in made.items():
@@ -52,21 +64,27 @@ def export(model: torch.nn.Module, out: str | Path, architecture=None, input_siz
     if architecture is not None and "json" in formats:
         architecture.save(out / FILES["json"])
         say(out / FILES["json"], f"{len(architecture.choices)} operations")
+    for file, content in {INT8: small, **standalone(how is not None and "onnx" in formats)}.items():
+        if content:
+            runtime.write_atomically(out / file, content)
     params, macs, size = sum(p.numel() for p in network.parameters()), count_macs(network, images[:1]), images.shape[-1]
     told = {"params": params, "macs": macs, "input_size": size, "classes": classes,
             "max_difference": {file: difference for file, (_, difference) in made.items()},  # of the largest logit
+            **({"preprocessing": how} if how else {}), **({"int8": comparison} if comparison else {}),
             "tolerance": TOLERANCE, "batches": BATCHES, "machine": {**runtime.describe(), **onnx_versions(formats)}}
     runtime.write_atomically(out / "export.json", runtime.to_json(told, indent=1))
     say(out / "export.json", f"{params:,} params, {macs:,} MACs, images of {size}×{size}, {classes} classes")
+    if comparison:
+        say(out / INT8, "; ".join(f"{name}: {of['accuracy']:.1%} of the test images, {of['ms']:.3g} ms" for name, of in comparison.items()))
 
 
-def make(network, twin, images, formats):
+def make(network, twin, images, formats, opset, how):
     """File name -> (its bytes, its largest difference from the network), for the files that hold weights.
 
     Raises ValueError for one that cannot be made, does not run, or differs by more than TOLERANCE.
     """
     traced = functools.cache(lambda: trace(network, images))  # once for two files, never for the weights alone
-    makers = {"onnx": lambda: onnx_file(traced()), "pt2": lambda: pt2_file(traced()),
+    makers = {"onnx": lambda: onnx_file(traced(), opset, how), "pt2": lambda: pt2_file(traced()),
               "weights": lambda: weights_file(network, twin)}
     made = {}
     for file, maker in ((FILES[kind], maker) for kind, maker in makers.items() if kind in formats):
@@ -83,8 +101,12 @@ def make(network, twin, images, formats):
 
 # -- what may be exported ---------------------------------------------------------------------------------------------
 
-def check_arguments(model, formats):
-    """Raises ValueError for an unknown format or a network with open edges, ImportError for a missing package."""
+def check_arguments(model, formats, data, int8):
+    """Raises ValueError for an unknown format, a network with open edges or int8 without data, ImportError for a missing package."""
+    if not isinstance(data, (ImageData, dict, type(None))):
+        raise ValueError(f"a {type(data).__name__} has no preprocessing of images; give what data.load returns, or leave data out")
+    if int8 and not (isinstance(data, ImageData) and "onnx" in formats):
+        raise ValueError("int8 needs the format \"onnx\", and the data of the training, whose validation images give the ranges of activations")
     if unknown := [kind for kind in formats if kind not in FILES]:
         raise ValueError(f"unknown format {unknown[0]!r}; allowed: {', '.join(FILES)}")
     missing = [name for name in ONNX if importlib.util.find_spec(name) is None]
@@ -113,6 +135,31 @@ def classes_of(network, images):
         raise ValueError(f"the network gives {shape} for {len(images)} images; expected is one number per class, "
                          f"({len(images)}, classes)")
     return shape[1]
+
+
+def preprocessing_of(data, size, classes):
+    """How an image becomes an input, a dict; None without data. Raises ValueError for data of another network."""
+    if data is None:
+        return None
+    how = data.preprocessing() if isinstance(data, ImageData) else data
+    if (how["size"], len(how["classes"])) != (size, classes):
+        raise ValueError(f"the network takes images of {size}×{size} and has {classes} classes, but the data have images of "
+                         f"{how['size']}×{how['size']} and {len(how['classes'])} classes; give those of its training")
+    return how
+
+
+def standalone(wanted):
+    """File name -> bytes of the program that runs the exported network without this package."""
+    here = {"predict.py": Path(__file__).with_name("predict.py"), "pixels.py": Path(pixels.__file__)}
+    return {name: path.read_bytes() for name, path in here.items()} if wanted else {}
+
+
+def shrunk(content, data):
+    """The int8 copy of an ONNX file, and how the two compare on the test images."""
+    with attempt(f"{INT8} cannot be made"):
+        small = quantised(content, data)
+    sessions = {"float": onnx_session(content, 1), "int8": onnx_session(small, 1)}
+    return small, compared(sessions, data)
 
 
 def twin_of(network, architecture, images):
@@ -149,10 +196,18 @@ def trace(network, images):
     return program
 
 
-def onnx_file(program):
-    import onnx
-    content = to_onnx(program, input_names=["images"], output_names=["logits"], dynamic_shapes=({0: "batch"},))
-    model = onnx.load_from_string(content)
+def onnx_file(program, opset, how):
+    import onnx.version_converter
+    model = onnx.load_from_string(to_onnx(program, input_names=["images"], output_names=["logits"], dynamic_shapes=({0: "batch"},)))
+    if opset is not None:
+        model = onnx.version_converter.convert_version(model, opset)
+        for node in model.graph.node:  # the converter leaves an attribute that older opsets lack; 0 is what they do
+            for default in [a for a in node.attribute if a.name == "noop_with_empty_axes" and not a.i]:
+                node.attribute.remove(default)
+        model.ir_version = min(model.ir_version, onnx.helper.find_min_ir_version_for(model.opset_import))  # older runtimes refuse newer ones
+    if how:
+        onnx.helper.set_model_props(model, {"preprocessing": runtime.to_json(how).decode()})
+    content = model.SerializeToString()
     onnx.checker.check_model(model)
     if foreign := {used.domain for used in model.opset_import} - {"", "ai.onnx"}:
         raise ValueError(f"it needs operations from {', '.join(sorted(foreign))}, which runtimes do not know")

@@ -8,6 +8,7 @@ import pandas as pd
 
 from .. import data, latency, objective, presets, rules, runtime
 from ..config import ChoiceConfig, SearchConfig
+from ..limits import Limits
 from ..runtime.cli import OneLineParser, run
 from . import forecast
 from .search import CHOICES, Search
@@ -27,6 +28,9 @@ def parser():
     choice.add_argument("--choose", default="alpha", choices=CHOICES, help="alpha: the most probable network, as the paper does; shared: the best "
                         "after a short training from the shared weights; trained: of those, the best by a few full trainings")
     choice.add_argument("--targets", type=numbers, help="several target costs, as 10,15,20: one search, a network for each; needs --costs")
+    choice.add_argument("--limit", action="append", default=[], metavar="COST<=NUMBER",
+                        help="the found network keeps this: latency (of the table in --costs), macs, params, or memory (bytes alive at once "
+                        "on one image); may be given several times")
     cost = cli.add_argument_group("add a cost penalty (§3.3)")
     cost.add_argument("--costs", help="a latency table (what proxyless_lite.latency measure wrote), or macs, or params")
     cost.add_argument("--weight", type=float, help="of the cost in the loss; needed by --space tree with --costs and rules that use gradients")
@@ -93,7 +97,7 @@ def search(args, engine):
     space = experiment.space(len(sets.classes), sets.shape[1])
     choice = ChoiceConfig(train=replace(experiment.train, seed=config.seed))
     found = Search(space, sets, rules.BY_NAME[args["rule"]](), config, args["out"], engine, objective_of(args, experiment, space),
-                   choose=args["choose"], choice=choice)
+                   choose=args["choose"], choice=choice, limits=limits_of(args, space))
     costs = args["targets"] and objective.costs(space, source_of(args))
     for goal in [objective.Objective(costs, target) for target in args["targets"] or ()] or [found.cost_objective]:
         found.net.derive(goal)  # before anything long: raises if no network costs the target
@@ -135,6 +139,8 @@ def report(search, result, out, source):
         costs, target = search.cost_objective.costs, search.cost_objective.target
         told = f", target {target:.4g}, most probable paths {costs.cost_of(result.most_probable):.4g}" if target else ""
         print(f"cost {costs.cost_of(network):.4g} {costs.unit}{told}, by {source or costs.unit}")
+    for costs, most in search.limits.limits if search.limits else ():
+        print(f"limit {most:,.6g} {costs.unit}: the network has {costs.cost_of(network):,.6g}")
 
 
 def experiment_of(args):
@@ -161,6 +167,8 @@ def objective_of(args, experiment, space):
         if given:
             raise ValueError(f"--targets are for the choice in the end, {given[0]} is for the search; leave one of them out")
         return None
+    if args["limit"] and not given and not mobile:
+        return None  # --costs is for the limit
     if args["costs"] is None and not mobile:
         if given:
             raise ValueError(f"{given[0]} needs --costs: a latency table, macs or params")
@@ -181,6 +189,26 @@ def objective_of(args, experiment, space):
         reward = objective.Reward(penalty.costs, target)
         return reward if args["rule"] == "reinforce" else (penalty, reward)
     return penalty
+
+
+def limits_of(args, space):
+    """The Limits that the command line asks for, or None. Raises ValueError for one that is not known."""
+    limits = []
+    for text in args["limit"]:
+        name, _, most = text.partition("<=")
+        name = name.strip()
+        try:
+            number = float(most)
+        except ValueError:
+            raise ValueError(f"--limit {text!r}: give a cost and a number, such as \"memory<=2e6\"") from None
+        if name not in ("latency", "macs", "params", "memory"):
+            raise ValueError(f"--limit {text!r}: {name!r} is none of latency, macs, params, memory")
+        if name == "latency" and args["costs"] in (None, "macs", "params"):
+            raise ValueError(f"--limit {text!r} needs --costs with a latency table")
+        limits.append((objective.costs(space, source_of(args) if name == "latency" else name), number))
+    if limits and args["targets"]:
+        raise ValueError("--limit is for one network, --targets for several; leave one of them out")
+    return Limits(limits) if limits else None
 
 
 def source_of(args):

@@ -13,7 +13,7 @@ from ..training.evaluation import cross_entropy
 
 
 class Candidates(runtime.Rows):
-    """The networks that a choice has looked at. `step`: "tuned" from the shared weights, or "trained" from scratch.
+    """The networks that a choice has looked at. `step`: "tuned" by a short training, or "trained" by a whole one.
 
     `loss` and `accuracy` are of the validation images.
     """
@@ -28,9 +28,10 @@ class Chooser:
     def __init__(self, search, config: ChoiceConfig):
         self.search, self.config, self.engine = search, config, search.engine
         self.data, own = search.data.held_out(), search.config
-        self.tuning = replace(config.train, epochs=config.tune_epochs, batch_size=own.batch_size, lr=own.lr, momentum=own.momentum, rise=0.1,
-                              weight_decay=own.weight_decay, small_images=0.0, cutout=0, drop_path=0.0, dropout=0.0,
-                              seed=own.seed)
+        self.tuning = replace(config.train, epochs=config.tune_epochs, seed=own.seed)
+        if config.from_shared:
+            self.tuning = replace(self.tuning, batch_size=own.batch_size, lr=own.lr, momentum=own.momentum, rise=0.1, weight_decay=own.weight_decay,
+                                  small_images=0.0, cutout=0, drop_path=0.0, dropout=0.0)
         self.table = self.opened() if search.loop.out and self.engine.is_main else None
         rows = self.engine.from_first(lambda: self.table.rows.drop(columns="processor").to_dict("records") if self.table else [])
         self.rows = {(row["step"], row["network"]): row for row in rows}
@@ -47,8 +48,9 @@ class Chooser:
             self.table.close()
 
     def tuned(self, network):
-        """Rating of a network: minus its validation loss after a short training that starts from the shared weights."""
-        return -self.result("tuned", network, lambda: train(self.search.net.prune(network), self.data, self.tuning, device=self.engine))["loss"]
+        """Rating of a network: minus its validation loss after a short training, from the shared weights or from fresh ones."""
+        start = lambda: self.search.net.prune(network) if self.config.from_shared else network  # noqa: E731
+        return -self.result("tuned", network, lambda: train(start(), self.data, self.tuning, device=self.engine))["loss"]
 
     def trained(self, network):
         """Validation accuracy of a network trained from scratch on the training images."""
@@ -83,7 +85,7 @@ def front(chooser, objectives):
     networks = list({network.choices: network for group in proposals for network in group}.values())
     index = {network.choices: i for i, network in enumerate(networks)}
     groups = [[index[network.choices] for network in group] for group in proposals]
-    progress = runtime.Progress(min(config.tuned, len(networks)), label="choose: trained from shared weights,")
+    progress = runtime.Progress(min(config.tuned, len(networks)), label="choose: short trainings,")
     ratings = rate(networks, lambda network: (chooser.tuned(network), progress.step())[0], config.tuned, groups)
     progress.close()
     return [best_of(group, ratings, chooser, config.trainings) for group in groups], table(chooser.rows.values())

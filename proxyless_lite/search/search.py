@@ -15,6 +15,7 @@ from ..architecture import Architecture
 from ..config import ChoiceConfig, SearchConfig
 from ..costs import Costs
 from ..data import DataModule, shuffled
+from ..limits import Limits
 from ..objective import Objective, check_target
 from ..spaces import Space
 from ..supernet import SuperNet
@@ -59,19 +60,20 @@ class Search:
     (images, labels). `data` is a DataModule: one of data.load, or of data.from_datasets for any other task.
 
     `choose` says how the network is chosen in the end: "alpha", the most probable one, as the paper does; "shared", the best after a
-    short training from the shared weights; "trained", the best of a few trainings from scratch. `choice` is a ChoiceConfig.
+    short training from the shared weights; "trained", the best of a few trainings from scratch. `choice` is a ChoiceConfig. With
+    `limits`, a Limits, the found network keeps upper bounds on several costs; they take the place of the objective's target.
 
     Raises ValueError for inputs that differ in size from the space's, candidates of different shapes, and too few examples for a batch.
     """
 
     def __init__(self, net: SuperNet | Space, data: DataModule, rule: rules.Rule | None = None, config: SearchConfig | None = None,
                  out: str | Path | None = None, device=None, objective=None, loss: Callable = cross_entropy, choose: str = "alpha",
-                 choice: ChoiceConfig | None = None):
+                 choice: ChoiceConfig | None = None, limits: Limits | None = None):
         self.config = config or presets.search("quick")
         self.net = SuperNet(net, seed=self.config.seed) if isinstance(net, Space) else net
         self.engine = runtime.engine(device)
         self.rule, self.objective = rule or rules.TwoPath(), objective
-        self.choose, self.choice = choose, choice or ChoiceConfig()
+        self.choose, self.choice, self.limits = choose, choice or ChoiceConfig(), limits
         self.set_loss(loss)
         self.check(data)
         identity = self.identity(data)  # before `place` may replace batch norms by synchronised ones
@@ -115,6 +117,8 @@ class Search:
             raise ValueError(f"choose={self.choose!r} trains networks of a space by cross-entropy; with a loss or module of your own give choose='alpha'")
         for part in self.objective if isinstance(self.objective, tuple) else [self.objective] * (self.objective is not None):
             part.costs.check(self.net.space)
+        if self.limits:
+            self.net.derive(self.limits)  # raises where no network keeps them
         check_shapes(self.net, data, self.loss, self.engine)
 
     def identity(self, data):
@@ -148,11 +152,12 @@ class Search:
 
     def run(self) -> Result:
         """Search to the end, from where the folder left off. Returns a Result. Seeds PyTorch's global generator."""
+        goal = self.limits or self.cost_objective
         self.loop.run()
         if self.choose == "alpha":
-            found, candidates = self.net.derive(self.cost_objective, tolerance=None), choosing.table([])
+            found, candidates = self.net.derive(goal, tolerance=None), choosing.table([])
         else:
-            (found,), candidates = self.choose_for([self.cost_objective])
+            (found,), candidates = self.choose_for([goal])
         return Result(found, self.net.derive(), self.history(), self.loop.seconds + candidates.seconds.sum(), candidates)
 
     def front(self, costs: Costs, targets: Sequence[float]) -> tuple[list[Architecture], pd.DataFrame]:

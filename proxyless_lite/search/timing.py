@@ -38,6 +38,8 @@ def images_of_choice(search, targets):
     """How many training images, counted once an epoch, the choice in the end goes through, if each costs as much as in a weight step."""
     choice = search.choice
     tuned = choice.tuned * choice.tune_epochs if search.choose != "alpha" else 0
+    if not choice.from_shared:
+        tuned *= choice.train.full_epochs / choice.train.epochs
     trained = targets * choice.trainings * choice.train.full_epochs if search.choose == "trained" else 0
     return (tuned + trained) * len(search.data.train)
 

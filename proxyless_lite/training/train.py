@@ -13,7 +13,7 @@ from torchvision.ops import StochasticDepth
 from .. import presets, runtime
 from ..architecture import Architecture
 from ..config import SMALL, TrainConfig, described
-from ..data import DataModule
+from ..data import DataModule, ImageData
 from . import memory
 from .evaluation import cross_entropy, evaluate, top_k
 from .loop import Loop, cosine, sgd
@@ -112,7 +112,8 @@ class Training:
 
     def state_dict(self):
         scaler = self.trainer.state_dict()
-        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), **({"scaler": scaler} if scaler else {})}
+        how = {"preprocessing": self.data.preprocessing(), "loaded": self.data.loaded} if isinstance(self.data, ImageData) else {}  # for exports
+        return {**how, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), **({"scaler": scaler} if scaler else {})}
 
     def load_state_dict(self, state):
         self.model.load_state_dict(state["model"])
