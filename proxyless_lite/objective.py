@@ -46,7 +46,7 @@ class LatencyPenalty(Objective):
 
     `over` says which paths E is taken over under TwoPath: "pair", the two sampled ones with renormalised probabilities as in
     §3.2.1, or "all", every path by its full p as in Eq. 5. Other rules always use all. "linear" needs no target. Raises
-    ValueError for an unknown form, a target missing or not above 0, and for logarithms that are not above 0.
+    ValueError for an unknown form, costs in bytes, a target missing or not above 0, and for logarithms that are not above 0.
     """
 
     FORMS = {  # (penalty, CE, E) -> loss
@@ -63,12 +63,22 @@ class LatencyPenalty(Objective):
             check_target(self, target)
         if not (math.isfinite(weight) and weight >= 0):
             raise ValueError(f"LatencyPenalty(weight={weight}): must be a finite number, not negative")
+        if costs.unit == "bytes":
+            raise ValueError("the peak memory of a network is not a sum over its edges, as a penalty needs; bound it with Limits instead")
         cheapest, _ = costs.bounds()
         if form == "mul#log" and min(target or 0, cheapest) <= 1:
             raise ValueError(f"LatencyPenalty(form='mul#log'): its logarithms need costs above 1, but the target is {target:.4g} "
                              f"and the cheapest network {cheapest:.4g} {costs.unit}; use another form")
         super().__init__(costs, target)
         self.weight, self.form, self.over, self.scale = weight, form, over, scale
+
+    @property
+    def parts(self):
+        """The penalties that this is the sum of: itself."""
+        return (self,)
+
+    def __add__(self, other):
+        return Penalties(*self.parts, *other.parts) if isinstance(other, LatencyPenalty) else NotImplemented
 
     def loss(self, ce, expected):
         """The loss from CE and E, both scalar tensors."""
@@ -90,14 +100,47 @@ class LatencyPenalty(Objective):
         return told + "; accuracy outweighs the penalty or the reverse: change the weight"
 
     def partials(self, ce, p):
-        """∂loss/∂CE and ∂loss/∂E at CE and at E under probabilities p (E, N)."""
+        """∂loss/∂CE, and ∂loss/∂E of each part, at CE and at E under probabilities p (E, N)."""
         with torch.enable_grad():
-            at = [value.detach().clone().requires_grad_() for value in (ce.to(p), self.costs.expected_under(p))]
+            at = [value.detach().clone().requires_grad_() for value in (ce.to(p), *(part.costs.expected_under(p) for part in self.parts))]
             return torch.autograd.grad(self.loss(*at), at, allow_unused=True)
 
     def __repr__(self):
         scale = f", scale={self.scale}" if self.form == "mul#log" else ""
         return f"LatencyPenalty({self.costs!r}, weight={self.weight}, target={self.target}, form={self.form!r}, over={self.over!r}{scale})"
+
+
+class Penalties(LatencyPenalty):
+    """Several LatencyPenalties at once, made by adding them: each takes the loss of the one before for its CE.
+
+    The first one's target is that of the found network; Limits bound the others. Raises ValueError for costs of different spaces and
+    where `over` differs.
+    """
+
+    def __init__(self, *parts: LatencyPenalty):
+        Objective.__init__(self, parts[0].costs, parts[0].target)
+        self._parts, self.over = parts, parts[0].over
+        for part in parts:
+            part.costs.check(self.costs.space)
+            if part.over != self.over:
+                raise ValueError(f"penalties over {self.over!r} and over {part.over!r} cannot be added; give all the same")
+
+    @property
+    def parts(self):
+        return self._parts
+
+    def loss(self, ce, *expected):
+        """The loss from CE and the E of each part, scalar tensors."""
+        for part, value in zip(self.parts, expected, strict=True):
+            ce = part.loss(ce, value)
+        return ce
+
+    def verdict(self, net, tolerance: float = 0.1) -> str:
+        """One line: the verdicts of all parts."""
+        return "; ".join(part.verdict(net, tolerance) for part in self.parts)
+
+    def __repr__(self):
+        return " + ".join(map(repr, self.parts))
 
 
 class Reward(Objective):

@@ -97,8 +97,9 @@ def with_cost(gradient, metrics, objective, q):
     """
     if objective is None:
         return gradient, metrics
-    by_ce, by_cost = objective.partials(metrics["loss"], q)
-    return by_ce * gradient + by_cost * eq4(objective.costs.matrix_like(gradient), q), metrics
+    by_ce, *by_costs = objective.partials(metrics["loss"], q)
+    of_costs = sum(by_cost * eq4(part.costs.matrix_like(gradient), q) for by_cost, part in zip(by_costs, objective.parts))
+    return by_ce * gradient + of_costs, metrics
 
 
 class TwoPath(Rule):

@@ -420,6 +420,49 @@ def test_the_rescale_is_that_of_the_pair_and_absent_over_all(over):
             assert over == "all" or (row[rest].max() < 1e-14 and row[pair].min() > 1e-6)
 
 
+@pytest.mark.parametrize("forms", [("linear", "abs#linear"), ("add#linear", "mul#log"), ("mul#log", "linear", "abs#linear")])
+def test_penalties_add_up_and_their_gradient_is_autograds(forms):
+    space, generator = chain(), seeded(3)
+    prices = [Costs(space, 3.0, (1 + torch.rand(3, 4, generator=generator)).tolist(), unit) for unit in ("ms", "MACs", "params")]
+    parts = [LatencyPenalty(costs, 0.3, 4.0 + i, form) for i, (costs, form) in enumerate(zip(prices, forms))]
+    together = sum(parts[1:], parts[0])
+    alpha = torch.randn(3, 4, generator=generator, dtype=torch.float64).requires_grad_()
+    ce, gradient = torch.tensor(1.7, dtype=torch.float64), torch.randn(3, 4, generator=generator, dtype=torch.float64)
+    loss = together.loss(ce.clone().requires_grad_(), *(costs.expected_under(alpha.softmax(1)) for costs in prices[:len(parts)]))
+    by_costs, = torch.autograd.grad(loss, alpha)
+    (by_ce, *_) = together.partials(ce, alpha.detach().softmax(1))
+    found, _ = pl.rules.with_cost(gradient, {"loss": ce}, together, alpha.detach().softmax(1))
+    exactly(found, by_ce * gradient + by_costs)
+    by_hand_ce = ce
+    for part, costs in zip(parts, prices):
+        by_hand_ce = part.loss(by_hand_ce, costs.expected_under(alpha.detach().softmax(1)))
+    exactly(together.loss(ce, *(costs.expected_under(alpha.detach().softmax(1)) for costs in prices[:len(parts)])), by_hand_ce)
+    assert (together.target, together.costs) == (parts[0].target, prices[0]) and repr(together).count("LatencyPenalty(") == len(parts)
+
+
+def test_penalties_that_cannot_be_added_are_refused():
+    one = LatencyPenalty(costs(chain(), "macs"), 0.1)
+    with pytest.raises(ValueError, match="the costs are for"):
+        one + LatencyPenalty(costs(chain(edges=2), "macs"), 0.1)
+    with pytest.raises(ValueError, match="over 'pair' and over 'all' cannot be added"):
+        one + LatencyPenalty(costs(chain(), "params"), 0.1, over="all")
+    with pytest.raises(ValueError, match="bound it with Limits instead"):
+        LatencyPenalty(costs(chain(), "memory"), 0.1)
+    with pytest.raises(TypeError):
+        one + 3
+
+
+def test_a_search_listens_to_two_costs():
+    space = chain(classes=10, input_size=8)
+    config = pl.SearchConfig(epochs=1, batch_size=64, alpha_batch_size=64, alpha_every=1, alpha_lr=0.3)
+    heavy = LatencyPenalty(costs(space, "macs"), 100.0, form="linear") + LatencyPenalty(costs(space, "params"), 100.0, form="linear")
+    result = pl.Search(space, pl.data.load("digits", limit=300), config=config, objective=heavy).run()
+    before = pl.SuperNet(space, seed=0).probability_matrix()
+    cheap = [edge.candidates.index("Zero") for edge in space.edges()]
+    after = result.history.probabilities.iloc[-1]
+    assert all(after[e][i] > before[e][i] for e, i in enumerate(cheap))
+
+
 def test_a_heavy_penalty_finds_the_cheapest_path_by_every_gradient_rule():
     for rule in (TwoPath(), Exact(), Trapezoid()):
         net = supernet()
