@@ -9,10 +9,8 @@ BENCH ?=
 SLIDES ?=
 COSTS ?= $(if $(filter digits,$(DATASET)),macs,ms)
 TARGETS ?=
-SPLIT ?=
-VALID ?=
-comma := ,
-LOADING := $(if $(SPLIT),"split": $(SPLIT)$(comma)) $(if $(VALID),"valid": $(VALID))
+SPLIT ?= 0.0
+VALID ?= 0.0
 PRECISION ?= $(if $(filter digits,$(DATASET)),float32,auto)
 OUT ?= runs/choose-$(lastword $(subst /, ,$(DATASET)))-$(PRESET)-$(SEED)
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
@@ -42,7 +40,7 @@ setup: .venv/installed  ## create .venv and install everything (once)
 
 search: setup  ## notebook 11: one search, a network for each of several costs; DATASET=digits, cifar10 or a folder; COSTS=macs, ms or a latency table; TARGETS=1.2,1.5; SPLIT, VALID: shares for testing and for α
 	@$(VENV)/python -m proxyless_lite.course.notebook notebooks/11_search_and_choose.ipynb --out '$(OUT)' -p dataset '$(DATASET)' \
-	  -p preset '$(PRESET)' -p costs '$(COSTS)' -p targets '[$(TARGETS)]' -p loading '{$(LOADING)}' -p precision '$(PRECISION)' -p seed '$(SEED)'
+	  -p preset '$(PRESET)' -p costs '$(COSTS)' -p targets '$(TARGETS)' -p valid '$(VALID)' -p split '$(SPLIT)' -p precision '$(PRECISION)' -p seed '$(SEED)'
 
 check: setup  ## the method's exact tests, in a minute
 	$(PYTEST) $(METHOD:%=tests/test_%.py)

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import LinearConstraint, milp
 
-from .costs import Costs
+from .costs import Costs, Peaks
 from .objective import Objective
-from .peaks import Peaks
 
 ROUNDING = 1e-9  # sums of costs are rounded
 

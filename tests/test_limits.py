@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 import proxyless_lite as pl
 from proxyless_lite.activations import peak_memory
-from proxyless_lite.peaks import peaks
+from proxyless_lite.costs import peaks
 from proxyless_lite.search.__main__ import main
 
 CHAIN = pl.spaces.chain(edges=4, width=8, candidates=("Zero", "DW 5x5", "conv 3x3", "MB3 3x3"))

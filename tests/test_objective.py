@@ -434,9 +434,9 @@ def test_penalties_add_up_and_their_gradient_is_autograds(forms):
     found, _ = pl.rules.with_cost(gradient, {"loss": ce}, together, alpha.detach().softmax(1))
     exactly(found, by_ce * gradient + by_costs)
     by_hand_ce = ce
-    for part, costs in zip(parts, prices):
-        by_hand_ce = part.loss(by_hand_ce, costs.expected_under(alpha.detach().softmax(1)))
-    exactly(together.loss(ce, *(costs.expected_under(alpha.detach().softmax(1)) for costs in prices[:len(parts)])), by_hand_ce)
+    for part, price in zip(parts, prices):
+        by_hand_ce = part.loss(by_hand_ce, price.expected_under(alpha.detach().softmax(1)))
+    exactly(together.loss(ce, *(price.expected_under(alpha.detach().softmax(1)) for price in prices[:len(parts)])), by_hand_ce)
     assert (together.target, together.costs) == (parts[0].target, prices[0]) and repr(together).count("LatencyPenalty(") == len(parts)
 
 

@@ -10,7 +10,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "proxyless_lite"
-ORDER = ["runtime", "config", "data", "ops", "mixed_op", "spaces", "architecture", "supernet", "costs", "zoo", "objective", "choose", "baselines",
+ORDER = ["runtime", "config", "data", "ops", "mixed_op", "spaces", "activations", "architecture", "supernet", "costs", "zoo", "objective", "limits", "choose", "baselines",
          "export", "latency", "presets", "training", "rules", "search", "ground_truth", "course"]  # each imports only what stands before it
 MODULES = {"pillow": "PIL", "scikit-learn": "sklearn", "pyyaml": "yaml", "ipython": "IPython", "jupyterlab": "jupyter lab"}  # distribution -> module
 COMMANDS = {"ruff", "mypy", "pre-commit", "pytest-xdist"}  # of developers, called by hand or by hooks
