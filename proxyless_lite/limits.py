@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import LinearConstraint, milp
 
 from .costs import Costs, Peaks
 from .objective import Objective
@@ -67,15 +66,18 @@ class Problem:
         for costs, most in self.peaks:
             allowed &= (costs.matrix.numpy() <= most) & (costs.fixed <= most)
         self.allowed, self.excluded = allowed, []
-        self.one_each = LinearConstraint(np.repeat(np.eye(len(self.edges)), max(self.edges), 1), 1, 1)
+        self.one_each = np.repeat(np.eye(len(self.edges)), max(self.edges), 1)                            # (E, E·N)
 
     def best(self, worth, without=None):
         """The choice with the largest Σ worth (E, N), a list of E indices, or None; `without` the limit on one of the sums."""
+        from scipy.optimize import LinearConstraint, milp  # here, since importing SciPy takes a second
         rows = [(costs.matrix.numpy().ravel() / most, 1 - costs.fixed / most) for costs, most in self.sums if costs is not without]
         rows += [(chosen, len(self.edges) - 1) for chosen in self.excluded]
-        kept = [LinearConstraint(np.array([row for row, _ in rows]), ub=[most for _, most in rows])] if rows else []
+        kept = [LinearConstraint(self.one_each, 1, 1)]
+        if rows:
+            kept.append(LinearConstraint(np.array([row for row, _ in rows]), ub=[most for _, most in rows]))
         answer = milp(-worth.ravel(), integrality=np.ones(worth.size), bounds=(0, self.allowed.ravel().astype(float)),
-                      constraints=[self.one_each, *kept], options={"mip_rel_gap": 0})
+                      constraints=kept, options={"mip_rel_gap": 0})
         return None if answer.x is None else answer.x.reshape(worth.shape).argmax(1).tolist()
 
     def exclude(self, paths):

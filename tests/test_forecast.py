@@ -111,7 +111,7 @@ def test_another_preset_in_the_same_folder_is_refused(tmp_path):
     (["--grad-accumulation", "5"], "a batch of 32 .* 5 "),
     (["--width", "0"], "width.*above 0"),
     (["--data", "nowhere"], "'nowhere'.*digits, cifar10, imagenet"),
-    (["--batch-size", "4000"], "a batch of 4000 .*digits")])
+    (["--images", "3"], "3 images asked for, of .* allowed: 10 to")])
 def test_bad_input_is_one_line(tmp_path, wrong, told):
     with pytest.raises(ValueError, match=told) as caught:
         run(tmp_path, *wrong)
@@ -176,9 +176,9 @@ def named(architecture):
 
 
 def test_an_error_on_the_command_line_is_one_line_and_status_1(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "proxyless_lite.search", "--space", "mobile", "--batch-size", "9999", "--device", "cpu",
+    done = subprocess.run([sys.executable, "-m", "proxyless_lite.search", "--space", "mobile", "--epochs", "0", "--device", "cpu",
                            "--out", str(tmp_path)], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 1 and done.stderr.startswith("error: a batch of 9999 images") and done.stderr.count("\n") == 1
+    assert done.returncode == 1 and done.stderr.startswith("error: SearchConfig(epochs=0): must be above 0") and done.stderr.count("\n") == 1
 
 
 def test_a_network_may_be_given_any_width():

@@ -200,7 +200,7 @@ def test_out_of_memory_says_what_would_fit(monkeypatch):
     (1, (48, 36), 8, "48 images .* about 6 would fit: give grad_accumulation=12"),         # 8 would not divide 36
     (1, (8, 9), 5, "8 images .* about 4 would fit: give a smaller batch size, or a smaller image_size$"),    # no number divides both
     (16, (16, 16), 40, "not even two images.* fit; take a smaller network.* or activation_checkpointing=True"),
-    (1, (32, 32), 1, "not even two images fit")])
+    (1, (32, 32), 1, "not even two images of 8×8 pixels fit")])
 def test_what_is_proposed_helps_and_is_allowed(monkeypatch, grad_accumulation, sizes, images, told):
     settings = dict(zip(("batch_size", "alpha_batch_size"), sizes))
     found = rank_runs.search(None, "two_path", runtime.engine("cpu", grad_accumulation=grad_accumulation), **settings)
@@ -253,7 +253,7 @@ def test_a_real_lack_of_memory_is_noticed():
             "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize(); "
             "resource.setrlimit(resource.RLIMIT_AS, (used + (300 << 20),) * 2); found.run()")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(SCRIPT).parents[1], timeout=120)
-    assert "OutOfMemory: out of memory in a step of 500 images of 8×8 pixels on cpu" in done.stderr, done.stderr[-2000:]
+    assert "OutOfMemory: out of memory in a step of 500 images of 96×96 pixels on cpu" in done.stderr, done.stderr[-2000:]
 
 
 def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path):
