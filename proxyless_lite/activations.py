@@ -58,8 +58,12 @@ def peak_memory(model: torch.nn.Module, *inputs: torch.Tensor) -> int:
     Exact for PyTorch's own operations one after another: what a kernel needs inside is not counted, nor what a compiler fuses.
     On the device "meta" nothing is computed.
     """
-    was = model.training
-    with live(*inputs) as counter:
-        model.eval()(*inputs)
-    model.train(was)
+    inputs = tuple(x.clone() if x.untyped_storage().nbytes() > x.nbytes else x for x in inputs)  # not all that they are views of
+    modes = [(layer, layer.training) for layer in model.modules()]
+    try:
+        with live(*inputs) as counter:
+            model.eval()(*inputs)
+    finally:
+        for layer, mode in modes:
+            layer.training = mode
     return counter.peak

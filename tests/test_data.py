@@ -246,6 +246,20 @@ def test_a_share_for_testing_beside_a_test_set_is_refused(folder):
         pl.data.load(str(folder))
 
 
+@pytest.mark.parametrize("names", [("Training", "Testing"), ("Train", "Test"), ("train", "testing")])
+def test_parts_of_other_names_are_no_classes(folder, names):
+    for before, name in zip(("train", "test"), names):
+        (folder / before).rename(folder / name)
+    with pytest.raises(ValueError, match="is not one of the parts that are read; call them train, val and test"):
+        pl.data.load(str(folder))
+
+
+def test_the_present_folder_is_loaded(folder, monkeypatch):
+    monkeypatch.chdir(folder / "train")
+    data = pl.data.load(".")
+    assert (data.name, data.classes, len(data.full_train) + len(data.test)) == ("train", ("cat", "dog"), 24)
+
+
 def numbered(root, **counts):
     """A folder of images with so many images of each class in train/, two each in test/."""
     for label, n in counts.items():

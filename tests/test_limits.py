@@ -122,6 +122,10 @@ def test_peak_memory_by_hand():
     assert peak_memory(net, x) == 384 + 2 * 1024                                 # the input and output of ReLU, 2 · 8 · 16 · 4 bytes
     assert peak_memory(net[0], x) == 384 + 1024 and net.training
     assert peak_memory(nn.Sequential(nn.ReLU(inplace=True)), x) == 384
+    assert peak_memory(net[0], torch.zeros(100, 3, 4, 4)[:2]) == 384 + 1024        # not the whole of which it is a view
+    frozen = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3).eval())
+    peak_memory(frozen, x)
+    assert frozen.training and not frozen[1].training
     residual = pl.ops.Residual(nn.Conv2d(3, 3, 1))
     assert peak_memory(residual, x) == 3 * 384                                   # x, o(x), and their sum
 

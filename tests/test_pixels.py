@@ -103,7 +103,14 @@ def palette(path):
     return saved(path, image, transparency=0)
 
 
+def deep(path):
+    grey = np.zeros((8, 8), np.uint16)
+    grey[:, :4] = 1000
+    return saved(path, Image.fromarray(grey), transparency=1000)
+
+
 TRANSPARENT = {
+    "deep.png": deep,
     "rgba.png": lambda path: saved(path, half_transparent("RGBA")),
     "grey.png": lambda path: saved(path, half_transparent("LA")),
     "rgba.webp": lambda path: saved(path, half_transparent("RGBA"), lossless=True),

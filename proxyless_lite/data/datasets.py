@@ -96,7 +96,7 @@ def load(name: str | Path, root: str | Path | None = None, valid: float | None =
     if pack is not None:
         (train, test), source = packed.pack(pack, (train, test), side)
     parts = [train[weights], train[alpha], test]
-    style: dict = dict(name=Path(name).name, classes=tuple(classes), crop=crop, color_jitter=color_jitter, loaded=loaded)
+    style: dict = dict(name=Path(name).name or Path(name).absolute().name, classes=tuple(classes), crop=crop, color_jitter=color_jitter, loaded=loaded)
     if workers is not None:
         scale: dict = CIFAR10 if name == "cifar10" else IMAGENET
         return StreamingData(**style, **dict(zip(PARTS, parts)), **scale, resize=side, workers=workers)

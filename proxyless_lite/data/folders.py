@@ -48,6 +48,7 @@ class Files:
 
 
 HELD = {"valid": ("val", "valid", "validation"), "test": ("test",)}  # what the folders may be called
+PARTS = {"train", "training", "test", "testing", "val", "valid", "validation"}  # classes are not called so
 
 
 def find(root, split=None):
@@ -60,11 +61,15 @@ def find(root, split=None):
     Raises ValueError in one line for a folder without these, a class without images, only one class, classes that differ between
     the parts, and a `split` where there is a test set.
     """
+    root = Path(root).absolute()  # "." has no name
     valid, test = (next((root / name for name in names if (root / name).is_dir()), None) for names in HELD.values())
     valid, test = (None, valid) if test is None else (valid, test)
     whole = root / "train" if (root / "train").is_dir() else root
     if test is not None and whole == root:
         raise ValueError(f"{root} has {test.name}/ but no train/: it must hold train/ and test/ (or val/), or the classes alone")
+    if wrong := [entry.name for entry in root.iterdir() if entry.is_dir() and entry.name.lower() in PARTS and not entry.samefile(whole)
+                 and not any(part is not None and entry.samefile(part) for part in (valid, test))]:
+        raise ValueError(f"{root} has {wrong[0]}/, which is not one of the parts that are read; call them train, val and test")
     parts = [ImageFolder(whole), *(ImageFolder(part) for part in (valid, test) if part is not None)]
     classes = parts[0].classes
     if len(classes) < 2:

@@ -32,7 +32,10 @@ def read(path):
         with Image.open(path, formats=KINDS) as image:
             ImageOps.exif_transpose(image, in_place=True)
             if image.mode.startswith(("I", "F")):
-                image = eight_bits(image)
+                clear, deep = image.info.get("transparency"), image
+                image = eight_bits(deep)
+                if isinstance(clear, int):
+                    image.putalpha(Image.fromarray(np.where(np.asarray(deep) == clear, 0, 255).astype(np.uint8)))
             if image.has_transparency_data:
                 image = Image.alpha_composite(Image.new("RGBA", image.size, BACKGROUND), image.convert("RGBA"))
             return image.convert("RGB")

@@ -57,7 +57,8 @@ def export(model: torch.nn.Module, out: str | Path, architecture=None, input_siz
     made = make(network, twin_of(network, architecture, images), images, formats, opset, how)
     small, comparison = shrunk(made[FILES["onnx"]][0], data) if int8 else (None, None)
 
-    (out / "export.json").unlink(missing_ok=True)  # it must never be next to files of another export
+    for file in {"export.json", INT8, *FILES.values()} - {FILES["json"]}:  # those of another export must never be next to it
+        (out / file).unlink(missing_ok=True)
     for file, (content, difference) in made.items():
         runtime.write_atomically(out / file, content)
         say(out / file, f"differs from the model by {difference:.1g} of the largest logit at most")

@@ -21,7 +21,8 @@ def quantised(content, data):
     from onnxruntime.quantization.shape_inference import quant_pre_process
     if not len(data.valid):
         raise ValueError(f"{data.name} has no validation images, from which int8 takes the ranges of activations")
-    batches = data.eval_batches(data.valid[np.arange(min(IMAGES, len(data.valid)))], 32)
+    some = np.linspace(0, len(data.valid) - 1, min(IMAGES, len(data.valid))).round().astype(int)  # of all classes: they come in order
+    batches = data.eval_batches(data.valid[some], 32)
     with tempfile.TemporaryDirectory() as folder:
         source, ready, made = (Path(folder) / name for name in ("source.onnx", "ready.onnx", "int8.onnx"))
         source.write_bytes(content)
@@ -44,7 +45,7 @@ class Reader:
 
     def get_next(self):
         batch = next(self.batches, None)
-        return batch and {"images": batch[0].contiguous().numpy()}
+        return batch and {"images": batch[0].cpu().contiguous().numpy()}
 
 
 def compared(sessions, data):
@@ -55,8 +56,8 @@ def compared(sessions, data):
     right = dict.fromkeys(sessions, 0)
     for images, labels in data.eval_batches(data.test, 250):
         for name, session in sessions.items():
-            right[name] += int((session.run(None, {"images": images.contiguous().numpy()})[0].argmax(1) == labels.numpy()).sum())
-    one, seconds = {"images": data.example(1)[0].contiguous().numpy()}, {name: [] for name in sessions}
+            right[name] += int((session.run(None, {"images": images.cpu().contiguous().numpy()})[0].argmax(1) == labels.cpu().numpy()).sum())
+    one, seconds = {"images": data.example(1)[0].cpu().contiguous().numpy()}, {name: [] for name in sessions}
     for _ in range(ROUNDS):
         for name, session in sessions.items():
             began = time.perf_counter()
