@@ -29,7 +29,8 @@ class Architecture:
     def build(self, weights: str | Path | None = None, head: bool = True) -> nn.Module:
         """The compact network, with fresh weights by default; `weights` is the path of a file with its state dict, loaded strictly.
 
-        Without `head` the last linear layer is fresh in any case: so a network learns other classes than the file's. Raises ValueError for choices that do not fit the space, and for weights that are missing, unreadable or do not fit.
+        Without `head` the last linear layer is fresh in any case: so a network learns other classes than the file's. Raises
+        ValueError for choices that do not fit the space, and for weights that are missing, unreadable or do not fit.
         """
         model = self._space("build").compact(self.choices)
         if weights is not None:

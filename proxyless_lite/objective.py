@@ -71,11 +71,7 @@ class LatencyPenalty(Objective):
                              f"and the cheapest network {cheapest:.4g} {costs.unit}; use another form")
         super().__init__(costs, target)
         self.weight, self.form, self.over, self.scale = weight, form, over, scale
-
-    @property
-    def parts(self):
-        """The penalties that this is the sum of: itself."""
-        return (self,)
+        self.parts: tuple = (self,)  # of a sum of penalties
 
     def __add__(self, other):
         return Penalties(*self.parts, *other.parts) if isinstance(other, LatencyPenalty) else NotImplemented
@@ -119,15 +115,11 @@ class Penalties(LatencyPenalty):
 
     def __init__(self, *parts: LatencyPenalty):
         Objective.__init__(self, parts[0].costs, parts[0].target)
-        self._parts, self.over = parts, parts[0].over
+        self.parts, self.over = parts, parts[0].over
         for part in parts:
             part.costs.check(self.costs.space)
             if part.over != self.over:
                 raise ValueError(f"penalties over {self.over!r} and over {part.over!r} cannot be added; give all the same")
-
-    @property
-    def parts(self):
-        return self._parts
 
     def loss(self, ce, *expected):
         """The loss from CE and the E of each part, scalar tensors."""

@@ -200,7 +200,7 @@ class SuperNet(nn.Module):
         """A copy of the network with one path per edge, weights kept: those of an Architecture, by default the most probable ones.
 
         Its batch norms have the running statistics of a search that drew many networks, with which it is worse in evaluation mode.
-        Give `batches` of training inputs, such as data.eval_batches(data.train, 250), and they are computed anew. Raises ValueError
+        Give `batches` of training inputs, such as data.eval_batches(data.train, 250), and they are recomputed. Raises ValueError
         for an Architecture that does not fit.
         """
         paths = self.best_paths() if architecture is None else self.paths_of(architecture)

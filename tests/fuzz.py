@@ -106,7 +106,7 @@ def weights():
 
 
 def configs():
-    """Networks as the paper's authors release them: one made here, and theirs where they are at hand."""
+    """Networks as the paper's authors release them: one made here, and theirs where the files are available."""
     layer = lambda **settings: {"name": "MBInvertedConvLayer", "in_channels": 32, "kernel_size": 3, "stride": 1, "expand_ratio": 3} | settings  # noqa: E731
     conv = {"name": "ConvLayer", "kernel_size": 3, "stride": 2, "in_channels": 3, "out_channels": 32, "use_bn": True, "act_func": "relu6"}
     layers = [layer(out_channels=16, expand_ratio=1), *(layer(out_channels=24) for _ in range(20)), layer(name="ZeroLayer", out_channels=24)]

@@ -261,7 +261,7 @@ def test_the_present_folder_is_loaded(folder, monkeypatch):
 
 
 def numbered(root, **counts):
-    """A folder of images with so many images of each class in train/, two each in test/."""
+    """A folder of images with the given number of images of each class in train/, two each in test/."""
     for label, n in counts.items():
         for part, k in (("train", n), ("test", 2)):
             (root / part / label).mkdir(parents=True)

@@ -57,10 +57,11 @@ def test_a_search_goes_on_where_only_ascii_can_be_printed(tmp_path):
     assert "\\xd7" in done.stdout and (tmp_path / "architecture.json").exists()  # images of 8×8
 
 
-def test_a_log_that_takes_only_ascii_does_not_end_a_run(monkeypatch):
-    with open(os.devnull, "w", encoding="ascii") as narrow:
+def test_a_log_that_takes_only_ascii_does_not_end_a_run(monkeypatch, tmp_path):
+    with open(tmp_path / "log", "w", encoding="ascii") as narrow:
         monkeypatch.setattr(sys, "stdout", narrow)
         pl.runtime.progress.Console().emit(logging.LogRecord("x", logging.INFO, "", 0, "α of 3×3", None, None))
+    assert (tmp_path / "log").read_text() == "\\u03b1 of 3\\xd73\n"
 
 
 @pytest.mark.parametrize("environment, told", [
@@ -89,6 +90,7 @@ def test_weights_of_a_wrapped_network_are_loaded(tmp_path, wrap):
 
 
 def test_a_part_of_a_network_called_module_is_no_wrapper(tmp_path):
-    net = nn.ModuleDict({"module": nn.Linear(2, 2), "other": nn.Linear(2, 2)})
-    torch.save(net.state_dict(), tmp_path / "w.pt")
-    pl.runtime.load_weights(net, tmp_path / "w.pt")
+    theirs, ours = (nn.ModuleDict({"module": nn.Linear(2, 2), "other": nn.Linear(2, 2)}) for _ in range(2))
+    torch.save(theirs.state_dict(), tmp_path / "w.pt")
+    pl.runtime.load_weights(ours, tmp_path / "w.pt")
+    assert_close(ours.state_dict(), theirs.state_dict(), rtol=0, atol=0)

@@ -21,7 +21,8 @@ def read(path):
     """
     try:
         found = json.loads(path.read_text())
-        setting = {**{key: found[key] for key in ("dataset", "preset", "unit", "precision", "recipe")}, "space": found["architecture"]["space"]}
+        setting = {**{key: found[key] for key in ("dataset", "preset", "unit", "precision")}, "space": found["architecture"]["space"],
+                   "recipe": {name: value for name, value in found["recipe"].items() if name != "seed"}}
         space = named_space(**setting["space"])
         networks = [("chosen", float(target), of["choices"], of["test_accuracy"]) for target, of in found["targets"].items()]
         networks += [("random", networks[-1][1], *each) for each in zip(found["random_choices"], found["random_accuracies"])]

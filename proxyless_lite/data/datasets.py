@@ -55,8 +55,9 @@ def load(name: str | Path, root: str | Path | None = None, valid: float | None =
 
     Raises ValueError in one line for an unknown name, a setting out of range or without meaning, a folder without images or with
     only one class, and a class of one image where it must be split. Also for images that cannot be read: streamed ones when
-    their batch is read; data.unreadable(data.train) finds all. FileNotFoundError when CIFAR-10 or ImageNet is missing. With `pack` also ValueError if it holds other images, if the
-    data set is already in memory or `workers` is given; OSError if the disk has too little room.
+    their batch is read; data.unreadable(data.train) finds all. FileNotFoundError when CIFAR-10 or ImageNet is missing. With `pack`
+    also ValueError if it holds other images, if the data set is already in memory or `workers` is given; OSError if the disk has
+    too little room.
     """
     given = dict(valid=valid, limit=limit, image_size=image_size, crop=crop, workers=workers, padding=padding, split=split)
     loaded = {"name": str(Path(name).resolve()) if str(name) not in NAMED else str(name), "root": root and str(Path(root).resolve()), "seed": seed,

@@ -38,10 +38,10 @@ def export(model: torch.nn.Module, out: str | Path, architecture=None, input_siz
 
     export.json next to them says what was checked; a line is logged for each file. `input_size` is by default the space's.
 
-    With the `data` of the training, or what their preprocessing() returned, how an image file becomes an input and the names of the classes stand in export.json and in
-    the metadata of network.onnx, and predict.py with pixels.py beside it classifies image files without PyTorch. With `int8`
-    network-int8.onnx is written too, whose ranges come from validation images; export.json compares its test accuracy and its
-    time with the float file's. `opset` is that of the ONNX file, for older runtimes; by default PyTorch's.
+    With the `data` of the training, or what their preprocessing() returned, export.json and the metadata of network.onnx tell how
+    an image file becomes an input and what the classes are called, and predict.py, with pixels.py, classifies image files without
+    PyTorch. With `int8` network-int8.onnx is written too, whose ranges come from validation images; export.json compares its test
+    accuracy and its time with the float file's. `opset` is that of the ONNX file, for older runtimes; by default PyTorch's.
 
     The model is not changed, even in training mode or on a GPU: a copy on the CPU is exported, in evaluation mode. Raises
     ValueError, before anything is written, for a model that cannot be exported or that the architecture does not describe, and
@@ -55,7 +55,7 @@ def export(model: torch.nn.Module, out: str | Path, architecture=None, input_siz
     classes = classes_of(network, images)
     how = preprocessing_of(data, images.shape[-1], classes)
     made = make(network, twin_of(network, architecture, images), images, formats, opset, how)
-    small, comparison = shrunk(made[FILES["onnx"]][0], data) if int8 else (None, None)
+    small, comparison = int8_of(made[FILES["onnx"]][0], data) if int8 else (None, None)
 
     for file in {"export.json", INT8, *FILES.values()} - {FILES["json"]}:  # those of another export must never be next to it
         (out / file).unlink(missing_ok=True)
@@ -155,7 +155,7 @@ def standalone(wanted):
     return {name: path.read_bytes() for name, path in here.items()} if wanted else {}
 
 
-def shrunk(content, data):
+def int8_of(content, data):
     """The int8 copy of an ONNX file, and how the two compare on the test images."""
     with attempt(f"{INT8} cannot be made"):
         small = quantised(content, data)

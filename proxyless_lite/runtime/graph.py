@@ -10,7 +10,7 @@ WARM_UP = 3  # runs before the capture: cuDNN chooses its algorithms, and lazy s
 class Graphed:
     """`run(*inputs)`, which computes gradients of `parameters` and returns tensors, captured as a CUDA graph and replayed.
 
-    For inputs of other shapes it is captured anew. `run` must not wait for the device, and Python numbers in it are frozen at
+    For inputs of other shapes it is captured again. `run` must not wait for the device, and Python numbers in it are frozen at
     the capture: what changes must be a tensor. If the capture fails, each call runs eagerly, and `say` reports that once.
     """
 
