@@ -226,6 +226,23 @@ def test_alpha_learns_from_val_where_there_is_a_test_set_too(folder, tmp_path_fa
         pl.data.load(str(folder), valid=0.2)
 
 
+def test_cifar10_too_has_its_alpha_from_val(folder, tmp_path_factory):
+    shutil.copytree(folder / "train", folder / "val")
+    root = tmp_path_factory.mktemp("root")
+    shutil.copytree(folder, root / "cifar10")
+    data = pl.data.load("cifar10", root=root)
+    assert [len(part) for part in (data.train, data.valid, data.test)] == [24, 24, 8]
+
+
+def test_of_imagenet_val_is_the_test_set_and_its_test_without_labels_is_left_alone(folder, tmp_path_factory):
+    (folder / "test").rename(folder / "val")
+    shutil.copytree(folder / "val/cat", folder / "test")                                 # flat, as published
+    root = tmp_path_factory.mktemp("root")
+    shutil.copytree(folder, root / "imagenet")
+    data = pl.data.load("imagenet", root=root, workers=0, valid=0.25)
+    assert [len(part) for part in (data.train, data.valid, data.test)] == [18, 6, 8]
+
+
 @pytest.mark.parametrize("layout", ["classes alone", "train alone"])
 def test_a_folder_without_a_test_set_is_split_evenly_and_says_so(folder, tmp_path, layout, capsys):
     shutil.rmtree(folder / "test")
@@ -480,7 +497,7 @@ def test_cifar10_is_resized_alike_however_it_is_stored(tmp_path, monkeypatch):
     settings = (dict(), dict(image_size=32), dict(image_size=8), dict(crop=16), dict(crop=28), dict(image_size=24, crop=20))
     load = lambda given: pl.data.load("cifar10", root=tmp_path, valid=0.5, **given)  # noqa: E731
     stored = [load(given) for given in settings]
-    monkeypatch.setattr(pl.data.datasets, "cifar10", lambda root, download: (split[order], split[order], ["0", "1"]))
+    monkeypatch.setattr(pl.data.datasets, "cifar10", lambda root, download: (split[order], None, split[order], ["0", "1"]))
     order = torch.cat([torch.arange(0, 40, 2), torch.arange(1, 40, 2)])                  # as folders come
     for files, given in zip(stored, settings):
         tensors = load(given)

@@ -382,7 +382,7 @@ def test_ranks_wait_for_the_one_that_unpacks(folder):
 def test_50_000_images_of_imagenet_are_for_validation(monkeypatch):
     n = 600_000
     files = pl.data.folders.Files(Path("."), np.array([b"x.jpg"] * n), torch.arange(n) % 100)
-    monkeypatch.setattr(pl.data.datasets, "imagenet", lambda root: (files, files[:100], list(map(str, range(100)))))
+    monkeypatch.setattr(pl.data.datasets, "imagenet", lambda root: (files, None, files[:100], list(map(str, range(100)))))
     data = pl.data.load("imagenet")
     assert len(data.valid) == 50_000 and torch.bincount(data.valid.labels).tolist() == [500] * 100
     assert len(pl.data.load("imagenet", limit=1000).valid) == 100

@@ -72,9 +72,9 @@ def load(name: str | Path, root: str | Path | None = None, valid: float | None =
     if name == "digits":
         train, test, classes = digits()
     elif name == "cifar10":
-        train, test, classes = cifar10(root, download)
+        train, held, test, classes = cifar10(root, download)
     elif name == "imagenet":
-        train, test, classes = imagenet(root)
+        train, _, test, classes = imagenet(root)
         crop = crop or (None if image_size else 224)
         workers = min(8, os.cpu_count() or 1) if workers is None and pack is None else workers
     elif Path(name).is_dir():
@@ -167,9 +167,9 @@ def digits_as_images(folder):
 
 
 def cifar10(root, download=True):
-    """CIFAR-10: the image folder root/cifar10 if it exists, else torchvision's files below root."""
+    """CIFAR-10, as folders.find: the image folder root/cifar10 if it exists, else torchvision's files below root."""
     if (root / "cifar10").is_dir():
-        return parts_of(root / "cifar10")
+        return folders.find(root / "cifar10")
     try:
         sets = torchvisions(root, download)
     except (OSError, RuntimeError) as error:
@@ -177,7 +177,7 @@ def cifar10(root, download=True):
         raise FileNotFoundError(f"CIFAR-10 is not in {root.resolve()} and could not be downloaded ({reason}); put it there, "
                                 f"or set PROXYLESS_DATA to the folder that holds cifar10/ or cifar-10-batches-py/") from None
     train, test = (Split(torch.from_numpy(s.data), torch.tensor(s.targets)) for s in sets)
-    return train, test, sets[0].classes
+    return train, None, test, sets[0].classes
 
 
 def torchvisions(root, download):
@@ -194,21 +194,15 @@ def torchvisions(root, download):
 
 
 def imagenet(root):
-    """ImageNet: the image folder root/imagenet with train/ and val/; official archives there are unpacked to that.
+    """ImageNet, as folders.find: root/imagenet with train/ and val/, where official archives are unpacked to that.
 
-    Classes are WordNet ids. Raises FileNotFoundError naming what to put where, ValueError after an interrupted unpacking.
+    val/ is the test set, whatever else is there: the official test/ has no labels. Classes are WordNet ids. Raises FileNotFoundError naming what to put where, ValueError after an interrupted unpacking.
     """
     folder = root / "imagenet"
     if not all((folder / part).is_dir() for part in ("train", "val")) or loose(folder):
         with runtime.lock(folder, wait=True) if folder.is_dir() else nullcontext():  # of ranks that start together, one unpacks
             unpack(folder)
-    return parts_of(folder)
-
-
-def parts_of(folder):
-    """Training and test Files, and the classes, of a folder that has no val/ beside them."""
-    train, _, test, classes = folders.find(folder)
-    return train, test, classes
+    return folders.read(folder.absolute(), "train", None, "val")
 
 
 def loose(folder):

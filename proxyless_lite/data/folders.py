@@ -62,34 +62,40 @@ def find(root, split=None):
     the parts, and a `split` where there is a test set.
     """
     root = Path(root).absolute()  # "." has no name
-    valid, test = (next((root / name for name in names if (root / name).is_dir()), None) for names in HELD.values())
+    valid, test = (next((name for name in names if (root / name).is_dir()), None) for names in HELD.values())
     valid, test = (None, valid) if test is None else (valid, test)
-    whole = root / "train" if (root / "train").is_dir() else root
-    if test is not None and whole == root:
-        raise ValueError(f"{root} has {test.name}/ but no train/: it must hold train/ and test/ (or val/), or the classes alone")
-    if wrong := [entry.name for entry in root.iterdir() if entry.is_dir() and entry.name.lower() in PARTS and not entry.samefile(whole)
-                 and not any(part is not None and entry.samefile(part) for part in (valid, test))]:
+    whole = "train" if (root / "train").is_dir() else "."
+    if test is not None and whole == ".":
+        raise ValueError(f"{root} has {test}/ but no train/: it must hold train/ and test/ (or val/), or the classes alone")
+    read_too = [root / part for part in (whole, valid, test) if part is not None]  # which a disk may call Train/ as well
+    if wrong := [entry.name for entry in root.iterdir() if entry.is_dir() and entry.name.lower() in PARTS
+                 and not any(entry.samefile(part) for part in read_too)]:
         raise ValueError(f"{root} has {wrong[0]}/, which is not one of the parts that are read; call them train, val and test")
-    parts = [ImageFolder(whole), *(ImageFolder(part) for part in (valid, test) if part is not None)]
-    classes = parts[0].classes
-    if len(classes) < 2:
-        raise ValueError(f"{whole} has one class ({classes[0]}); a classifier needs at least two")
-    for part in parts[1:]:
-        if part.classes != classes:
-            differing = sorted({*classes} ^ {*part.classes})
-            raise ValueError(f"{root}: classes differ between train/ and {Path(part.root).name}/: {', '.join(differing[:5])}")
-    train, *held = map(files_of, parts)
-    if held:
-        if split is not None:
-            raise ValueError(f"split={split}: {root} has a test set already, {test.name}/; leave out split")
-        return train, held[0] if valid is not None else None, held[-1], classes
+    if test is not None and split is not None:
+        raise ValueError(f"split={split}: {root} has a test set already, {test}/; leave out split")
+    everything, held, tested, classes = read(root, whole, valid, test)
+    if tested is not None:
+        return everything, held, tested, classes
     share = 0.2 if split is None else split
     try:
-        kept, rest = balanced(train.labels, max(len(classes), len(train) - round(len(train) * share)), 0, classes)
+        kept, rest = balanced(everything.labels, max(len(classes), len(everything) - round(len(everything) * share)), 0, classes)
     except ValueError as error:
         raise ValueError(f"{root}: {error}") from None
-    log.info(f"{root} has no test/: {len(rest):,} of its {len(train):,} images, of every class alike, are the test set")
-    return train[kept], None, train[rest], classes
+    log.info(f"{root} has no test/: {len(rest):,} of its {len(everything):,} images, of every class alike, are the test set")
+    return everything[kept], None, everything[rest], classes
+
+
+def read(root, *parts):
+    """Files of each of the `parts`, names of folders in `root` or None, and the classes, the same in all. Raises as `find`."""
+    images = [part and ImageFolder(root / part) for part in parts]
+    classes = images[0].classes
+    if len(classes) < 2:
+        raise ValueError(f"{images[0].root} has one class ({classes[0]}); a classifier needs at least two")
+    for name, part in zip(parts[1:], images[1:]):
+        if part is not None and part.classes != classes:
+            differing = sorted({*classes} ^ {*part.classes})
+            raise ValueError(f"{root}: classes differ between {parts[0]}/ and {name}/: {', '.join(differing[:5])}")
+    return *(part and files_of(part) for part in images), classes
 
 
 class ImageFolder(datasets.ImageFolder):
