@@ -11,8 +11,10 @@ COSTS ?= $(if $(filter digits,$(DATASET)),macs,ms)
 TARGETS ?=
 SPLIT ?= 0.0
 VALID ?= 0.0
+IMAGE_SIZE ?= 0
 PRECISION ?= $(if $(filter digits,$(DATASET)),float32,auto)
-OUT ?= runs/choose-$(lastword $(subst /, ,$(DATASET)))-$(PRESET)-$(SEED)
+SPACE := $() $()
+OUT ?= runs/choose-$(lastword $(subst /, ,$(subst $(SPACE),_,$(DATASET))))-$(PRESET)-$(SEED)
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 SOLUTIONS := $(wildcard notebooks/solutions/*.ipynb)
 TIMES ?= runs/notebooks/notebook_seconds.csv
@@ -38,9 +40,12 @@ setup: .venv/installed  ## create .venv and install everything (once)
 	$(VENV)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
-search: setup  ## notebook 11: one search, a network for each of several costs; DATASET=digits, cifar10 or a folder; COSTS=macs, ms or a latency table; TARGETS=1.2,1.5; SPLIT, VALID: shares for testing and for α
-	@$(VENV)/python -m proxyless_lite.course.notebook notebooks/11_search_and_choose.ipynb --out '$(OUT)' -p dataset '$(DATASET)' \
-	  -p preset '$(PRESET)' -p costs '$(COSTS)' -p targets '$(TARGETS)' -p valid '$(VALID)' -p split '$(SPLIT)' -p precision '$(PRECISION)' -p seed '$(SEED)'
+search: export DATASET := $(DATASET)  # paths of users go through variables of the shell: they may hold spaces and quotes
+search: export COSTS := $(COSTS)
+search: export OUT := $(OUT)
+search: setup  ## notebook 11: one search, a network for each of several costs; DATASET=digits, cifar10 or a folder; COSTS=macs, ms or a latency table; TARGETS=1.2,1.5; SPLIT, VALID: shares for testing and for α; IMAGE_SIZE: pixels
+	@$(VENV)/python -m proxyless_lite.course.notebook notebooks/11_search_and_choose.ipynb --out "$$OUT" -p dataset "$$DATASET" \
+	  -p preset '$(PRESET)' -p costs "$$COSTS" -p targets '$(TARGETS)' -p valid '$(VALID)' -p split '$(SPLIT)' -p image_size '$(IMAGE_SIZE)' -p precision '$(PRECISION)' -p seed '$(SEED)'
 
 check: setup  ## the method's exact tests, in a minute
 	$(PYTEST) $(METHOD:%=tests/test_%.py)

@@ -17,7 +17,7 @@ from torch import nn
 from torch.testing import assert_close
 
 import proxyless_lite as pl
-from proxyless_lite.latency import Table, Timings, clocks, measure, networks, rounds
+from proxyless_lite.latency import Table, Timings, clocks, measure, networks, rounds, run
 from proxyless_lite.latency.measure import Pool, conditions, random_networks, reference
 from proxyless_lite.spaces import Block
 
@@ -66,16 +66,16 @@ def test_the_order_is_that_of_the_seed():
 
 def test_a_visit_takes_the_shortest_of_two_turns_after_a_warm_up():
     item, beside = iter([9., .030, .020]), iter([.007, .005])
-    assert rounds.visit(lambda: next(item), lambda: next(beside)) == pytest.approx((20, 5))
+    assert run.visit(lambda: next(item), lambda: next(beside)) == pytest.approx((20, 5))
     assert next(item, None) is None and next(beside, None) is None
 
 
 def test_a_short_item_is_repeated_and_its_mean_counts():
     calls = []
     times = itertools.chain([1e-3], itertools.cycle([.5e-3, 1.5e-3]))
-    ms, _ = rounds.visit(lambda: calls.append(1) or next(times), lambda: 1.)
+    ms, _ = run.visit(lambda: calls.append(1) or next(times), lambda: 1.)
     assert len(calls) == 1 + 2 * 2 and ms == pytest.approx(1)
-    assert rounds.visit(lambda: 0., lambda: 1.)[0] == 0, "a clock too coarse to see the item does not divide by 0"
+    assert run.visit(lambda: 0., lambda: 1.)[0] == 0, "a clock too coarse to see the item does not divide by 0"
 
 
 # -- interruption -----------------------------------------------------------------------------------------------------
@@ -205,8 +205,8 @@ def test_a_certain_item_stops_after_its_visits_and_a_noisy_one_goes_on():
             return lambda: seconds
         return rounds.run_rounds(get, 2, lambda: 0.01, rounds_at_most, precision, ABOUT)["item"].value_counts().to_dict()
 
-    assert visits_of(20, 0.01) == {0: rounds.CERTAIN, 1: 20}
-    assert visits_of(20, 10.0) == {0: rounds.CERTAIN, 1: rounds.CERTAIN}, "a coarse precision is soon reached"
+    assert visits_of(20, 0.01) == {0: run.CERTAIN, 1: 20}
+    assert visits_of(20, 10.0) == {0: run.CERTAIN, 1: run.CERTAIN}, "a coarse precision is soon reached"
     assert visits_of(5, 10.0) == {0: 5, 1: 5}
 
 
@@ -218,7 +218,7 @@ def test_an_item_without_noise_is_still_visited_every_round_at_precision_0():
 
 def test_the_standard_error_is_that_of_the_median_of_normal_noise():
     values = 10 + np.random.default_rng(0).normal(size=(4000, 41))
-    found = np.mean([rounds.standard_error(list(row)) for row in values])
+    found = np.mean([run.standard_error(list(row)) for row in values])
     assert found == pytest.approx(np.median(values, axis=1).std() / 10, rel=0.05)
 
 
@@ -456,28 +456,6 @@ def test_the_cpu_clock_runs_the_module_once_in_inference_mode():
 
     run = clocks.clock_of("cpu").prepare(Seen(), (2, 3, 5, 5))
     assert seen == [] and run() > 0 and seen == [((2, 3, 5, 5), True, True, False)]
-
-
-def test_onnxruntime_missing_is_told_in_one_line(monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ValueError, match="'onnxruntime' asked for, but it is not installed; pip install") as caught:
-        clocks.clock_of("onnxruntime")
-    assert "\n" not in str(caught.value)
-
-
-def test_onnxruntime_computes_what_pytorch_does(monkeypatch):
-    for name in ("onnxruntime", "onnxscript"):
-        pytest.importorskip(name, reason=f"{name} is not installed")
-    clock = clocks.clock_of("onnxruntime", 1)
-    sessions, original = [], clock.onnxruntime.InferenceSession
-    monkeypatch.setattr(clock.onnxruntime, "InferenceSession", lambda *a, **k: sessions.append(original(*a, **k)) or sessions[-1])
-    torch.manual_seed(0)
-    module = Block("MB3 3x3", 4, 4, 6, residual=True).module()
-    run = clock.prepare(module, (1, 4, 6, 6))
-    assert 0 < run() < 1
-    x = torch.randn(1, 4, 6, 6)
-    with torch.no_grad():
-        assert_close(torch.from_numpy(sessions[0].run(None, {"x": x.numpy()})[0]), module.eval()(x), rtol=1e-4, atol=1e-5)
 
 
 # -- command line -----------------------------------------------------------------------------------------------------

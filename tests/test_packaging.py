@@ -156,3 +156,4 @@ def test_a_wheel_from_an_archive_holds_the_package_and_its_tables(tmp_path):
     package = {name for name in listed if name.startswith("proxyless_lite/") and (ROOT / name).is_file()}
     assert package <= names and not {name for name in names - package if ".dist-info/" not in name}
     assert "proxyless_lite/tables/paper/tables.csv" in names and "proxyless_lite/tables/latency/mobile_cpu_table_a.csv" in names
+    assert "proxyless_lite/latency/bench.sh" in names

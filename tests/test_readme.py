@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -258,6 +259,8 @@ def test_commands_have_the_flags_that_they_name(page, monkeypatch):
                 parser_of(module).parse_args(arguments)
             except SystemExit as exit:
                 assert exit.code == 0, f"{page}: {command}"
+        elif words[1:2] and words[1].endswith("/run.py"):  # of a kit
+            importlib.import_module("proxyless_lite.latency.run").parser().parse_args(words[2:])
         elif "-m" not in words and words[0].endswith("python"):
             assert (ROOT / words[1]).exists(), f"{page}: {command}"
 
@@ -267,6 +270,23 @@ def check_make(words, command):
     settings = set(re.findall(r"\$\((?:notdir )?([A-Z]+)\)", (ROOT / "Makefile").read_text()))
     for word in words:
         assert word.partition("=")[0] in (settings if "=" in word else targets), command
+
+
+@pytest.mark.parametrize("dataset, folder", [
+    ("digits", "choose-digits-quick-0"), ("/a/scans/", "choose-scans-lesson-0"), ("my photos", "choose-my_photos-lesson-0"),
+    ("/a/other photos", "choose-other_photos-lesson-0"), ("it's é", "choose-it's_é-lesson-0")])
+def test_make_search_gives_each_dataset_its_own_run_folder(dataset, folder, tmp_path):
+    """Through a Python that prints what it is given."""
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/installed").touch()
+    python = tmp_path / ".venv/bin/python"
+    python.write_text('#!/bin/sh\nfor word in "$@"; do echo "$word"; done\n')
+    python.chmod(0o755)
+    done = subprocess.run(["make", "-f", ROOT / "Makefile", "-o", "pyproject.toml", "search", f"DATASET={dataset}"], cwd=tmp_path,
+                          env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=True)
+    words = done.stdout.splitlines()
+    assert words[words.index("dataset") + 1] == dataset and words[words.index("--out") + 1] == f"runs/{folder}"
 
 
 def check_papermill(words, command):

@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "proxyless_lite"
 ORDER = ["runtime", "config", "data", "ops", "mixed_op", "spaces", "activations", "architecture", "supernet", "costs", "zoo", "objective", "limits", "choose", "baselines",
          "export", "latency", "presets", "training", "rules", "search", "ground_truth", "course"]  # each imports only what stands before it
-MODULES = {"pillow": "PIL", "scikit-learn": "sklearn", "pyyaml": "yaml", "ipython": "IPython", "jupyterlab": "jupyter lab"}  # distribution -> module
+MODULES = {"pillow": "PIL", "scikit-learn": "sklearn", "pyyaml": "yaml", "ipython": "IPython", "jupyterlab": "jupyter lab", "ai-edge-litert": "ai_edge_litert",
+           "litert-torch": "litert_torch"}  # distribution -> module
 COMMANDS = {"ruff", "mypy", "pre-commit", "pytest-xdist"}  # of developers, called by hand or by hooks
 
 
@@ -61,7 +62,7 @@ def imported(path):
 
 
 @pytest.mark.parametrize("folders, groups", [
-    (["proxyless_lite"], ["", "export"]), (["proxyless_lite/course"], ["", "course"]),
+    (["proxyless_lite"], ["", "export", "openvino", "ncnn", "litert"]), (["proxyless_lite/course"], ["", "course"]),
     (["tools", "benchmarks", "tests"], ["", "course", "export", "dev", "browser"])], ids=["package", "course", "the rest"])
 def test_everything_that_is_imported_is_declared(folders, groups):
     listed = requirements()

@@ -15,7 +15,7 @@ from .. import runtime
 from ..architecture import count_macs
 from ..data import ImageData, pixels
 from ..mixed_op import MixedOp
-from .int8 import compared, quantised
+from .int8 import calibration, compared, quantised
 
 FILES = {"onnx": "network.onnx", "pt2": "network.pt2", "json": "architecture.json", "weights": "weights.pt"}
 INT8 = "network-int8.onnx"
@@ -158,7 +158,7 @@ def standalone(wanted):
 def int8_of(content, data):
     """The int8 copy of an ONNX file, and how the two compare on the test images."""
     with attempt(f"{INT8} cannot be made"):
-        small = quantised(content, data)
+        small = quantised(content, calibration(data))
     sessions = {"float": onnx_session(content, 1), "int8": onnx_session(small, 1)}
     return small, compared(sessions, data)
 

@@ -12,17 +12,13 @@ IMAGES = 320  # for calibration
 ROUNDS = 100  # of timing
 
 
-def quantised(content, data):
-    """The bytes of an ONNX file in int8, from those of a float one and the validation images of `data`.
+def quantised(content, feeds):
+    """The bytes of an ONNX file in int8, from those of a float one and inputs {name: array}, from which activations take their ranges.
 
-    Weights have a scale per channel. Raises ValueError where there are no validation images.
+    Weights have a scale per channel.
     """
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
-    if not len(data.valid):
-        raise ValueError(f"{data.name} has no validation images, from which int8 takes the ranges of activations")
-    some = np.linspace(0, len(data.valid) - 1, min(IMAGES, len(data.valid))).round().astype(int)  # of all classes: they come in order
-    batches = data.eval_batches(data.valid[some], 32)
     with tempfile.TemporaryDirectory() as folder:
         source, ready, made = (Path(folder) / name for name in ("source.onnx", "ready.onnx", "int8.onnx"))
         source.write_bytes(content)
@@ -30,22 +26,29 @@ def quantised(content, data):
         logging.disable(logging.WARNING)  # advice to do what the next line does
         try:
             quant_pre_process(source, ready, skip_symbolic_shape=True)
-            quantize_static(ready, made, Reader(batches), quant_format=QuantFormat.QDQ, per_channel=True,
+            quantize_static(ready, made, Reader(feeds), quant_format=QuantFormat.QDQ, per_channel=True,
                             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
         finally:
             logging.disable(disabled)
         return made.read_bytes()
 
 
-class Reader:
-    """Batches of images as onnxruntime's quantisation asks for them."""
+def calibration(data):
+    """Validation images of `data`, of all classes, for `quantised`. Raises ValueError where there are none."""
+    if not len(data.valid):
+        raise ValueError(f"{data.name} has no validation images, from which int8 takes the ranges of activations")
+    some = np.linspace(0, len(data.valid) - 1, min(IMAGES, len(data.valid))).round().astype(int)  # they come in order of classes
+    return ({"images": images.cpu().contiguous().numpy()} for images, _ in data.eval_batches(data.valid[some], 32))
 
-    def __init__(self, batches):
-        self.batches = iter(batches)
+
+class Reader:
+    """Inputs as onnxruntime's quantisation asks for them."""
+
+    def __init__(self, feeds):
+        self.feeds = iter(feeds)
 
     def get_next(self):
-        batch = next(self.batches, None)
-        return batch and {"images": batch[0].cpu().contiguous().numpy()}
+        return next(self.feeds, None)
 
 
 def compared(sessions, data):

@@ -11,20 +11,24 @@ from ..architecture import Architecture
 from ..runtime import read_table
 from ..runtime.cli import OneLineParser, run
 from . import Model, Table, Timings, measure, networks, time_networks
+from . import kit as kits
+from .convert import FORMATS
 from .rounds import visits_path
+from .run import RUNTIMES
+from .timed import network_of
 
 
 def parser():
     cli = OneLineParser(prog="python -m proxyless_lite.latency", allow_abbrev=False,
                         description="Measure the latency of a space on this machine, and predict the latency of networks.")
-    commands = cli.add_subparsers(dest="command", required=True, metavar="measure | networks | time | predict")
+    commands = cli.add_subparsers(dest="command", required=True, metavar="measure | networks | time | predict | kit | import")
     for name, told in (("measure", "time every distinct candidate block of a space: a latency table"),
                        ("networks", "time random whole networks of a space: data for a latency model"),
                        ("time", "time given networks against each other")):
         again = "" if name == "time" else ". Run again with the same --out to resume"
         command = commands.add_parser(name, help=told, description=f"{told.capitalize()}{again}.",
                                       formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False)
-        command.add_argument("--device", default="cpu", help="cpu (PyTorch), cuda (PyTorch), onnxruntime (CPU, the exported network)")
+        command.add_argument("--device", default="cpu", help=f"cpu or cuda (PyTorch), or the converted network on the CPU: {', '.join(RUNTIMES)}")
         command.add_argument("--threads", type=int, default=1, help="CPU threads")
         command.add_argument("--batch", type=int, help="batch size; default: 1 on a CPU, 8 on a GPU")
         command.add_argument("--rounds", type=int, default=8 if name == "networks" else 40, help="at most this many visits of each")
@@ -34,9 +38,7 @@ def parser():
                                  help=f"architecture files (JSON), or names: {', '.join([*zoo.RELEASED, *zoo.BASELINES])}")
             command.add_argument("--out", help="CSV to write: one row per network, with how it was measured")
             continue
-        command.add_argument("--space", default="mobile", choices=spaces.BY_NAME)
-        command.add_argument("--set", nargs="*", default=[], metavar="NAME=NUMBER",
-                             help="settings of the space, for example width=1.4 (mobile), blocks=1 (tree), input_size=32; else its own")
+        add_space(command, "mobile")
         command.add_argument("--out", required=True, help="CSV to write; every single visit is kept next to it")
     for name in ("measure", "time"):
         commands.choices[name].add_argument("--precision", type=float, default=0.01,
@@ -46,13 +48,32 @@ def parser():
                                   description="Fit the model to a table or to timings of networks, and predict.")
     predict.add_argument("--data", required=True, help="what measure or networks wrote, or a released .yaml")
     predict.add_argument("networks", nargs="+", help="architecture files (JSON)")
+    kit = commands.add_parser("kit", help="a folder that times a space or given networks on another device", allow_abbrev=False,
+                              description="Write a folder for another device: networks as files, run.py (Python and a runtime), bench.sh (no Python).")
+    add_space(kit, None)
+    kit.add_argument("--networks", nargs="*", default=[], help="also these, or these alone: architecture files, or released networks of the zoo")
+    kit.add_argument("--formats", nargs="+", default=["onnx"], metavar="FORMAT", help=f"of {', '.join(FORMATS)}; default: onnx")
+    kit.add_argument("--seed", type=int, default=0, help="of weights and random networks")
+    kit.add_argument("--out", required=True, help="folder to write")
+    back = commands.add_parser("import", help="a latency table from what a kit measured", allow_abbrev=False,
+                               description="Read the results of a kit: a latency table, and the times of whole networks.")
+    back.add_argument("results", help="the CSV that run.py or bench.sh wrote")
+    back.add_argument("--kit", required=True, help="the folder that was copied to the device")
+    back.add_argument("--out", help="latency table to write (CSV)")
+    back.add_argument("--limit", type=float, help="ms: say which is the first of the kit's --networks that takes at most this; else an error")
     return cli
+
+
+def add_space(command, default):
+    command.add_argument("--space", default=default, choices=spaces.BY_NAME)
+    command.add_argument("--set", nargs="*", default=[], metavar="NAME=NUMBER",
+                         help="settings of the space, for example width=1.4 (mobile), blocks=1 (tree), input_size=32; else its own")
 
 
 def main(arguments=None):
     args = vars(parser().parse_args(arguments))
-    if args["command"] == "predict":
-        return predict(args)
+    if args["command"] in ("predict", "kit", "import"):
+        return {"predict": predict, "kit": make_kit, "import": import_results}[args["command"]](args)
     how = {name: args[name] for name in ("device", "threads", "batch", "rounds", "seed")}
     if args["command"] == "time":
         command = f"python -m proxyless_lite.latency {shlex.join(sys.argv[1:])}"
@@ -100,6 +121,31 @@ def predict(args):
     for file in args["networks"]:
         network = Architecture.load(file)
         print(f"{file}: {model.predict(network):.4g} ± {model.uncertainty(network):.2g} ms ({told})")
+
+
+def make_kit(args):
+    space = args["space"] and space_of(args["space"], args["set"])
+    networks = [(name, network_of(name)) for name in args["networks"]]
+    if baselines := [name for name, network in networks if not isinstance(network, Architecture)]:
+        raise ValueError(f"{baselines[0]} is no network of a space; a kit takes architecture files and {', '.join(zoo.RELEASED)}")
+    size = kits.make(args["out"], space, networks, args["formats"], args["seed"])
+    print(f"{args['out']}: {size / 1e6:.0f} MB. Copy it to the device and run there: python run.py, or sh bench.sh")
+
+
+def import_results(args):
+    found = kits.results(args["results"], args["kit"])
+    print(found.networks.drop(columns="sd").to_string(float_format="%.4g"))
+    if found.table is not None and args["out"]:
+        found.table.save(args["out"])
+        print(f"{found.table}\nwritten to {args['out']}: proxyless-search --costs {args['out']}")
+    elif args["out"]:
+        raise ValueError(f"--out {args['out']}: this kit has networks alone, of which no table can be made; leave out --out")
+    if args["limit"] is not None:
+        given = found.networks.loc[[name for name in found.networks.index if name != "reference" and not name.startswith("random ")]]
+        within = given[given.ms <= args["limit"]]
+        if within.empty:
+            raise ValueError(f"none of {len(given)} networks takes at most {args['limit']} ms here; the fastest takes {given.ms.min():.4g} ms")
+        print(f"first within {args['limit']} ms: {within.index[0]}, {within.ms.iloc[0]:.4g} ms")
 
 
 def cli():

@@ -1,12 +1,16 @@
-"""Ways to time a module: PyTorch on a CPU, on a GPU, and onnxruntime."""
+"""Ways to time a module: PyTorch on a CPU, on a GPU, and the runtimes in which networks are deployed."""
 
+import tempfile
 import time
 from contextlib import contextmanager
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 
 from .. import runtime
-from ..export import onnx_session, to_onnx
+from . import convert, run
 
 
 @contextmanager
@@ -18,11 +22,11 @@ def timing(device, threads=1):
 
 
 def clock_of(device, threads=1):
-    """The clock called `device`: "cpu", "cuda" or "onnxruntime". Raises ValueError for one this machine lacks."""
-    if device == "onnxruntime":
-        return OnnxRuntime(threads)
+    """The clock called `device`: "cpu", "cuda" or one of run.RUNTIMES. Raises ValueError for one this machine lacks."""
+    if device in run.RUNTIMES:
+        return Deployed(device, threads)
     if device not in ("cpu", "cuda"):
-        raise ValueError(f"unknown device {device!r}; allowed: cpu, cuda, onnxruntime")
+        raise ValueError(f"unknown device {device!r}; allowed: cpu, cuda, {', '.join(run.RUNTIMES)}")
     return Cuda() if runtime.device(device).type == "cuda" else Cpu(threads)
 
 
@@ -87,34 +91,35 @@ class Cuda:
         return {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
 
 
-class OnnxRuntime:
-    """The exported network in onnxruntime's CPU provider: batch norm folded, layers fused, as in deployment."""
+class Deployed:
+    """The converted network in one of run.RUNTIMES on the CPU: batch norm folded, layers fused, as in deployment."""
 
-    name, batch = "onnxruntime", 1
+    batch = 1
 
-    def __init__(self, threads=1):
-        try:
-            import onnxruntime
-        except ImportError:
-            raise ValueError("device 'onnxruntime' asked for, but it is not installed; pip install onnxruntime onnx onnxscript") from None
-        self.threads, self.onnxruntime = at_least_one(threads), onnxruntime
+    def __init__(self, name, threads=1):
+        _, self.kind, self.package = run.RUNTIMES[name]
+        self.name, self.threads = name, at_least_one(threads)
+        if find_spec(self.package) is None:
+            raise ValueError(f"device {name!r} asked for, but it is not installed; pip install {self.package.replace('_', '-')}")
+        convert.installed(self.kind)
 
     def ready(self, module):
         return module.eval()
 
     def prepare(self, module, shape):
-        x = torch.randn(shape)
-        session = onnx_session(to_onnx(self.ready(module), (x,), input_names=["x"]), self.threads)
-        feed = {"x": x.numpy()}
-
-        def run():
-            began = time.perf_counter()
-            session.run(None, feed)
-            return time.perf_counter() - began
-        return run
+        """A function that runs the module once and returns seconds. Raises ValueError where the runtime does not compute what PyTorch does."""
+        if self.kind == "ncnn" and shape[0] > 1:
+            raise ValueError(f"ncnn runs one image at a time, not {shape[0]}; give batch 1")
+        source, folder = convert.Source(module, shape), tempfile.TemporaryDirectory()
+        files = convert.FORMATS[self.kind](source, Path(folder.name) / "network")
+        try:
+            timed = run.prepared(self.name, files, self.threads, shape, run.sampled(source.output.numpy()))
+        except run.Refused as error:
+            raise ValueError(str(error)) from None
+        return lambda kept=folder: timed()  # some runtimes read their file as they run
 
     def versions(self):
-        return {"onnxruntime": self.onnxruntime.__version__}
+        return {self.package: version(self.package.replace("_", "-"))}
 
 
 def at_least_one(threads):

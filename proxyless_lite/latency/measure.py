@@ -21,8 +21,7 @@ def measure(space: spaces.Space, device: str = "cpu", threads: int = 1, batch: i
     `out` the table is written there, and an interrupted measurement is resumed. Raises ValueError for a device this
     machine lacks, or a file that holds another measurement or is being written; OSError where none can be written.
     """
-    candidates = [edge.block(name) for edge in space.edges() for name in edge.candidates if name != "Zero"]
-    blocks = list(dict.fromkeys([*space.fixed_blocks(), *candidates]))
+    blocks = blocks_of(space)
     with timing(device, threads) as clock:
         batch = checked(clock, batch, rounds, out)
         runs = [prepare(clock, block, batch) for block in blocks]
@@ -35,6 +34,12 @@ def measure(space: spaces.Space, device: str = "cpu", threads: int = 1, batch: i
     if out is not None:
         table.save(out)
     return table
+
+
+def blocks_of(space):
+    """The distinct blocks of a space that cost something, the fixed ones first."""
+    candidates = [edge.block(name) for edge in space.edges() for name in edge.candidates if name != "Zero"]
+    return list(dict.fromkeys([*space.fixed_blocks(), *candidates]))
 
 
 def networks(space, count, device="cpu", threads=1, batch=None, rounds=8, out=None, seed=0):

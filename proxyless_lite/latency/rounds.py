@@ -1,13 +1,11 @@
 """Interleaved rounds: a protocol robust to a busy machine.
 
 Wall times drift for minutes and scatter by a tenth. So every item is visited once per round, in a new random order, and a
-reference network is timed next to it. What counts is the median over the rounds of the ratio of the two.
+reference network is timed next to it. What counts is the median over the rounds of the ratio of the two. run.py says how one
+visit is made: it also times the networks of a kit on another device.
 """
 
 import logging
-import math
-import random
-import statistics
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -15,12 +13,10 @@ import numpy as np
 import pandas as pd
 
 from .. import runtime
+from .run import certain_items, order, visit
 
 log = logging.getLogger(__name__)
 COLUMNS = {"round": int, "item": int, "ms": float, "reference_ms": float}
-PASSES = 2        # alternating timed passes of item and reference in a visit; the shortest of each counts
-SHORTEST = 2e-3   # seconds; an item that takes less is repeated within a pass
-CERTAIN = 7       # visits before an item may be called certain
 
 
 def run_rounds(get, count, reference, rounds, precision, metadata, out=None, label="measure"):
@@ -36,8 +32,7 @@ def run_rounds(get, count, reference, rounds, precision, metadata, out=None, lab
         progress = runtime.Progress(rounds * count, len(done), label)
         for r in range(rounds):
             certain = certain_items(rows, precision)
-            order = random.Random(metadata["seed"] * 1_000_003 + r).sample(range(count), count)
-            for i in order:
+            for i in order(metadata["seed"], r, count):
                 if (r, i) in done:
                     continue
                 if i not in certain:
@@ -46,28 +41,6 @@ def run_rounds(get, count, reference, rounds, precision, metadata, out=None, lab
                 progress.step()
         progress.close()
     return pd.DataFrame(rows, columns=[*COLUMNS])
-
-
-def visit(run, reference):
-    """Milliseconds of an item and of the reference: a warm-up, then PASSES turns of both; the shortest of each counts."""
-    repeats = math.ceil(SHORTEST / max(run(), 1e-7))
-    turns = [(sum(run() for _ in range(repeats)) / repeats, reference()) for _ in range(PASSES)]
-    return tuple(1e3 * min(times) for times in zip(*turns))
-
-
-def certain_items(rows, precision):
-    """The items whose median ratio is already known to `precision`."""
-    ratios = {}
-    for _, i, ms, reference in rows:
-        ratios.setdefault(i, []).append(ms / reference)
-    return {i for i, seen in ratios.items() if len(seen) >= CERTAIN and standard_error(seen) <= precision}
-
-
-def standard_error(values):
-    """Relative standard error of the median, from the median absolute deviation: 1.2533 · 1.4826 · MAD / √n."""
-    middle = statistics.median(values)
-    spread = statistics.median(abs(v - middle) for v in values)
-    return 1.2533 * 1.4826 * spread / math.sqrt(len(values)) / middle
 
 
 def corrected(visits):

@@ -88,10 +88,12 @@ def front(chooser, objectives):
     progress = runtime.Progress(min(config.tuned, len(networks)), label="choose: short trainings,")
     ratings = rate(networks, lambda network: (chooser.tuned(network), progress.step())[0], config.tuned, groups)
     progress.close()
-    return [best_of(group, ratings, chooser, config.trainings) for group in groups], table(chooser.rows.values())
-
-
-def best_of(group, ratings, chooser, trainings):
-    """The best of a group by a few trainings; without any, by its rating."""
-    best = [ratings.networks[i] for i in ratings.best(group, max(trainings, 1))]
-    return max(best, key=chooser.trained) if trainings else best[0]
+    best = [[ratings.networks[i] for i in ratings.best(group, max(config.trainings, 1))] for group in groups]
+    if config.trainings:
+        finalists = {network.choices: network for few in best for network in few}.values()
+        progress = runtime.Progress(len(finalists), label="choose: whole trainings,")
+        for network in finalists:
+            chooser.trained(network)
+            progress.step()
+        progress.close()
+    return [max(few, key=chooser.trained) if config.trainings else few[0] for few in best], table(chooser.rows.values())

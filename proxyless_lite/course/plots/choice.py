@@ -20,7 +20,8 @@ def chosen(others, found, blind=None, unit="MACs", label="every network of the s
     accuracies = 100 * others.accuracy
     low = min(accuracies.quantile(0.1), 100 * found.accuracy.min(), *([] if blind is None else 100 * blind.accuracy))
     high = max(accuracies.max(), 100 * found.accuracy.max())
-    ax.set(xlabel="latency (ms)" if unit == "ms" else unit, ylabel="test accuracy (%)", ylim=(low - 0.08 * (high - low), high + 0.08 * (high - low)))
+    room = 0.08 * max(high - low, 1)  # all may be equal
+    ax.set(xlabel="latency (ms)" if unit == "ms" else unit, ylabel="test accuracy (%)", ylim=(low - room, high + room))
     if others.cost.max() > 1e4:
         ax.xaxis.set_major_formatter(EngFormatter(sep=""))  # 80k, 25M
     ax.legend(loc="best")

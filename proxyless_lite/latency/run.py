@@ -1,0 +1,300 @@
+"""Time the networks of a kit on this device: python run.py
+
+This file needs Python 3.8, NumPy and one runtime: onnxruntime, openvino, ncnn or ai_edge_litert. It lies in a kit beside manifest.json
+and SHA256SUMS, and writes one CSV, a row per visit as it is made; run it again to go on after a cut. How it times is how the package
+itself times (see rounds.py): in rounds of a new random order, each network next to a reference network, until its median is certain.
+"""
+
+import argparse
+import hashlib
+import json
+import math
+import os
+import platform
+import random
+import re
+import statistics
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+PASSES = 2        # alternating timed passes of item and reference in a visit; the shortest of each counts
+SHORTEST = 2e-3   # seconds; an item that takes less is repeated within a pass
+CERTAIN = 7       # visits before an item may be called certain
+RECENT = 15       # visits whose median reference time says how fast the device is now
+COOLING = 20      # seconds of each pause for a device that has become slow
+COLUMNS = "round,item,ms,reference_ms"
+
+
+# -- the protocol, which the package uses too ---------------------------------------------------------------------------
+
+def visit(run, reference):
+    """Milliseconds of an item and of the reference: a warm-up, then PASSES turns of both; the shortest of each counts.
+
+    `run` and `reference` are functions that run once and return seconds.
+    """
+    repeats = math.ceil(SHORTEST / max(run(), 1e-7))
+    turns = [(sum(run() for _ in range(repeats)) / repeats, reference()) for _ in range(PASSES)]
+    return tuple(1e3 * min(times) for times in zip(*turns))
+
+
+def certain_items(rows, precision):
+    """The items whose median ratio is already known to `precision`, a relative standard error. `rows`: (round, item, ms, reference ms)."""
+    ratios = {}
+    for _, i, ms, reference in rows:
+        ratios.setdefault(i, []).append(ms / reference)
+    return {i for i, seen in ratios.items() if len(seen) >= CERTAIN and standard_error(seen) <= precision}
+
+
+def standard_error(values):
+    """Relative standard error of the median, from the median absolute deviation: 1.2533 · 1.4826 · MAD / √n."""
+    middle = statistics.median(values)
+    spread = statistics.median(abs(v - middle) for v in values)
+    return 1.2533 * 1.4826 * spread / math.sqrt(len(values)) / middle
+
+
+def order(seed, round_number, count):
+    """The order in which a round visits its items."""
+    return random.Random(seed * 1_000_003 + round_number).sample(range(count), count)
+
+
+# -- runtimes: from files and threads to a function that runs the network, array to array ---------------------------------
+
+
+def onnxruntime(files, threads):
+    import onnxruntime
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    session = onnxruntime.InferenceSession(files[0], options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda x: session.run(None, {name: x})[0]
+
+
+def openvino(files, threads):
+    from openvino import Core
+    how = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    request = Core().compile_model(files[0], "CPU", how).create_infer_request()
+    return lambda x: request.infer([x], share_inputs=True)[0]
+
+
+def ncnn(files, threads):
+    import ncnn
+    net = ncnn.Net()
+    net.opt.num_threads = threads
+    net.load_param(files[0])
+    net.load_model(files[1])
+
+    def run(x):
+        extractor = net.create_extractor()
+        extractor.input("in0", ncnn.Mat(x[0]).clone())  # it may compute in place
+        return np.array(extractor.extract("out0")[1])[None]
+    return run
+
+
+def litert(files, threads):
+    from ai_edge_litert.interpreter import Interpreter
+    interpreter = Interpreter(files[0], num_threads=threads)
+    interpreter.allocate_tensors()
+    given, made = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+
+    def run(x):
+        interpreter.set_tensor(given, x)
+        interpreter.invoke()
+        return interpreter.get_tensor(made)
+    return run
+
+
+RUNTIMES = {  # name: (function, format of its files, package)
+    "onnxruntime": (onnxruntime, "onnx", "onnxruntime"), "onnxruntime-int8": (onnxruntime, "int8", "onnxruntime"),
+    "openvino": (openvino, "onnx", "openvino"), "ncnn": (ncnn, "ncnn", "ncnn"), "litert": (litert, "litert", "ai_edge_litert")}
+CHANNELS_LAST = "litert"    # the format whose inputs and outputs are (1, H, W, C)
+EXACT, COARSE = 2e-3, 0.25  # tolerated difference from PyTorch, of the largest output: of float, and of int8 on random inputs
+
+
+def prepared(runtime, files, threads, shape, expected):
+    """A function that runs a network once and returns seconds; its output is compared with PyTorch's first. Raises Refused."""
+    make, kind, _ = RUNTIMES[runtime]
+    run, x = make([str(file) for file in files], threads), example(shape)
+    if kind == CHANNELS_LAST:
+        x = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+    output = run(x)
+    output = output.transpose(0, 3, 1, 2) if kind == CHANNELS_LAST and output.ndim == 4 else output
+    off = np.abs(sampled(output) - np.float32(expected)).max() / max(np.abs(expected).max(), 1e-30)
+    if not off <= (COARSE if kind == "int8" else EXACT):
+        raise Refused(f"{Path(files[0]).name}: {runtime} computes something else than PyTorch did, by {off:.2g} of the largest output; nothing was timed")
+
+    def timed():
+        began = time.perf_counter()
+        run(x)
+        return time.perf_counter() - began
+    return timed
+
+
+def example(shape):
+    """The input of an item, the same on every machine."""
+    return np.random.RandomState(0).standard_normal(shape).astype(np.float32)
+
+
+def sampled(output, count=64):
+    """Values of an output, evenly spread over it, and the one of largest magnitude."""
+    flat = np.asarray(output, dtype=np.float32).ravel()
+    return np.append(flat[np.linspace(0, flat.size - 1, count).astype(int)], np.abs(flat).max())
+
+
+# -- the kit and its results ---------------------------------------------------------------------------------------------
+
+class Refused(Exception):
+    """What ends a run in one line."""
+
+
+def verified(kit):
+    """The manifest of a kit, and the SHA-256 of its list of checksums, which names this kit. Raises Refused, naming the file."""
+    try:
+        listed = (kit / "SHA256SUMS").read_bytes()
+    except OSError:
+        raise Refused(f"{kit} has no SHA256SUMS: it is not a whole kit; copy it once more") from None
+    for line in listed.decode().splitlines():
+        told, _, name = line.partition("  ")
+        if not (kit / name).exists() or hashlib.sha256((kit / name).read_bytes()).hexdigest() != told:
+            raise Refused(f"{kit / name} is missing, or was changed or cut; copy the kit once more")
+    return json.loads((kit / "manifest.json").read_text("utf-8")), hashlib.sha256(listed).hexdigest()
+
+
+def opened(path, identity):
+    """The file of results, to be appended to, and its rows so far. Raises Refused where it belongs to another measurement."""
+    rows = []
+    if path.exists() and path.stat().st_size:
+        lines = path.read_text("utf-8").splitlines(True)
+        if not lines[-1].endswith("\n"):  # cut while it was written
+            os.truncate(path, len("".join(lines[:-1]).encode()))
+            lines.pop()
+        try:
+            saved = json.loads(lines[0][1:])
+            rows = [(int(r), int(i), float(ms), float(reference)) for r, i, ms, reference in (line.split(",") for line in lines[2:])]
+        except (ValueError, IndexError):
+            raise Refused(f"{path} is not a file of results; give another --out, or move it away") from None
+        for key in ("kit", "device", "threads", "seed", "machine"):
+            if identity[key] != saved.get(key):
+                raise Refused(f"{path} holds results of another {key}; give another --out, or move it away")
+    else:
+        path.write_text(f"# {json.dumps(identity, ensure_ascii=False)}\n{COLUMNS}\n", "utf-8")
+    return open(path, "a", encoding="utf-8"), rows
+
+
+def machine(package):
+    """What identifies this device."""
+    told = {"processor": processor(), "system": platform.platform(), "python": platform.python_version(), package: version(package.replace("_", "-"))}
+    governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    return dict(told, governor=governor.read_text().strip()) if governor.exists() else told
+
+
+def processor():
+    """The name of the board or of the processor."""
+    for path, pattern in (("/proc/device-tree/model", "[^\\0\\n]+"), ("/proc/cpuinfo", "(?<=model name\\t: ).+"), ("/proc/cpuinfo", "(?<=Hardware\\t: ).+")):
+        found = re.search(pattern, Path(path).read_text("utf-8", "replace")) if Path(path).exists() else None
+        if found:
+            return found.group().strip()
+    return platform.processor() or platform.machine()
+
+
+# -- a run -----------------------------------------------------------------------------------------------------------------
+
+class Steady:
+    """Watches the reference network: a device that has become slow is given time, and then refused."""
+
+    def __init__(self, drift):
+        self.drift, self.times, self.best, self.slower = drift, [], math.inf, 1.0
+
+    def note(self, reference_ms):
+        """`slower` is the median of the last RECENT times over the least that such a median has been."""
+        self.times = [*self.times, reference_ms][-RECENT:]
+        if len(self.times) == RECENT:
+            self.best = min(self.best, statistics.median(self.times))
+            self.slower = statistics.median(self.times) / self.best
+
+    def wait(self, reference):
+        """Raises Refused when the device stays slow."""
+        for _ in range(6):
+            if self.slower <= self.drift:
+                return
+            print(f"the reference network takes {self.slower:.2f} times as long as at best: waiting {COOLING} s for the device")
+            time.sleep(COOLING)
+            for _ in range(RECENT):
+                self.note(1e3 * min(reference() for _ in range(PASSES)))
+        raise Refused(f"the reference network takes {self.slower:.2f} times as long as at best: the device is throttling or busy; cool it or close "
+                      f"other programs and run again, the visits are kept; or accept it by --drift")
+
+
+def measure(kit, out, runtime, threads, rounds, precision, drift):
+    """Time all items of a kit into the file `out`."""
+    manifest, identity = verified(kit)
+    _, kind, package = RUNTIMES[runtime]
+    if kind not in manifest["formats"]:
+        raise Refused(f"this kit has no files for {runtime}; it has {', '.join(manifest['formats'])}")
+    try:
+        items = [prepared(runtime, [kit / file for file in item["files"][kind]], threads, item["shape"], item["expected"])
+                 for item in manifest["items"]]
+    except ImportError:
+        raise Refused(f"{package} is not installed here: pip install {package.replace('_', '-')}") from None
+    reference, count = items[manifest["reference"]], len(items)
+    about = {"kit": identity, "device": runtime, "threads": threads, "batch": manifest["batch"], "seed": manifest["seed"], "rounds": rounds,
+             "machine": machine(package), "date": time.strftime("%Y-%m-%d")}
+    file, rows = opened(out, about)
+    if rows:
+        print(f"going on after {len(rows)} visits in {out}")
+    done, steady, began, made, shown = {(r, i) for r, i, _, _ in rows}, Steady(drift), time.time(), 0, time.time()
+    for row in rows:
+        steady.note(row[3])
+    with file:
+        for r in range(rounds):
+            certain = certain_items(rows, precision)
+            for i in order(manifest["seed"], r, count):
+                if (r, i) in done or i in certain:
+                    continue
+                rows.append((r, i) + visit(items[i], reference))
+                file.write(f"{r},{i},{rows[-1][2]:.5g},{rows[-1][3]:.5g}\n")
+                file.flush()
+                steady.note(rows[-1][3])
+                steady.wait(reference)
+                made += 1
+                if time.time() - shown > 10:
+                    shown = time.time()
+                    left = (rounds - r) * (count - len(certain)) * (shown - began) / made
+                    print(f"round {r + 1} of at most {rounds}, {len(certain)} of {count} networks certain, at most {math.ceil(left / 60)} min left")
+            os.fsync(file.fileno())
+    print(f"{len(rows)} visits in {out}; take it to where the kit was made: proxyless-latency import {out.name} --kit <kit> --out table.csv")
+
+
+def parser():
+    line = argparse.ArgumentParser(description="Time the networks of this kit on this device. Run it again to go on after a cut.",
+                                   formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    line.add_argument("--runtime", default="onnxruntime", choices=list(RUNTIMES), help="what runs the networks")
+    line.add_argument("--threads", type=int, default=1, help="of the runtime")
+    line.add_argument("--rounds", type=int, default=30, help="at most this many visits of each network")
+    line.add_argument("--precision", type=float, default=0.01, help="stop visiting a network when its relative standard error is below this")
+    line.add_argument("--drift", type=float, default=1.5, help="refuse a device that has become slower than this, relative to its best")
+    line.add_argument("--out", type=Path, help="CSV to write; default: results-<runtime>.csv in the present folder")
+    return line
+
+
+def main():
+    args = parser().parse_args()
+    sys.stdout.reconfigure(errors="replace", line_buffering=True)  # a log that takes only ASCII must not end a run
+    try:
+        if min(args.threads, args.rounds) < 1 or args.drift <= 1:
+            raise Refused("--threads and --rounds must be at least 1, --drift more than 1")
+        measure(Path(__file__).resolve().parent, **dict(vars(args), out=args.out or Path(f"results-{args.runtime}.csv")))
+    except (Refused, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; run again to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
