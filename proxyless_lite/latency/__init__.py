@@ -5,3 +5,4 @@ from .model import Model
 from .table import Entry, Table
 from .timed import time_networks
 from .timings import Timings
+from .verify import first_within, is_of_this_machine

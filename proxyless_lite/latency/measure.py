@@ -74,7 +74,7 @@ def compare(items, device="cpu", threads=1, batch=None, precision=0.01, rounds=4
         visits = run_rounds(lambda i: runs[i], len(runs), run_reference, rounds, precision, {"seed": seed},
                             label=f"{len(runs)} items on {clock.name}")
         found = summarize(visits)
-        found.attrs = conditions(clock, batch, seed, rounds)
+        found.attrs = {**conditions(clock, batch, seed, rounds), "reference_ms": visits.reference_ms.median()}
     return found
 
 

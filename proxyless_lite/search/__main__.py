@@ -7,11 +7,14 @@ from pathlib import Path
 import pandas as pd
 
 from .. import data, latency, objective, presets, rules, runtime
+from ..choose import propose
 from ..config import ChoiceConfig, SearchConfig
 from ..limits import Limits
 from ..runtime.cli import OneLineParser, run
 from . import forecast
 from .search import CHOICES, Search
+
+NEXT = 4  # networks after the found one that --verify may take
 
 
 def parser():
@@ -31,6 +34,9 @@ def parser():
     choice.add_argument("--limit", action="append", default=[], metavar="COST<=NUMBER",
                         help="the found network keeps this: latency (of the table in --costs), macs, params, or memory (bytes alive at once "
                         "on one image); may be given several times")
+    choice.add_argument("--verify", action="store_true",
+                        help="measure the found network here; if it breaks the limit on latency, take the next that keeps it. With a table of "
+                        f"another device, write the next {NEXT} networks too, to be measured there")
     cost = cli.add_argument_group("add a cost penalty (§3.3)")
     cost.add_argument("--costs", help="a latency table (what proxyless_lite.latency measure wrote), or macs, or params")
     cost.add_argument("--weight", type=float, help="of the cost in the loss; needed by --space tree with --costs and rules that use gradients")
@@ -95,6 +101,8 @@ def search(args, engine):
     sets = data.load(named, limit=experiment.images, image_size=args["image_size"] or getattr(experiment, "image_size", None),
                      crop=args["crop"], workers=args["workers"], pack=args["pack"], seed=config.seed, valid=args["valid"], split=args["split"])
     space = experiment.space(len(sets.classes), sets.shape[1])
+    if args["verify"]:
+        latency_table(args)  # raises before anything long
     choice = ChoiceConfig(train=replace(experiment.train, seed=config.seed))
     found = Search(space, sets, rules.BY_NAME[args["rule"]](), config, args["out"], engine, objective_of(args, experiment, space),
                    choose=args["choose"], choice=choice, limits=limits_of(args, space))
@@ -110,7 +118,8 @@ def search(args, engine):
         return report_front(networks, costs, args["targets"], candidates, Path(args["out"])) if engine.is_main else None
     result = found.run()
     if engine.is_main:
-        report(found, result, Path(args["out"]), args["costs"])
+        network = keep_limit(found, result.architecture, latency_table(args), Path(args["out"])) if args["verify"] else result.architecture
+        report(found, replace(result, architecture=network), Path(args["out"]), args["costs"])
 
 
 def report_front(networks, costs, targets, candidates, out):
@@ -126,6 +135,21 @@ def report_front(networks, costs, targets, candidates, out):
     front = pd.DataFrame(rows)
     front.to_csv(out / "front.csv", index=False)
     print(f"\n{front.to_string(index=False)}\ncosts in {costs.unit}; accuracies of validation images; written to {out}")
+
+
+def keep_limit(search, found, table, out):
+    """The first of the found network and the next most probable ones that keeps the limit on latency when it is measured."""
+    most = next(most for costs, most in search.limits.limits if costs.unit == "ms")
+    networks = list({network.choices: network for network in [found, *propose(search.net, NEXT + 1, search.limits)]}.values())
+    if latency.is_of_this_machine(table):
+        network, measured = latency.first_within(networks, most, table)
+        print(f"\nmeasured for the limit of {most:.6g} ms:\n{measured.to_string(index=False, float_format='%.4g')}")
+        return network
+    files = [out / "architecture.json", *(out / f"architecture-{i}.json" for i in range(2, len(networks) + 1))]
+    for network, file in zip(networks, files):
+        network.save(file)
+    print(f"the table is of another device; to measure there: proxyless-latency kit --networks {' '.join(map(str, files))} --out {out / 'check'}")
+    return found
 
 
 def report(search, result, out, source):
@@ -209,6 +233,13 @@ def limits_of(args, space):
     if limits and args["targets"]:
         raise ValueError("--limit is for one network, --targets for several; leave one of them out")
     return Limits(limits) if limits else None
+
+
+def latency_table(args):
+    """The table in --costs, for --verify. Raises ValueError without one, or without a limit on latency."""
+    if not any(text.partition("<=")[0].strip() == "latency" for text in args["limit"]):
+        raise ValueError("--verify needs a limit to be verified: --costs with a latency table, and --limit \"latency<=8\"")
+    return latency.Table.load(args["costs"])
 
 
 def source_of(args):

@@ -1,0 +1,88 @@
+"""A limit on latency that holds when it is measured: the next network is taken where the found one breaks it."""
+
+import pandas as pd
+import pytest
+
+import proxyless_lite as pl
+from proxyless_lite import runtime
+from proxyless_lite.latency import Entry, Table, first_within, verify
+from proxyless_lite.latency.measure import blocks_of
+from proxyless_lite.search.__main__ import main
+
+SPACE = pl.spaces.chain(edges=2, width=4, classes=3, input_size=4, candidates=("Zero", "conv 3x3", "MB3 3x3"))
+FEW = [pl.Architecture.from_code(SPACE, code) for code in ("22", "21", "10")]
+
+
+def table_of(space, ms=1.0, **metadata):
+    return Table({block: Entry(ms) for block in blocks_of(space)},
+                 {"device": "cpu", "threads": 1, "batch": 1, "machine": runtime.describe(), "reference_ms": 2.0, **metadata})
+
+
+def measuring(monkeypatch, ms, sd=0.0, reference_ms=2.0):
+    """compare() that finds these milliseconds, by code, on a day on which the reference takes `reference_ms`; returns what it was asked for."""
+    asked = []
+
+    def compare(items, **how):
+        (network,) = items
+        asked.append(network.code)
+        found = pd.DataFrame({"ms": [ms[network.code]], "sd": [sd], "visits": [16]})
+        found.attrs = {"reference_ms": reference_ms}
+        return found
+    monkeypatch.setattr(verify, "compare", compare)
+    return asked
+
+
+def test_the_next_network_is_taken_where_the_first_breaks_the_limit(monkeypatch):
+    asked = measuring(monkeypatch, {"22": 5.0, "21": 3.9, "10": 1.0})
+    network, measured = first_within(FEW, 4.0, table_of(SPACE))
+    assert network is FEW[1] and asked == ["22", "21"], "no network is measured for nothing"
+    assert measured.ms.tolist() == [5.0, 3.9] and measured.predicted.tolist() == [4.0, 4.0]
+
+
+def test_a_slow_day_is_no_reason_to_refuse(monkeypatch):
+    """Twice as slow today, as the reference is: 7.8 ms are 3.9 of the table's."""
+    measuring(monkeypatch, {"22": 7.8}, reference_ms=4.0)
+    network, measured = first_within(FEW, 4.0, table_of(SPACE))
+    assert network is FEW[0] and measured.ms.tolist() == [3.9]
+
+
+def test_a_network_must_keep_the_limit_for_sure(monkeypatch):
+    measuring(monkeypatch, {"22": 3.9, "21": 3.5, "10": 1.0}, sd=0.5)                       # se = 1.2533 · 0.5 / 4 = 0.157
+    assert first_within(FEW, 4.0, table_of(SPACE))[0] is FEW[1]
+    with pytest.raises(ValueError, match="none of 2 networks takes surely at most 3 ms when measured; the fastest needs a limit of 3.81"):
+        first_within(FEW[:2], 3.0, table_of(SPACE))
+
+
+@pytest.mark.parametrize("metadata", [{"machine": {"processor": "a phone"}}, {"device": None}, {"kit": "0" * 64}])
+def test_a_table_of_another_device_is_refused(metadata):
+    with pytest.raises(ValueError, match="not here; make a kit of the networks"):
+        first_within(FEW, 4.0, table_of(SPACE, **metadata))
+
+
+TREE = ["--images", "300", "--epochs", "1", "--warmup-epochs", "0", "--blocks", "1", "--width", "72"]
+
+
+def test_on_the_command_line(tmp_path, monkeypatch, capsys):
+    """The found network is too slow when measured, the next is not; with a table of a phone all that may be taken are written."""
+    measured = []
+
+    def compare(items, **how):
+        measured.append(items[0].code)
+        found = pd.DataFrame({"ms": [1e4 if len(measured) == 1 else 1.0], "sd": [0.0], "visits": [9]})
+        found.attrs = {"reference_ms": 2.0}
+        return found
+    monkeypatch.setattr(verify, "compare", compare)
+    space = pl.spaces.tree(1, 72, input_size=8)
+    table_of(space).save(tmp_path / "here.csv")
+    table_of(space, machine={"processor": "a phone"}).save(tmp_path / "phone.csv")
+    limit = ["--limit", "latency<=200", "--verify"]
+    main([*TREE, "--out", str(tmp_path / "a"), "--costs", str(tmp_path / "here.csv"), *limit])
+    assert "measured for the limit of 200 ms" in capsys.readouterr().out
+    assert len(measured) == 2 and pl.Architecture.load(tmp_path / "a/architecture.json").code == measured[1] != measured[0]
+    main([*TREE, "--out", str(tmp_path / "b"), "--costs", str(tmp_path / "phone.csv"), *limit])
+    written = sorted(path.name for path in (tmp_path / "b").glob("architecture*.json"))
+    assert len(written) == 5 and "to measure there: proxyless-latency kit --networks" in capsys.readouterr().out and len(measured) == 2
+    assert pl.Architecture.load(tmp_path / "b/architecture.json").code == measured[0]
+    for given in ([], ["--costs", "macs"], ["--costs", str(tmp_path / "here.csv")]):
+        with pytest.raises(ValueError, match="--verify needs a limit to be verified"):
+            main([*TREE, "--out", str(tmp_path / "c"), "--verify", *given])
