@@ -178,8 +178,8 @@ CHOICE = {
     "lesson": ChoiceExperiment(    # CIFAR-10, or images of one's own
         family=dict(name="staged"), targets=(0.2, 0.5, 0.8), padding=2, random_networks=1,
         search=SearchConfig(epochs=2, warmup_epochs=2, alpha_every=4, alpha_lr=0.06, alpha_batch_size=256),
-        # Measured here: from fresh weights dense convolutions rank as after a whole training, from shared ones too low. No trainings:
-        # the notebook trains the chosen ones anyway.
+        # Measured here: after two or four epochs, or from shared weights, networks that learn fast rank too high; after seven less so.
+        # No trainings: the notebook trains the chosen ones anyway.
         choice=ChoiceConfig(tuned=8, tune_epochs=7, from_shared=False, trainings=0, train=SHORT_TRAIN)),
     "paper": ChoiceExperiment(     # of its size; the paper itself chooses by α alone
         family=dict(name="mobile", width=1.0), targets=(0.25, 0.5, 0.75), image_size=224, all_images=None, search=IMAGENET_SEARCH,

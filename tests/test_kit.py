@@ -16,9 +16,9 @@ import pytest
 import torch
 
 import proxyless_lite as pl
-from proxyless_lite.latency import clocks, convert, kit, run
+from proxyless_lite.latency import clocks, convert, kit, parts, run
 from proxyless_lite.latency.__main__ import main
-from proxyless_lite.latency.measure import blocks_of
+from proxyless_lite.latency.parts import blocks_of
 
 for name in ("onnxruntime", "onnxscript"):
     pytest.importorskip(name, reason=f"{name} is not installed")
@@ -79,7 +79,7 @@ def test_a_kit_holds_every_block_once_and_some_networks(made):
     blocks = [pl.spaces.Block(**item["block"]) for item in items if "block" in item]
     assert blocks == blocks_of(space()) and len(set(blocks)) == len(blocks)
     names = [item["network"]["name"] for item in items if "network" in item]
-    assert names[0] == "reference" and names[-1] == "mine" and len(names) == 2 + kit.WHOLE
+    assert names[0] == "reference" and names[-1] == "mine" and len(names) == 2 + parts.WHOLE
     subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=made, check=True)
     listed = {line.split("  ")[1] for line in (made / "SHA256SUMS").read_text().splitlines()}
     assert listed == {path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file()} - {"SHA256SUMS"}
@@ -126,7 +126,7 @@ def test_killed_three_times_it_goes_on(made, device):
     assert lines[:len(kept)] == kept and len(lines) == 2 + 40 * len(items_of(made))
     rounds = pd.read_csv(out, comment="#").groupby("item")["round"].apply(sorted)
     assert (rounds.map(list) == [[*range(40)]] * len(rounds)).all()
-    assert len(kit.results(out, made).networks) == 2 + kit.WHOLE
+    assert len(kit.results(out, made).networks) == 2 + parts.WHOLE
 
 
 def test_a_certain_item_is_left_alone(made, device):
@@ -220,7 +220,7 @@ def test_blocks_and_the_cost_of_a_call_add_up_to_networks(made, tmp_path):
     call, factor, items = 0.5, 1.1, items_of(made)
     block_ms = {pl.spaces.Block(**item["block"]): call + 0.25 * (i + 1) for i, item in enumerate(items) if "block" in item}
     alone = pl.objective.costs(space(), pl.latency.Table({block: pl.latency.Entry(ms - call) for block, ms in block_ms.items()}))
-    take = lambda item: (block_ms[pl.spaces.Block(**item["block"])] if "block" in item else call if "empty" in item else  # noqa: E731
+    take = lambda item: (block_ms[pl.spaces.Block(**item["block"])] if "block" in item else call if "network" not in item else  # noqa: E731
                          factor * (call + alone.cost_of(pl.Architecture(space(), tuple(item["network"]["choices"])))))
     found = kit.results(written(tmp_path / "r.csv", made, [take(item) for item in items]), made)
     price = pl.objective.costs(space(), found.table)
@@ -354,6 +354,15 @@ def test_a_runtime_times_what_pytorch_computes(name):
     for module, shape in ((pl.spaces.Block("MB3 3x3", 4, 4, 6, residual=True).module(), (1, 4, 6, 6)), (space().fixed_blocks()[-1].module(), (1, 4, 4, 4))):
         assert 0 < clock.prepare(module, shape)() < 1
     assert all(clock.versions().values())
+
+
+def test_a_table_of_a_runtime_adds_up_to_networks_on_this_machine_too():
+    """Sums of blocks timed alone are twice what these small networks take: every call costs something."""
+    table = pl.latency.measure(space(), "onnxruntime", rounds=9)
+    network = pl.Architecture(space(), ("MB3 3x3", "MB3 3x3"))
+    measured = pl.latency.compare([network], "onnxruntime", rounds=9)
+    ms = measured.ms[0] / measured.attrs["reference_ms"] * table.metadata["reference_ms"]
+    assert 0.7 < pl.objective.costs(space(), table).cost_of(network) / ms < 1.4
 
 
 def test_another_output_is_refused_before_it_is_timed(monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 import proxyless_lite as pl
 from proxyless_lite import runtime
 from proxyless_lite.latency import Entry, Table, first_within, verify
-from proxyless_lite.latency.measure import blocks_of
+from proxyless_lite.latency.parts import blocks_of
 from proxyless_lite.search.__main__ import main
 
 SPACE = pl.spaces.chain(edges=2, width=4, classes=3, input_size=4, candidates=("Zero", "conv 3x3", "MB3 3x3"))

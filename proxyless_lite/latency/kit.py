@@ -16,19 +16,15 @@ import torch
 
 from .. import runtime
 from ..architecture import Architecture, named_space
-from ..costs import costs
 from ..spaces import Block, Space
 from . import convert, run
-from .measure import blocks_of, random_networks, reference
+from .parts import NOTHING, WHOLE, parts, reference, table_of
 from .rounds import Visits, summarize
-from .table import SHAPE, Entry, Table, fixed_of
-
-WHOLE = 4  # random networks in the kit of a space, which say how the times of blocks add up
-EMPTY = "empty"  # a network that does next to nothing: what a call costs by itself
+from .table import SHAPE, Table
 
 
 def make(out: str | Path, space: Space | None = None, networks=(), formats=("onnx",), seed: int = 0) -> int:
-    """Write a kit for the blocks of a space and WHOLE random networks of it, or for given `networks`. Returns its size in bytes.
+    """Write a kit for the blocks of a space and a few networks of it, or for given `networks`. Returns its size in bytes.
 
     `networks` are pairs (name, Architecture). `formats` are of convert.FORMATS; run.RUNTIMES says which runtime reads which. All weights
     are fresh, of `seed`. Raises ValueError in one line for a folder that is not empty, an unknown format or one whose converter is missing,
@@ -41,22 +37,21 @@ def make(out: str | Path, space: Space | None = None, networks=(), formats=("onn
         raise ValueError("a kit is for a space or for networks; give --space or --networks")
     for kind in formats:
         convert.installed(kind)
-    blocks = [] if space is None else blocks_of(space)
-    wholes = [] if space is None else [(f"random {i}", each) for i, each in enumerate(random_networks(space, min(WHOLE, space.size()), seed), 1)]
-    beside = reference(space or networks[0][1].space)
+    timed = [reference(networks[0][1].space)] if space is None else parts(space, seed)
+    names = iter(["reference", *(f"random {i}" for i in range(1, WHOLE + 1))])
+    named = [(next(names) if isinstance(part, Architecture) else None, part) for part in timed] + list(networks)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        folder, parts = Path(temporary) / "kit", [*blocks, *[EMPTY] * bool(space), ("reference", beside), *wholes, *networks]
+        folder = Path(temporary) / "kit"
         for kind in formats:
             (folder / kind).mkdir(parents=True)
-        progress = runtime.Progress(len(parts), label=f"kit of {len(parts)} networks")
-        items = []
-        for number, part in enumerate(parts):
-            items.append(item(folder, number, part, formats))
+        progress, items = runtime.Progress(len(named), label=f"kit of {len(named)} networks"), []
+        for name, part in named:
+            items.append(item(folder, len(items), name, part, formats))
             progress.step()
         progress.close()
-        manifest = {"format": 1, "batch": 1, "formats": list(formats), "reference": parts.index(("reference", beside)), "seed": seed, "items": items,
+        manifest = {"format": 1, "batch": 1, "formats": list(formats), "reference": [name for name, _ in named].index("reference"), "seed": seed, "items": items,
                     **(described(space) if space else {}), "made": {**runtime.describe()}}
         (folder / "manifest.json").write_bytes(runtime.to_json(manifest) + b"\n")
         (folder / "items.txt").write_text("".join(f"{i} {item['files'][kind][0]}\n" for kind in formats for i, item in enumerate(items)))
@@ -69,17 +64,16 @@ def make(out: str | Path, space: Space | None = None, networks=(), formats=("onn
     return sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
 
 
-def item(folder, number, part, formats):
-    """Write the files of a Block, of a pair (name, Architecture), or of nothing, and describe them."""
+def item(folder, number, name, part, formats):
+    """Write the files of a Block, a named Architecture, or NOTHING, and describe them."""
     if isinstance(part, Block):
-        module, shape = part.module(), (1, part.in_channels, part.input_size, part.input_size)
-        told = {"block": {name: getattr(part, name) for name in SHAPE}}
-    elif part == EMPTY:
-        module, shape, told = torch.nn.AvgPool2d(2), (1, 8, 2, 2), {EMPTY: True}
+        module, shape, told = part.module(), (part.in_channels, part.input_size, part.input_size), {"block": {each: getattr(part, each) for each in SHAPE}}
+    elif isinstance(part, Architecture):
+        module, shape = part.build(), (3, part.space.input_size, part.space.input_size)
+        told = {"network": {"name": name, **described(part.space), "choices": list(part.choices)}}
     else:
-        name, network = part
-        module, shape = network.build(), (1, 3, network.space.input_size, network.space.input_size)
-        told = {"network": {"name": name, **described(network.space), "choices": list(network.choices)}}
+        module, shape, told = *part, {}
+    shape = (1, *shape)
     source = convert.Source(module, shape)
     files = {kind: [file.relative_to(folder).as_posix() for file in convert.FORMATS[kind](source, folder / kind / f"{number:04d}")]
              for kind in formats}
@@ -103,11 +97,7 @@ def seal(folder):
 @dataclass(frozen=True)
 class Results:
     """What a device measured: the `table` of the blocks, or None for a kit of networks alone, and the frame `networks`, by name: ms, sd,
-    visits, and beside a table predicted_ms. `architectures`, by name, are these networks.
-
-    Blocks timed alone do not add up: every call costs something, which a whole network pays once, and what one block leaves in the cache
-    helps the next. So the table holds block − call, times the factor by which whole networks differ from such sums.
-    """
+    visits, and beside a table predicted_ms. `architectures`, by name, are these networks."""
 
     table: Table | None
     networks: pd.DataFrame
@@ -136,23 +126,19 @@ def results(path: str | Path, kit: str | Path) -> Results:
     found = summarize(visits)
     about = {**{key: manifest[key] for key in ("space", "space_settings", "input_size") if key in manifest}, **metadata,
              "reference_ms": visits.reference_ms.median()}
-    ms, sd, counts = (found[column].tolist() for column in ("ms", "sd", "visits"))
+    timed = [part_of(each) for each in items]
     wholes = {each["network"]["name"]: i for i, each in enumerate(items) if "network" in each}
-    architectures = {name: Architecture(named_space(**items[i]["network"]["space_settings"]), tuple(items[i]["network"]["choices"]))
-                     for name, i in wholes.items()}
-    networks = found.loc[list(wholes.values())].set_axis(pd.Index(architectures, name="name"))
+    networks = found.iloc[list(wholes.values())].set_axis(pd.Index(wholes, name="name"))
+    table = None
+    if "space" in manifest:
+        table, predicted = table_of(timed, found, about)
+        networks["predicted_ms"] = [predicted.get(i) for i in wholes.values()]
     networks.attrs = about
-    blocks = [i for i, each in enumerate(items) if "block" in each]
-    if not blocks:
-        return Results(None, networks, architectures)
-    # network ≈ factor · (call + Σ (block − call)), with call the time of a network that does nothing
-    fixed, call = fixed_of(about), ms[next(i for i, each in enumerate(items) if EMPTY in each)]
-    named = [Block(**items[i]["block"]) for i in blocks]
-    net_of_call = [max(ms[i] - (call if number else 0.0), 0.0) for number, i in enumerate(blocks)]  # the first is in every network
-    sums = Table({block: Entry(each) for block, each in zip(named, net_of_call)}, about)
-    price = costs(named_space(**about["space_settings"]), sums)
-    summed = pd.Series({name: price.cost_of(each) for name, each in architectures.items() if each.space == price.space})
-    factor = (networks.ms[summed.index] / summed).median()
-    entries = {fixed.get(block, block): Entry(factor * each, factor * sd[i], counts[i]) for block, each, i in zip(named, net_of_call, blocks)}
-    table = Table(entries, {**about, "call_ms": call, "factor": factor})
-    return Results(table, networks.assign(predicted_ms=factor * summed), architectures)
+    return Results(table, networks, {name: timed[i] for name, i in wholes.items()})
+
+
+def part_of(told):
+    """What an item of the manifest describes."""
+    if "block" in told:
+        return Block(**told["block"])
+    return Architecture(named_space(**told["network"]["space_settings"]), tuple(told["network"]["choices"])) if "network" in told else NOTHING

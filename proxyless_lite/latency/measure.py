@@ -1,12 +1,12 @@
 """Measure on this machine: every block of a space, many random networks of it, or a few given items."""
 
-import random
 import time
 
 from .. import runtime, spaces
 from ..architecture import Architecture
 from ..spaces import Block
-from .clocks import timing
+from .clocks import Deployed, timing
+from .parts import blocks_of, parts, random_networks, reference, table_of
 from .rounds import run_rounds, summarize
 from .table import Entry, Table
 from .timings import Timings
@@ -16,7 +16,8 @@ def measure(space: spaces.Space, device: str = "cpu", threads: int = 1, batch: i
             out=None, seed: int = 0) -> Table:
     """Time every distinct candidate of a space, and its fixed part. Returns a Table in milliseconds.
 
-    `device` is "cpu", "cuda" or "onnxruntime"; `batch` is 1 on a CPU and 8 on a GPU by default, as in the paper.
+    `device` is "cpu" or "cuda" (PyTorch), or one of run.RUNTIMES; `batch` is 1 on a CPU and 8 on a GPU by default, as in the paper.
+    A runtime that computes whole networks (not PyTorch) is also given some, and the table is corrected by them: see parts.py.
     A block is visited until the standard error of its median is below `precision`, at most `rounds` times. With a file
     `out` the table is written there, and an interrupted measurement is resumed. Raises ValueError for a device this
     machine lacks, or a file that holds another measurement or is being written; OSError where none can be written.
@@ -24,22 +25,20 @@ def measure(space: spaces.Space, device: str = "cpu", threads: int = 1, batch: i
     blocks = blocks_of(space)
     with timing(device, threads) as clock:
         batch = checked(clock, batch, rounds, out)
-        runs = [prepare(clock, block, batch) for block in blocks]
+        timed = parts(space, seed) if isinstance(clock, Deployed) else blocks
+        runs = [prepare(clock, part, batch) for part in timed]
         run_reference = prepare(clock, reference(space), batch)
         metadata = {"blocks": len(blocks), **describe(space, clock, batch, seed, rounds)}
-        visits = run_rounds(lambda i: runs[i], len(blocks), run_reference, rounds, precision, metadata, out,
+        visits = run_rounds(lambda i: runs[i], len(timed), run_reference, rounds, precision, metadata, out,
                             f"{len(blocks)} blocks on {clock.name}")
-    entries = {b: Entry(row.ms, row.sd, row.visits) for b, row in zip(blocks, summarize(visits).itertuples())}
-    table = Table(entries, {**metadata, "reference_ms": visits.reference_ms.median()})
+    found, about = summarize(visits), {**metadata, "reference_ms": visits.reference_ms.median()}
+    if timed is blocks:
+        table = Table({b: Entry(row.ms, row.sd, row.visits) for b, row in zip(blocks, found.itertuples())}, about)
+    else:
+        table, _ = table_of(timed, found, about)
     if out is not None:
         table.save(out)
     return table
-
-
-def blocks_of(space):
-    """The distinct blocks of a space that cost something, the fixed ones first."""
-    candidates = [edge.block(name) for edge in space.edges() for name in edge.candidates if name != "Zero"]
-    return list(dict.fromkeys([*space.fixed_blocks(), *candidates]))
 
 
 def networks(space, count, device="cpu", threads=1, batch=None, rounds=8, out=None, seed=0):
@@ -96,21 +95,6 @@ def checked(clock, batch, rounds, out=None):
     if out is not None:
         runtime.check_target(out)
     return batch
-
-
-def random_networks(space, count, seed):
-    """`count` different networks, every candidate equally likely on every edge. Raises ValueError if there are too few."""
-    if not 1 <= count <= space.size():
-        raise ValueError(f"{count} networks asked for; {space} has 1 to {space.size()}")
-    draw, edges, found = random.Random(seed), space.edges(), {}
-    while len(found) < count:
-        found[tuple(draw.choice(edge.candidates) for edge in edges)] = None
-    return [Architecture(space, choices) for choices in found]
-
-
-def reference(space):
-    """The network timed next to everything: candidate e mod N on edge e, so that every candidate is included."""
-    return Architecture(space, tuple(edge.candidates[e % len(edge.candidates)] for e, edge in enumerate(space.edges())))
 
 
 def describe(space, clock, batch, seed, rounds):

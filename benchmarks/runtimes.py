@@ -1,0 +1,88 @@
+"""Does a runtime want its own network? For each, the fastest networks of equal work by its table, and what each takes in all of them.
+
+python benchmarks/runtimes.py choose onnxruntime.csv litert.csv … --out nets      # tables that `proxyless-latency import` wrote
+proxyless-latency kit --networks nets/*.json --formats onnx int8 litert ncnn --out kit; python kit/run.py --runtime …
+python benchmarks/runtimes.py report results-*.csv --kit kit --nets nets --out proxyless_lite/tables/results/runtimes.csv
+
+Work stands for accuracy: it needs no training, and all that is asked is whether the device changes the choice.
+"""
+
+import argparse
+import itertools
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import LinearConstraint, milp
+from scipy.stats import kendalltau, t
+
+import proxyless_lite as pl
+from proxyless_lite.latency import kit
+from proxyless_lite.runtime import write_table
+
+SHARES = 0.1, 0.3, 0.5, 0.7, 0.9  # of random networks that do less work than a target
+
+
+def fastest(costs, macs, least):
+    """The network of least cost with at least so many MACs, exactly."""
+    space, (edges, most) = costs.space, costs.matrix.shape
+    there = np.array([[j < len(edge.candidates) for j in range(most)] for edge in space.edges()]).ravel().astype(float)
+    price, work = (np.where(there > 0, each.matrix.numpy().ravel(), 0) for each in (costs, macs))
+    answer = milp(price, integrality=np.ones(price.size), bounds=(0, there), options={"mip_rel_gap": 0},
+                  constraints=[LinearConstraint(np.repeat(np.eye(edges), most, 1), 1, 1), LinearConstraint(work[None], lb=least - macs.fixed)])
+    paths = answer.x.reshape(edges, most).argmax(1)
+    return pl.Architecture(space, tuple(edge.candidates[path] for edge, path in zip(space.edges(), paths)))
+
+
+def choose(args):
+    """Write nets/<runtime>-<target>.json for every table and target; print how the tables order random networks."""
+    tables = {Path(file).stem: pl.latency.Table.load(file) for file in args.tables}
+    space = pl.spaces.mobile()
+    costs, macs = {name: pl.objective.costs(space, table) for name, table in tables.items()}, pl.objective.costs(space, "macs")
+    draw = np.random.default_rng(0)
+    drawn = [tuple(draw.integers(len(edge.candidates)) for edge in space.edges()) for _ in range(2_000)]
+    work = [macs.of(paths) for paths in drawn]
+    sums = {"MACs": work, **{name: [each.of(paths) for paths in drawn] for name, each in costs.items()}}
+    print(pd.DataFrame({i: {j: kendalltau(sums[i], sums[j])[0] for j in sums} for i in sums}).round(2))
+    Path(args.out).mkdir(parents=True, exist_ok=True)
+    for target, (name, cost) in itertools.product(np.quantile(work, SHARES), costs.items()):
+        fastest(cost, macs, target).save(Path(args.out) / f"{name}-{target / 1e6:.0f}.json")
+
+
+def report(args):
+    """One row per runtime and network: measured ms; and how much slower in a runtime the networks chosen for another are."""
+    rows = []
+    for file in args.results:
+        found = kit.results(file, args.kit)
+        for name, ms in found.networks.ms.drop("reference").items():
+            chosen_for, _, target = Path(name).stem.rpartition("-")
+            rows.append({"runtime": found.networks.attrs["device"], "chosen_for": chosen_for, "million_macs": int(target), "ms": ms})
+    frame, attrs = pd.DataFrame(rows), found.networks.attrs
+    wide = frame.pivot_table("ms", ["runtime", "million_macs"], "chosen_for")
+    told = []
+    for runtime, other in itertools.permutations([name for name in wide if name in frame.runtime.unique()], 2):
+        slower = 100 * np.log(wide.loc[runtime, other] / wide.loc[runtime, runtime])
+        half = t.ppf(0.975, len(slower) - 1) * slower.std() / len(slower) ** 0.5
+        told.append({"in": runtime, "for": other, "slower_percent": slower.mean(), "from": slower.mean() - half, "to": slower.mean() + half, "targets": len(slower)})
+    print(pd.DataFrame(told).round(1).to_string(index=False))
+    if args.out:
+        write_table(args.out, frame, {"command": "python benchmarks/runtimes.py", "machine": attrs["machine"], "threads": attrs["threads"],
+                                      "date": attrs["date"], "targets": [round(share, 2) for share in SHARES]}, digits=5)
+
+
+def main():
+    line = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = line.add_subparsers(dest="command", required=True)
+    chooser, reporter = commands.add_parser("choose"), commands.add_parser("report")
+    chooser.add_argument("tables", nargs="+", help="latency tables, named after their runtimes")
+    chooser.add_argument("--out", required=True, help="folder for the architecture files")
+    reporter.add_argument("results", nargs="+", help="what run.py measured of the kit of these networks")
+    reporter.add_argument("--kit", required=True)
+    reporter.add_argument("--out", help="CSV to write")
+    args = line.parse_args()
+    return {"choose": choose, "report": report}[args.command](args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
