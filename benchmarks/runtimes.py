@@ -50,24 +50,31 @@ def choose(args):
         fastest(cost, macs, target).save(Path(args.out) / f"{name}-{target / 1e6:.0f}.json")
 
 
+def slower(frame):
+    """By how many percent the networks chosen for one runtime are slower in another than those chosen for it, of equal work: the mean
+    over the amounts of work, with its 95 % interval."""
+    wide, rows = frame.pivot_table("ms", ["runtime", "million_macs"], "chosen_for"), []
+    for runtime, other in itertools.permutations(wide, 2):
+        percent = 100 * np.log(wide.loc[runtime, other] / wide.loc[runtime, runtime])
+        half = t.ppf(0.975, len(percent) - 1) * percent.std() / len(percent) ** 0.5
+        rows.append({"measured_in": runtime, "chosen_for": other, "slower": percent.mean(), "from": percent.mean() - half, "to": percent.mean() + half})
+    return pd.DataFrame(rows)
+
+
 def report(args):
-    """One row per runtime and network: measured ms; and how much slower in a runtime the networks chosen for another are."""
-    rows = []
+    """Write a row per runtime and network, measured ms; print what `slower` says."""
+    rows, machines = [], {}
     for file in args.results:
         found = kit.results(file, args.kit)
+        attrs = found.networks.attrs
+        machines[attrs["device"]] = attrs["machine"]
         for name, ms in found.networks.ms.drop("reference").items():
             chosen_for, _, target = Path(name).stem.rpartition("-")
-            rows.append({"runtime": found.networks.attrs["device"], "chosen_for": chosen_for, "million_macs": int(target), "ms": ms})
-    frame, attrs = pd.DataFrame(rows), found.networks.attrs
-    wide = frame.pivot_table("ms", ["runtime", "million_macs"], "chosen_for")
-    told = []
-    for runtime, other in itertools.permutations([name for name in wide if name in frame.runtime.unique()], 2):
-        slower = 100 * np.log(wide.loc[runtime, other] / wide.loc[runtime, runtime])
-        half = t.ppf(0.975, len(slower) - 1) * slower.std() / len(slower) ** 0.5
-        told.append({"in": runtime, "for": other, "slower_percent": slower.mean(), "from": slower.mean() - half, "to": slower.mean() + half, "targets": len(slower)})
-    print(pd.DataFrame(told).round(1).to_string(index=False))
+            rows.append({"runtime": attrs["device"], "chosen_for": chosen_for, "million_macs": int(target), "ms": ms})
+    frame = pd.DataFrame(rows)
+    print(slower(frame).round(1).to_string(index=False))
     if args.out:
-        write_table(args.out, frame, {"command": "python benchmarks/runtimes.py", "machine": attrs["machine"], "threads": attrs["threads"],
+        write_table(args.out, frame, {"command": "python benchmarks/runtimes.py", "machines": machines, "threads": attrs["threads"],
                                       "date": attrs["date"], "targets": [round(share, 2) for share in SHARES]}, digits=5)
 
 

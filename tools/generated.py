@@ -16,6 +16,7 @@ sys.path.append(str(ROOT / "benchmarks"))
 
 import cifar10_tree_rows
 import search_settings
+from runtimes import slower
 
 from proxyless_lite import ground_truth
 
@@ -76,6 +77,15 @@ def table4(stored):
     clocks = [frame(stored, f"results/zoo_{clock}.csv", index_col="network").ms for clock in ("cpu", "onnxruntime")]
     return markdown(["ms", "paper, Xeon E5-2640 v4", "measured here, PyTorch", "measured here, ONNX Runtime"], [
         (line.row, line.printed, *(f"{ms[name]:.1f}" for ms in clocks)) for name, line in found.iterrows()])
+
+
+def runtimes(stored):
+    """In each runtime: how much slower the networks are that were chosen for another, with the 95 % interval."""
+    found = slower(frame(stored, "results/runtimes.csv")).set_index(["measured_in", "chosen_for"])
+    names = ["onnxruntime", "openvino", "onnxruntime-int8", "ncnn", "litert"]
+    cell = lambda each: f"{each['slower']:+.0f} [{each['from']:+.0f}, {each['to']:+.0f}]"
+    return markdown(["slower, %, in", *(f"for {name}" for name in names)], [
+        (here, *(None if here == there else cell(found.loc[here, there]) for there in names)) for here in names])
 
 
 STEPS = {"weight": "weight step", "two_path": "α step, two paths (`TwoPath`)", "exact": "α step, all candidates (`Exact`)",
@@ -219,7 +229,7 @@ def estimators(stored):
         for rule in rows.rule.unique()])
 
 
-BLOCKS = {"notebooks": notebooks, "paper": paper, "table4": table4, "step-cost": step_cost, "memory": memory, "search-cost": search_cost,
+BLOCKS = {"notebooks": notebooks, "paper": paper, "table4": table4, "runtimes": runtimes, "step-cost": step_cost, "memory": memory, "search-cost": search_cost,
           "latency-model": latency_model, "found-and-random": found_and_random, "tree": tree, "seed-noise": seed_noise,
           **{f"truth-{name}": partial(truth, name=name) for name in ("digits", "cifar10", "cifar10_third")},
           "settings": settings, "choices": choices, "estimators": estimators}
