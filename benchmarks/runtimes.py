@@ -2,7 +2,7 @@
 
 python benchmarks/runtimes.py choose onnxruntime.csv litert.csv … --out nets      # tables that `proxyless-latency import` wrote
 proxyless-latency kit --networks nets/*.json --formats onnx int8 litert ncnn --out kit; python kit/run.py --runtime …
-python benchmarks/runtimes.py report results-*.csv --kit kit --nets nets --out proxyless_lite/tables/results/runtimes.csv
+python benchmarks/runtimes.py report results-*.csv --kit kit --out proxyless_lite/tables/results/runtimes.csv
 
 Work stands for accuracy: it needs no training, and all that is asked is whether the device changes the choice.
 """
