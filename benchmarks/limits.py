@@ -22,8 +22,7 @@ def shipped(seed, space, data, config, table):
     limits = pl.Limits([(costs, limit)])
     search = pl.Search(space, data, config=replace(config, seed=seed), limits=limits)
     found = search.run().architecture
-    candidates = list({each.choices: each for each in [found, *pl.choose.propose(search.net, 20, limits)]}.values())
-    kept, measured = first_within(candidates, limit, table)
+    kept, measured = first_within(pl.choose.found_and_next(search.net, found, 20, limits), limit, table)
     again = compare([found, kept], table.metadata["device"], precision=0.003, rounds=60, seed=1000 + seed)
     ms = again.ms / again.attrs["reference_ms"] * table.metadata["reference_ms"]
     return {"seed": seed, "limit_ms": limit, "found": found.code, "predicted_ms": costs.cost_of(found), "found_ms": ms[0],

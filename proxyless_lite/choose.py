@@ -32,6 +32,12 @@ def propose(net, k: int, objective=None) -> list[Architecture]:
     return list(found.values())
 
 
+def found_and_next(net, found: Architecture, k: int, objective) -> list[Architecture]:
+    """A found network, and up to k others that may take its place: the most probable ones that the objective allows."""
+    others = [network for network in propose(net, k + 1, objective) if network.choices != net.space.canonical(found.choices)]
+    return [found, *others[:k]]
+
+
 def features(networks: Sequence[Architecture]) -> torch.Tensor:
     """How often each operation stands in each run of equal edges, over the root of the run's length: (n, F), columns of mean 0."""
     space, columns, start = networks[0]._space("compare"), [], 0

@@ -377,6 +377,6 @@ def test_a_runtime_that_is_missing_is_told_with_what_to_install(monkeypatch):
     with pytest.raises(ValueError, match="'litert' asked for, but it is not installed; pip install ai-edge-litert"):
         clocks.clock_of("litert")
     monkeypatch.undo()
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(convert, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="format ncnn asked for, but its converter is not installed: pip install pnnx"):
         convert.installed("ncnn")

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import warnings
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -94,7 +95,6 @@ PACKAGES = {"onnx": ("onnx", "onnxscript"), "int8": ("onnx", "onnxscript", "onnx
 
 def installed(kind):
     """Raises ValueError for an unknown format, and where a package of its converter is missing."""
-    from importlib.util import find_spec
     if kind not in FORMATS:
         raise ValueError(f"unknown format {kind!r}; allowed: {', '.join(FORMATS)}")
     if missing := [name.replace("_", "-") for name in PACKAGES[kind] if find_spec(name) is None]:

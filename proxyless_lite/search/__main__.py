@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from .. import data, latency, objective, presets, rules, runtime
-from ..choose import propose
+from ..choose import found_and_next
 from ..config import ChoiceConfig, SearchConfig
 from ..limits import Limits
 from ..runtime.cli import OneLineParser, run
@@ -140,7 +140,7 @@ def report_front(networks, costs, targets, candidates, out):
 def keep_limit(search, found, table, out):
     """The first of the found network and the next most probable ones that keeps the limit on latency when it is measured."""
     most = next(most for costs, most in search.limits.limits if costs.unit == "ms")
-    networks = list({network.choices: network for network in [found, *propose(search.net, NEXT + 1, search.limits)]}.values())
+    networks = found_and_next(search.net, found, NEXT, search.limits)
     if latency.is_of_this_machine(table):
         network, measured = latency.first_within(networks, most, table)
         print(f"\nmeasured for the limit of {most:.6g} ms:\n{measured.to_string(index=False, float_format='%.4g')}")
