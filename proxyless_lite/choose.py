@@ -21,7 +21,8 @@ LEVEL, SPECIFIC, NOISE = 1e4, 0.1, 0.1
 def propose(net, k: int, objective=None) -> list[Architecture]:
     """The k most probable networks under α, the best first; codes that Zero makes the same network are one, so perhaps fewer.
 
-    With an `objective` that has a target, of those whose cost is within 5 % of it, or of the nearest ones.
+    With an `objective` that has a target, of those whose cost is within 5 % of it, or of the nearest ones; with Limits, of those that
+    keep them.
     """
     space, found = net.space, {}
     names = [op.names for op in net.mixed_ops.values()]

@@ -84,6 +84,10 @@ class Costs:
                              f"they cost from {least:.6g} to {most:.6g}")
         return found
 
+    def at_most(self, p: torch.Tensor, most: float, k: int = 1) -> list[list[int]]:
+        """The k most probable networks under p (E, N) that cost `most` or less, the best first; fewer, perhaps none, if there are fewer."""
+        return knapsack(p.double().cpu().log(), self.matrix, -math.inf, most - self.fixed, most / 2_000, k)
+
     def __repr__(self):
         return f"Costs of {self.space} in {self.unit}, from {self.cost_of([0] * len(self.matrix)):.6g} for the first path on every edge, {digest(self.matrix)}"
 

@@ -1,4 +1,4 @@
-"""Upper bounds on several costs at once: the most probable networks that keep all of them, exactly, by integer programming."""
+"""Upper bounds on costs, several at once: the most probable networks that keep all of them, by integer programming."""
 
 import math
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class Limits(Objective):
         if not limits:
             raise ValueError("Limits: give at least one pair (costs, the most allowed)")
         for costs, most in limits:
-            if not (math.isfinite(most) and most > 0):
+            if most is None or not (math.isfinite(most) and most > 0):
                 raise ValueError(f"Limits: at most {most} {costs.unit} is no limit; give a number above 0")
             costs.check(limits[0][0].space)
         super().__init__(limits[0][0], None)
@@ -36,18 +36,27 @@ class Limits(Objective):
     def most_probable(self, net, k: int = 1, tolerance: float | None = None) -> list[list[int]]:
         """The k most probable networks that keep all limits, the best first; fewer if there are fewer. `tolerance` has no meaning here.
 
+        Exact; only several networks under a single limit on a sum are right up to the rounding of `costs.knapsack`, which is faster.
         Raises ValueError where none does, naming what each limit would have to be, and for a SuperNet of another space.
         """
         self.costs.check(net.space)
-        problem = Problem(self.limits)
-        worth = net.alpha_matrix().double().softmax(1).clamp_min(1e-300).log().numpy()
-        found = []
+        p = net.alpha_matrix().double().softmax(1)
+        (costs, most), *others = self.limits
+        if k > 1 and not others and not isinstance(costs, Peaks):
+            found = costs.at_most(p, most * (1 + ROUNDING), k)
+        else:
+            found = self.one_by_one(p.clamp_min(1e-300).log().numpy(), k)
+        if not found:
+            raise ValueError(f"no network of {net.space} keeps all limits: {Problem(self.limits).conflict()}")
+        return found
+
+    def one_by_one(self, worth, k):
+        """The k choices with the largest Σ worth (E, N) that keep all limits, each by a program of its own."""
+        problem, found = Problem(self.limits), []
         while len(found) < k and (paths := problem.best(worth)) is not None:
             if self.kept_by(paths):  # the solver allows a little more
                 found.append(paths)
             problem.exclude(paths)
-        if not found:
-            raise ValueError(f"no network of {net.space} keeps all limits: {problem.conflict()}")
         return found
 
     def __repr__(self):

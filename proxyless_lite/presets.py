@@ -172,7 +172,7 @@ SHORT_TRAIN = TrainConfig(         # for a few epochs on small images
 CHOICE = {
     "quick": ChoiceExperiment(     # digits: the space of ground_truth's table "digits", in which every network is known
         family=dict(name="chain", edges=4, width=8, candidates=("Zero", "DW 7x7", "conv 3x3", "MB3 3x3")),
-        targets=(0.1, 0.35, 0.6, 0.85), all_images=1_437,
+        targets=(0.2, 0.4, 0.6, 0.8), all_images=1_437,
         search=SearchConfig(epochs=4, warmup_epochs=8, alpha_every=1, alpha_lr=0.05),
         choice=ChoiceConfig(tuned=16, trainings=3, train=TrainConfig(epochs=8, lr=0.1, cutout=0, drop_path=0.0))),
     "lesson": ChoiceExperiment(    # CIFAR-10, or images of one's own

@@ -548,14 +548,15 @@ def test_a_front_is_one_network_for_each_target(images, front_folder, choose):
     targets = [sorted(price.of(network) for network in distinct(space))[rank] for rank in (5, 20, 35)]
     searching = search(images, choose, space, choice, front_folder)
     networks, candidates = searching.front(price, targets)
-    assert len(networks) == 3 and all(abs(price.of(network) / target - 1) <= 0.05 for network, target in zip(networks, targets))
+    assert len(networks) == 3 and all(price.of(network) <= target for network, target in zip(networks, targets))
     assert searching.loop.done == searching.loop.total
     if choose == "alpha":
-        assert candidates.empty and networks == [searching.net.derive(Objective(price, target)) for target in targets]
+        kept = [[paths for paths in ranked(searching.net) if price.of(paths) <= target] for target in targets]
+        assert candidates.empty and choices_of(networks) == [tuple(FOUR[i] for i in paths[0]) for paths in kept]
         return
     trained, tuned = (candidates[candidates.step == step].set_index("network") for step in ("trained", "tuned"))
     trained, losses = trained.accuracy, tuned.loss
-    proposals = [choices_of(propose(searching.net, CHOICE.proposals, Objective(price, target))) for target in targets]
+    proposals = [choices_of(propose(searching.net, CHOICE.proposals, pl.Limits([(price, target)]))) for target in targets]
     every = list(dict.fromkeys(itertools.chain(*proposals)))
     groups = [[every.index(choices) for choices in group] for group in proposals]
     found = rate([pl.Architecture(space, choices) for choices in every], lambda network: -losses[network.code], 8, groups)
@@ -563,25 +564,51 @@ def test_a_front_is_one_network_for_each_target(images, front_folder, choose):
     assert choose == "trained" or networks == [found.networks[found.best(group)[0]] for group in groups]
     assert len(tuned) == 8 and len(trained) <= (6 if choose == "trained" else 0)
     for network, target in zip(networks, targets) if choose == "trained" else ():
-        group = [code for code in trained.index if abs(price.of(pl.Architecture.from_code(space, code)) / target - 1) <= 0.05]
-        assert trained[network.code] == trained[group].max() and len(group) >= 2
+        group = [index for index, choices in enumerate(every) if price.of(pl.Architecture(space, choices)) <= target]
+        few = [found.networks[index].code for index in found.best(group, 2)]
+        assert trained[network.code] == trained[few].max() and len(few) == 2, "of the two best expected ones within the limit"
     again, same_candidates = searching.front(price, targets)
     assert again == networks and rows(same_candidates) == rows(candidates)
 
 
-def test_a_front_of_one_target_is_what_a_search_with_that_objective_chooses(images, tmp_path):
+def test_a_front_of_one_target_is_what_a_search_with_that_limit_chooses(images, tmp_path):
     price = costs(few(), "macs")
     target = price.of(NETWORK)
-    objective = LatencyPenalty(price, 0.0, target, "abs#linear")
-    result = search(images, objective=objective, out=tmp_path).run()
-    (network,), candidates = search(images, objective=objective, out=tmp_path).front(price, [target])
-    assert network == result.architecture and candidates.equals(result.candidates) and abs(price.of(network) / target - 1) <= 0.05
+    result = search(images, limits=pl.Limits([(price, target)]), out=tmp_path).run()
+    (network,), candidates = search(images, out=tmp_path).front(price, [target])
+    assert network == result.architecture and candidates.equals(result.candidates) and price.of(network) <= target
+
+
+@pytest.mark.parametrize("choose", ["alpha", "trained"])
+def test_the_networks_of_a_front_keep_the_limits_of_the_search(images, choose):
+    price, size = costs(few(), "macs"), costs(few(), "params")
+    every = [(price.of(network), size.of(network)) for network in distinct(few())]
+    targets = [sorted(macs for macs, _ in every)[rank] for rank in (4, -1)]
+    small = min(params for macs, params in every if macs == targets[1])          # the most expensive networks have more
+    networks, _ = search(images, choose, limits=pl.Limits([(size, small - 1)])).front(price, targets)
+    assert all(price.of(network) <= target and size.of(network) < small for network, target in zip(networks, targets))
+
+
+@pytest.mark.parametrize("source", ["macs", "params"])
+@pytest.mark.parametrize("k", [2, 20, 300])
+def test_the_k_most_probable_networks_within_one_limit_are_the_first_k_of_all_within_it(source, k):
+    space = chain(edges=4)
+    net, price = spread(space), costs(space, source)
+    every = ranked(net)
+    prices = sorted(map(price.of, every))
+    for most in (prices[0], prices[20], prices[20] * (1 - 1e-6), prices[150], prices[-1], 1e4 * prices[-1]):
+        kept = [list(paths) for paths in every if price.of(paths) <= most]
+        assert pl.Limits([(price, most)]).most_probable(net, k) == kept[:k] and kept
+    with pytest.raises(ValueError, match="more than the limit of"):
+        pl.Limits([(price, 0.99 * prices[0])]).most_probable(net, k)
 
 
 @pytest.mark.parametrize("choose", ["alpha", "trained"])
 def test_a_front_that_cannot_be_is_refused_before_the_search(images, choose):
     price, searching = costs(few(), "macs"), search(images, choose)
-    for given, told in (((price, [1e5, 0]), r"Objective\(target=0\): give a target cost above 0"), ((price, [None]), "target=None"),
+    least, _ = price.bounds()
+    for given, told in (((price, [1e5, 0]), "at most 0 MACs is no limit; give a number above 0"), ((price, [None]), "at most None MACs"),
+                        ((price, [1e5, 0.9 * least]), f"keeps all limits: .* at least {least:,.6g} MACs are needed"),
                         ((costs(few(width=8), "macs"), [1e5]), "the costs are for chain.*width=8.*, not for a network of chain.*width=4")):
         with pytest.raises(ValueError, match=told) as caught:
             searching.front(*given)

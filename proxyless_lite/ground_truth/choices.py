@@ -11,7 +11,7 @@ from .. import latency, runtime
 from ..architecture import Architecture
 from ..config import ChoiceConfig, SearchConfig, described
 from ..costs import costs
-from ..objective import Objective
+from ..limits import Limits
 from ..search import Search, choosing
 from . import table
 from .searches import pace
@@ -93,7 +93,7 @@ def chosen(setting, name, images, seed, kinds):
         for kind in kinds:
             price, targets = costs_of(setting, name, kind), goals(setting, name, kind)
             chooser.forget()
-            found, _ = choosing.front(chooser, [target and Objective(price, target) for target in targets])
+            found, _ = choosing.front(chooser, [target and Limits([(price, target)]) for target in targets])
             for target, network in zip(targets, found):
                 yield kind, seed, f"{target or 0:.6g}", network.code, f"{searched:.1f}", *chooser.cells()
 
@@ -120,11 +120,12 @@ def sweep(setting, name, kinds, seeds, path, workers=2):
 def scored(name, choices):
     """What the table of a setting says of each chosen network: `choices` with further columns, a DataFrame.
 
-    `regret` against the best of all networks, as for rivals (see searches.drawn_runs); `band`: how many networks cost the target (see near), or, without one, all;
-    `above`: the share of the band that is more accurate; `blind`: the mean accuracy of the band, by choices of operations. The accuracy of
-    networks is that of the seeds that were not used to choose. `cost` in trainings of an average network, of the whole choice: its search,
-    its short trainings, and its trainings from scratch. CPU seconds are divided by the `pace` in the metadata of `choices`: what a
-    training took there over what it took where the truth was made (see searches.pace).
+    `regret` against the best of all networks that keep the target, as for rivals (see searches.drawn_runs); `band`: how many networks
+    cost what the chosen one does, within 5 %, or, without a target, all; `above`: the share of the band that is more accurate; `blind`:
+    the mean accuracy of the band, by choices of operations. The accuracy of networks is that of the seeds that were not used to choose.
+    `cost` in trainings of an average network, of the whole choice: its search, its short trainings, and its trainings from scratch. CPU
+    seconds are divided by the `pace` in the metadata of `choices`: what a training took there over what it took where the truth was
+    made (see searches.pace).
     """
     truth, runs = table.load(name), table.read(table.FOLDER / f"{name}.csv")
     setting, count = table.setting_of(truth.attrs), truth.runs.max()
@@ -134,24 +135,25 @@ def scored(name, choices):
     rows = []
     for one in choices.itertuples():
         fair = accuracy.drop(columns=one.seed % count).mean(axis=1)  # of the other seeds
-        band = fair if one.costs == "none" else fair[near(price[one.costs], one.target)]
+        kept = band = fair.index == fair.index
+        if one.costs != "none":
+            of = price[one.costs]
+            kept, band = of <= one.target * (1 + 1e-6), (of / of[one.network] - 1).abs() <= 0.05  # the target is stored with six digits
+        band = fair[band]
         trained = truth.seconds[one.trained.split()].sum() / truth.seconds.mean()
-        rows.append({"accuracy": fair[one.network], "regret": truth["mean"].max() - fair[one.network], "band": len(band), "above": (band > fair[one.network]).mean(),
+        rows.append({"accuracy": fair[one.network], "regret": truth["mean"][kept].max() - fair[one.network], "band": len(band), "above": (band > fair[one.network]).mean(),
                      "blind": (band * members[band.index]).sum() / members[band.index].sum(),
                      "cost": (one.search_seconds + one.tuning_seconds) / truth.seconds.mean() / choices.attrs["pace"] + trained})
     return choices.assign(**pd.DataFrame(rows, choices.index))
 
 
-def near(price, target, within=0.05):
-    """Which networks cost the target within 5 %, or twice or four times as much where none does: as the search takes them."""
-    found = (price / target - 1).abs() <= within
-    return found if found.any() else near(price, target, 2 * within)
-
-
 def told(found):
-    """One row per kind of costs: of `scored`, how many choices, what they cost, and how good they are, in points of accuracy."""
-    found = found.assign(gain=found.accuracy - found.blind)
-    rows = found.groupby("costs", sort=False).agg(
+    """One row per kind of costs: of `scored`, how many choices, what they cost, and how good they are, in points of accuracy.
+
+    `wins` and `gain` against a blind choice are of those whose band has other networks: `compared` of them.
+    """
+    gain = (found.accuracy - found.blind).where(found.band > 1)
+    rows = found.assign(gain=gain, wins=(gain > 0).where(gain.notna())).groupby("costs", sort=False).agg(
         chosen=("network", "size"), cost=("cost", "median"), regret=("regret", "mean"), error=("regret", "sem"), above=("above", "median"),
-        wins=("gain", lambda gain: (gain > 0).mean()), gain=("gain", "mean"))
+        compared=("gain", "count"), wins=("wins", "mean"), gain=("gain", "mean"))
     return rows.assign(**{column: 100 * rows[column] for column in ("regret", "error", "above", "wins", "gain")})

@@ -30,7 +30,7 @@ def parser():
     choice = cli.add_argument_group("choose among whole networks in the end")
     choice.add_argument("--choose", default="alpha", choices=CHOICES, help="alpha: the most probable network, as the paper does; shared: the best "
                         "after a short training from the shared weights; trained: of those, the best by a few full trainings")
-    choice.add_argument("--targets", type=numbers, help="several target costs, as 10,15,20: one search, a network for each; needs --costs")
+    choice.add_argument("--targets", type=numbers, help="several costs, as 10,15,20: one search, for each a network that costs so much at most; needs --costs")
     choice.add_argument("--limit", action="append", default=[], metavar="COST<=NUMBER",
                         help="the found network keeps this: latency (of the table in --costs), macs, params, or memory (bytes alive at once "
                         "on one image); may be given several times")
@@ -107,8 +107,10 @@ def search(args, engine):
     found = Search(space, sets, rules.BY_NAME[args["rule"]](), config, args["out"], engine, objective_of(args, experiment, space),
                    choose=args["choose"], choice=choice, limits=limits_of(args, space))
     costs = args["targets"] and objective.costs(space, source_of(args))
-    for goal in [objective.Objective(costs, target) for target in args["targets"] or ()] or [found.cost_objective]:
-        found.net.derive(goal)  # before anything long: raises if no network costs the target
+    if args["targets"]:
+        found.goals(costs, args["targets"])  # before anything long: raises if no network is so cheap
+    else:
+        found.net.derive(found.cost_objective)  # raises if no network costs the target
     expected = found.forecast(targets=len(args["targets"] or [1]))
     say(f"{sets}\n{space}: {len(space.edges())} decisions\n"
         f"forecast: {runtime.clock(3600 * expected['hours'])} on {engine.world_size} × {engine.device}, {expected['memory']:,.0f} MB, "
@@ -230,13 +232,13 @@ def limits_of(args, space):
         if name == "latency" and args["costs"] in (None, "macs", "params"):
             raise ValueError(f"--limit {text!r} needs --costs with a latency table")
         limits.append((objective.costs(space, source_of(args) if name == "latency" else name), number))
-    if limits and args["targets"]:
-        raise ValueError("--limit is for one network, --targets for several; leave one of them out")
     return Limits(limits) if limits else None
 
 
 def latency_table(args):
-    """The table in --costs, for --verify. Raises ValueError without one, or without a limit on latency."""
+    """The table in --costs, for --verify. Raises ValueError without one, without a limit on latency, and for several targets."""
+    if args["targets"]:
+        raise ValueError("--verify is for one network, --targets for several; leave one of them out")
     if not any(text.partition("<=")[0].strip() == "latency" for text in args["limit"]):
         raise ValueError("--verify needs a limit to be verified: --costs with a latency table, and --limit \"latency<=8\"")
     return latency.Table.load(args["costs"])

@@ -75,25 +75,24 @@ def table(rows):
     return pd.DataFrame(rows, columns=list(Candidates.columns))
 
 
-def front(chooser, objectives):
-    """The chosen network for each of several objectives, and the table of all that were looked at; see Search.front.
+def front(chooser, goals):
+    """The chosen network for each of several goals, objectives or Limits, and the table of all that were looked at; see Search.front.
 
-    Networks are rated for all objectives together: first those that say most about all others, then the best expected ones by turns.
+    Networks are rated for all of them together: first those that say most about all others, then the best expected ones by turns.
     """
     config = chooser.config
-    proposals = [propose(chooser.search.net, config.proposals, objective) for objective in objectives]
+    proposals = [propose(chooser.search.net, config.proposals, goal) for goal in goals]
     networks = list({network.choices: network for group in proposals for network in group}.values())
     index = {network.choices: i for i, network in enumerate(networks)}
     groups = [[index[network.choices] for network in group] for group in proposals]
     progress = runtime.Progress(min(config.tuned, len(networks)), label="choose: short trainings,")
     ratings = rate(networks, lambda network: (chooser.tuned(network), progress.step())[0], config.tuned, groups)
     progress.close()
-    best = [[ratings.networks[i] for i in ratings.best(group, max(config.trainings, 1))] for group in groups]
+    best = [ratings.best(group, max(config.trainings, 1)) for group in groups]
     if config.trainings:
-        finalists = {network.choices: network for few in best for network in few}.values()
+        finalists = list(dict.fromkeys(i for few in best for i in few))
         progress = runtime.Progress(len(finalists), label="choose: whole trainings,")
-        for network in finalists:
-            chooser.trained(network)
-            progress.step()
+        accuracy = {i: (chooser.trained(networks[i]), progress.step())[0] for i in finalists}
         progress.close()
-    return [max(few, key=chooser.trained) if config.trainings else few[0] for few in best], table(chooser.rows.values())
+        best = [[max(few, key=accuracy.get)] for few in best]
+    return [networks[few[0]] for few in best], table(chooser.rows.values())

@@ -16,7 +16,6 @@ from ..config import ChoiceConfig, SearchConfig
 from ..costs import Costs
 from ..data import DataModule, shuffled
 from ..limits import Limits
-from ..objective import Objective, check_target
 from ..spaces import Space
 from ..supernet import SuperNet
 from ..training import memory
@@ -163,23 +162,30 @@ class Search:
     def front(self, costs: Costs, targets: Sequence[float]) -> tuple[list[Architecture], pd.DataFrame]:
         """The chosen network for each of several targets of `costs`, from one search, which is run to its end first; and the candidates.
 
-        With "alpha" no network is looked at, with "shared" and "trained" all that are serve all targets. Raises ValueError for
-        costs of another space, and for a target that is not above 0.
+        A network costs its target at most, and keeps the `limits` of the search. With "alpha" no network is looked at, with "shared"
+        and "trained" all that are serve all targets. Raises ValueError for costs of another space, for a target that is not above 0,
+        and where no network is so cheap.
         """
-        costs.check(self.net.space)
-        objectives = [Objective(costs, target) for target in targets]
-        for each in objectives:
-            check_target(each, each.target)
+        goals = self.goals(costs, targets)
         self.loop.run()
         if self.choose == "alpha":
-            return [self.net.derive(each, tolerance=None) for each in objectives], choosing.table([])
-        return self.choose_for(objectives)
+            return [self.net.derive(goal) for goal in goals], choosing.table([])
+        return self.choose_for(goals)
 
-    def choose_for(self, objectives):
-        """The best network for each objective by more than α, and the candidates."""
+    def goals(self, costs, targets):
+        """The Limits of each target. Raises ValueError as `front` does, before anything long."""
+        costs.check(self.net.space)
+        own = self.limits.limits if self.limits else []
+        goals = [Limits([(costs, target), *own]) for target in targets]
+        for goal in goals:
+            self.net.derive(goal)  # raises where no network keeps them
+        return goals
+
+    def choose_for(self, goals):
+        """The best network for each goal by more than α, and the candidates."""
         choice = self.choice if self.choose == "trained" else replace(self.choice, trainings=0)
         with closing(choosing.Chooser(self, choice)) as chooser:
-            return choosing.front(chooser, objectives)
+            return choosing.front(chooser, goals)
 
     def step(self, epoch, index):
         self.weight_step(epoch, self.weight_batches[self.loop.done])

@@ -7,15 +7,17 @@ from .style import BLACK, ORANGE, described, new_figure
 
 @described
 def chosen(others, found, blind=None, unit="MACs", label="every network of the space, trained"):
-    """The network chosen for each target (stars) over other networks (grey dots), and what a blind choice of equal cost gives.
+    """The network chosen within each limit (stars) over other networks (grey dots), and what a blind choice of equal cost gives.
 
-    `others` and `found` have columns cost, in `unit`, and accuracy (in [0, 1]); `blind` too, one row for each of `found`. The worst
-    tenth of the others may lie below the axes.
+    `others` and `found` have columns cost, in `unit`, and accuracy (in [0, 1]), `found` also target, its limit; `blind` as `others`,
+    one row for each of `found`. The worst tenth of the others may lie below the axes.
     """
     figure, ax = new_figure(figsize=(7.2, 4.2))
+    for limit in found.target:
+        ax.axvline(limit, color="0.4", linestyle=":", linewidth=1, label="the limits" if limit == found.target.iloc[0] else None)
     ax.plot(others.cost, 100 * others.accuracy, "o", color="0.78", markersize=5, label=label)
     if blind is not None:
-        ax.plot(blind.cost, 100 * blind.accuracy, "--_", color=BLACK, linewidth=1.2, markersize=14, label="a blind choice of that cost, on average")
+        ax.plot(blind.cost, 100 * blind.accuracy, "--_", color=BLACK, linewidth=1.2, markersize=14, label="a blind choice of a star's cost, on average")
     ax.plot(found.cost, 100 * found.accuracy, "*", color=ORANGE, markeredgecolor=BLACK, markersize=20, label="chosen by one search")
     accuracies = 100 * others.accuracy
     low = min(accuracies.quantile(0.1), 100 * found.accuracy.min(), *([] if blind is None else 100 * blind.accuracy))
