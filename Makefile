@@ -26,7 +26,7 @@ METHOD := ops mixed_op spaces architecture supernet objective rules recompute
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/python -m pytest -n logical --maxprocesses 8
 export PROXYLESS_DATA ?= $(CURDIR)/data
 
-.PHONY: help setup search check test test-all browser lab notebooks figures refresh bench animation slides numbers clean
+.PHONY: help setup search check test test-all browser lab notebooks figures refresh bench animation slides site numbers assignments clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -92,7 +92,15 @@ animation: setup  ## figures/alpha.gif: the probabilities of a search on the dig
 
 slides: setup  ## notebooks 01, 02, 04 and 08 as slides in runs/slides, to be opened in a browser
 	$(VENV)/jupyter nbconvert --to slides --output-dir runs/slides --SlidesExporter.reveal_scroll=True --SlidesExporter.exclude_input_prompt=True \
-	  --SlidesExporter.exclude_output_prompt=True $(SLIDES) $(foreach n,01 02 04 08,$(wildcard notebooks/$(n)_*.ipynb))
+	  --SlidesExporter.exclude_output_prompt=True --template slides --TemplateExporter.extra_template_basedirs=tools/templates --TagRemovePreprocessor.enabled=True \
+	  --TagRemovePreprocessor.remove_cell_tags=remove-cell $(SLIDES) $(foreach n,01 02 04 08,$(wildcard notebooks/$(n)_*.ipynb))
+
+site: setup  ## the course, the documents and an API reference as web pages in runs/site, from stored outputs, with all links checked
+	$(OFFLINE) $(VENV)/python site/book.py runs/site
+
+assignments: setup  ## exercises for nbgrader, made from notebooks and solutions, in runs/assignments: students' versions, hidden tests
+	$(VENV)/python -m pip install --quiet --disable-pip-version-check -e '.[grading]'
+	$(VENV)/python tools/assignments.py --out runs/assignments
 
 clean:  ## remove .venv and all runs
 	rm -rf .venv runs

@@ -70,18 +70,22 @@ class Costs:
         rows = [row[:len(edge.candidates)] for row, edge in zip(self.matrix.tolist(), self.space.edges())]
         return self.together(map(min, rows)), self.together(map(max, rows))
 
-    def most_probable(self, p: torch.Tensor, target: float, k: int = 1, tolerance: float = 0.05, bins: int | None = None) -> list[list[int]]:
-        """The k most probable networks under p (E, N) whose cost is within `tolerance` of `target`, the best first; fewer if there are fewer.
+    def most_probable(self, p: torch.Tensor, target: float, k: int = 1, tolerance: float = 0.05,
+                      bins: int | None = None) -> list[list[int]]:
+        """The k most probable networks under p (E, N) whose cost is within `tolerance` of `target`.
 
-        A network is the index of its path on every edge. `bins` are the steps of the knapsack from 0 to the target: by default 20,000,
-        and 2,000 for more than one network. Raises ValueError where none is found.
+        A network is the index of its path on every edge; the best comes first, and there may be fewer than k.
+        `bins` are the steps of the knapsack from 0 to the target: by default 20,000, and 2,000 for more than
+        one network. Raises ValueError where none is found.
         """
-        slack, step = (tolerance + 1e-9) * target, target / (bins or (20_000 if k == 1 else 2_000))  # 1e-9: sums are rounded, tolerance may be 0
-        found = knapsack(p.double().cpu().log(), self.matrix, target - slack - self.fixed, target + slack - self.fixed, step, k)
+        slack = (tolerance + 1e-9) * target  # 1e-9: sums are rounded, tolerance may be 0
+        least, most = target - slack - self.fixed, target + slack - self.fixed
+        step = target / (bins or (20_000 if k == 1 else 2_000))
+        found = knapsack(p.double().cpu().log(), self.matrix, least, most, step, k)
         if not found:
             least, most = self.bounds()
-            raise ValueError(f"no network of {self.space} found that costs {target:.6g} {self.unit} within {100 * tolerance:g}%; "
-                             f"they cost from {least:.6g} to {most:.6g}")
+            raise ValueError(f"no network of {self.space} found that costs {target:.6g} {self.unit} "
+                             f"within {100 * tolerance:g}%; they cost from {least:.6g} to {most:.6g}")
         return found
 
     def at_most(self, p: torch.Tensor, most: float, k: int = 1) -> list[list[int]]:

@@ -103,6 +103,23 @@ def short_cells(page):
             yield page.at(i, f"{lines} lines; at most 25")
 
 
+def checks_apart(page):
+    """Asserts are for the tests: in cells of their own, which slides and the site leave out."""
+    for i, tree in page.trees:
+        asserts = [isinstance(statement, ast.Assert) for statement in tree.body]
+        if any(asserts) and not all(asserts):
+            yield page.at(i, "an assert beside other code; give it a cell of its own, tagged remove-cell")
+        elif any(asserts) and "remove-cell" not in page.cells[i][1].metadata.get("tags", []):
+            yield page.at(i, "a cell of asserts without the tag remove-cell")
+
+
+def narrow(page):
+    """Code is read on a page, of 100 columns."""
+    for i, cell in page.code:
+        if long := [line for line in cell.source.splitlines() if len(line) > 100]:
+            yield page.at(i, f"{len(long)} lines of more than 100 columns")
+
+
 def small_file(page):
     if (size := page.path.stat().st_size) >= 500_000:
         yield page.at("?", f"{size:,} bytes; must stay under 500,000")
@@ -369,13 +386,15 @@ def checks_by_notebook(source):
     for line in source.splitlines():
         if title := re.match(r"# -- (\d\d) ", line):
             section = title[1]
+        elif line.startswith('"""'):
+            section = None  # another module begins
         elif section and (function := re.match(r"def ([a-z]\w*)\(", line)):
             found.setdefault(section, []).append(function[1])
     return found
 
 
 def unused_checks(source, pages, tests):
-    """Checks that their notebook or its solution does not call, or that test_checks.py, the text `tests`, does not name."""
+    """Checks that their notebook or its solution does not call, or that the text `tests`, of tests/test_checks*.py, does not name."""
     for number, names in checks_by_notebook(source).items():
         for name in names:
             for folder in ("notebooks", "solutions"):
@@ -388,7 +407,7 @@ def unused_checks(source, pages, tests):
 
 EVERYWHERE = (valid, kernel, counts, errors, short_cells, small_file, no_machine, no_semicolon, comparable,
               figures, images, links)
-COURSE = (header, parameters, predict_first, sections, has_figure, static_before_widget, exercises, has_solution)
+COURSE = (header, parameters, predict_first, sections, has_figure, static_before_widget, exercises, has_solution, checks_apart, narrow)
 SOLUTION = (says_right, computed)
 
 

@@ -11,10 +11,10 @@ from proxyless_lite.course import paper
 from proxyless_lite.runtime import TABLES
 
 ROOT, DATA = Path(__file__).parents[1], TABLES
-PAGES = ("README.md", "CONTRIBUTING.md", "notebooks/TEACHING.md", "docs/measurements.md", "docs/gpu.md", "docs/python.md", "docs/devices.md",
+PAGES = ("README.md", "CONTRIBUTING.md", "notebooks/TEACHING.md", "docs/measurements.md", "docs/gpu.md", "docs/python.md", "docs/devices.md", "docs/course.md", "docs/paper.md",
          "proxyless_lite/tables/README.md", "proxyless_lite/tables/results/README.md", "proxyless_lite/tables/ground_truth/README.md")
 NOTEBOOKS = {path.name[:2]: path for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))}
-COURSE = {f"{n:02d}" for n in range(11)}
+COURSE = {f"{n:02d}" for n in (*range(11), 12)}
 
 
 @cache

@@ -249,6 +249,9 @@ def test_rank_counts_the_better_ones_of_equal_cost(tmp_path):
     everywhere = rank(table, a, within=10)
     assert everywhere["ties"] == 2 and 2 * sd == pytest.approx(0.117, abs=1e-3)  # 0.70 and 0.61
     assert everywhere["networks"] == 6 and everywhere["better"] == 3 and everywhere["regret"] == pytest.approx(0.29)
+    each = [pl.Architecture(MINI.space, MINI.space.canonical(c)).code for c in itertools.product(*(e.candidates for e in MINI.space.edges()))]
+    known = [np.mean(HAND[code]) for code in each if code in HAND]
+    assert len(known) == 8 and everywhere["blind"] == pytest.approx(np.mean(known)), "a network counts once for each choice that gives it"
 
 
 def test_rank_does_not_mind_where_zero_stands(tmp_path):

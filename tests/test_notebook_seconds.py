@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 STORED = hygiene.ROOT / "proxyless_lite" / "tables" / "results" / "notebook_seconds.csv"
-README = (hygiene.ROOT / "README.md").read_text()
+COURSE = (hygiene.ROOT / "docs" / "course.md").read_text()
 
 
 def rounded(seconds):
@@ -30,7 +30,7 @@ def test_the_stored_run_is_whole_and_fast_enough(seconds):
 @pytest.mark.parametrize("path", hygiene.NOTEBOOKS, ids=lambda p: p.stem)
 def test_runtimes_are_the_measured_ones(seconds, path):
     measured = rounded(seconds[path.stem])
-    row = re.search(rf"\(notebooks/{path.name}\).*\|\s*([^|]*?)\s*\|$", README, re.MULTILINE)
-    assert row and row[1] == measured, f"README: {row and row[1]!r}; measured: {measured!r}"
+    row = re.search(rf"\(\.\./notebooks/{path.name}\).*\|\s*([^|]*?)\s*\|$", COURSE, re.MULTILINE)
+    assert row and row[1] == measured, f"docs/course.md: {row and row[1]!r}; measured: {measured!r}"
     header = hygiene.runtimes(hygiene.Page(path)).get("quick", "nothing")
     assert re.match(rf"(about )?{re.escape(measured)}\b", header), f"header: {header!r}; measured: {measured!r}"

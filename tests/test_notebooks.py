@@ -8,6 +8,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from proxyless_lite.course import checks
 
 CHECKS = "".join(path.read_text() for path in sorted((hygiene.ROOT / "proxyless_lite" / "course" / "checks").glob("*.py")))
+TESTS = "".join(path.read_text() for path in sorted((hygiene.ROOT / "tests").glob("test_checks*.py")))
 
 
 @pytest.mark.parametrize("path", hygiene.NOTEBOOKS + hygiene.SOLUTIONS, ids=lambda p: f"{p.parent.name}/{p.stem}")
@@ -22,7 +23,7 @@ def test_every_solution_belongs_to_a_notebook():
 
 def test_every_check_is_used_solved_and_tested():
     pages = [hygiene.Page(p) for p in hygiene.NOTEBOOKS + hygiene.SOLUTIONS]
-    unused = list(hygiene.unused_checks(CHECKS, pages, (hygiene.ROOT / "tests" / "test_checks.py").read_text()))
+    unused = list(hygiene.unused_checks(CHECKS, pages, TESTS))
     assert not unused, "\n".join(["", *unused])
 
 
@@ -144,6 +145,9 @@ BREAKS = {  # change -> where the complaint stands, and what it says
     "not run": (lambda n: n.cells[4].update(execution_count=None), 4, "execution count None"),
     "error": (outputs(4, new_output("error", ename="KeyError", evalue="x", traceback=[])), 4, "stored error KeyError"),
     "long": (text(4, "1 + 1", "\n".join("1 + 1" for _ in range(26))), 4, "26 lines"),
+    "wide": (text(4, "1 + 1", "1 + 1  # " + 92 * "x"), 4, "1 lines of more than 100 columns"),
+    "assert beside code": (text(4, "1 + 1", "x = 1\nassert x"), 4, "an assert beside other code"),
+    "assert shown": (text(4, "1 + 1", "assert True"), 4, "asserts without the tag remove-cell"),
     "large": (outputs(4, says("x" * 500_000)), "?", "bytes"),
     "path in source": (text(4, "1 + 1", 'open("/home/me/x")'), 4, "path of a machine"),
     "path in output": (outputs(4, says("File /usr/lib/python3/site-packages/torch.py")), 4, "path of a machine"),
@@ -239,6 +243,7 @@ def test_an_unused_check_is_found(model):
         "checks.three is not used in notebooks/42_*.ipynb", "checks.three is not used in solutions/42_*.ipynb",
         "checks.three is not tested in tests/test_checks.py"]
     assert len(list(hygiene.unused_checks("# -- 41 other ---\ndef one(n):\n", pages, tests))) == 2, "not used in 41"
+    assert list(hygiene.unused_checks(title + '"""Another module."""\ndef helper():\n', pages, tests)) == []
     assert len(hygiene.checks_by_notebook(CHECKS)) >= 5
 
 

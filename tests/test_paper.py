@@ -16,7 +16,7 @@ from torchvision import models
 
 import proxyless_lite as pl
 from proxyless_lite.runtime import TABLES, read_table
-from proxyless_lite.course import notebook, paper, plots
+from proxyless_lite.course import notebook, paper, plots, reproduction
 
 ROOT = Path(__file__).parents[1]
 FIGURES = ["figure1_search_cost", "figure2_binary_gates", "figure3_latency_loss", "figure4_accuracy_latency",
@@ -214,6 +214,7 @@ def test_the_first_block_of_a_stage_that_halves_is_its_largest():
         cost = [0 if c == "Zero" else int(c[2]) * int(c[4]) for c in found.choices]
         starts = [i for i, edge in enumerate(found.space.edges()) if edge.stride == 2]
         assert starts == [0, 4, 8, 16] and all(cost[i] == max(cost[i:i + 4]) for i in starts)
+        assert reproduction.largest_first(found) == (sum(c > 0 for c in cost), 4, 4)
 
 
 @pytest.mark.parametrize("file", ["zoo_cpu.csv", "zoo_onnxruntime.csv"])
@@ -250,11 +251,12 @@ def drawn():
                 "loss": plots.latency_loss(["MB3 3x3", "Zero"], np.array([0.25, 0.75]), np.array([2.0, 0.0])),
                 "networks": plots.networks({"phone": pl.zoo.proxyless_mobile()}),
                 "tree": plots.tree_network(pl.zoo.proxyless_cifar()),
+                "counts": plots.operation_counts(pd.Series(pl.zoo.proxyless_cifar().choices).value_counts(), 648),
                 "accuracy": plots.accuracy_against_latency(points, {k: (*v, [1, 2]) for k, v in points.items()}),
                 "platforms": plots.platforms(bars, {"a": "A", "b": "B", "c": "C"})}
 
 
-@pytest.mark.parametrize("name", ["search_cost", "gates", "loss", "networks", "tree", "accuracy", "platforms"])
+@pytest.mark.parametrize("name", ["search_cost", "gates", "loss", "networks", "tree", "counts", "accuracy", "platforms"])
 def test_figures_are_described_large_enough_and_saved_twice_alike(drawn, name, tmp_path):
     figure = drawn[name]
     assert len(figure.get_label()) > 30 and figure.get_size_inches()[0] <= 10
@@ -275,6 +277,13 @@ def test_a_networks_bars_are_its_blocks(drawn):
     assert histogram == {"7": 116, "i": 96, "d": 90, "m": 89, "a": 89, "5": 85, "3": 83}  # FACTS
 
 
+def test_counts_are_drawn_next_to_what_a_blind_draw_gives(drawn):
+    axes = drawn["counts"].axes[0]
+    assert [t.get_text() for t in axes.texts] == ["83", "85", "89", "89", "90", "96", "116"]
+    band = axes.patches[0].get_extents().transformed(axes.transData.inverted())
+    assert (round(band.x0, 1), round(band.x1, 1)) == (74.8, 110.4)                    # 648/7 ± 2 √(648 · 1/7 · 6/7)
+
+
 def test_any_network_of_mbconv_blocks_can_be_drawn_and_others_are_refused_in_one_line():
     space = pl.spaces.chain(edges=3, width=8)
     found = pl.Architecture(space, tuple(edge.candidates[0] for edge in space.edges()))
@@ -288,6 +297,22 @@ def test_figures_are_stored_and_small():
     assert {p.stem for p in folder.glob("*.svg")} == {p.stem for p in folder.glob("*.png")} == set(FIGURES)
     for name in FIGURES:
         assert (folder / f"{name}.png").stat().st_size <= 150_000 and (folder / f"{name}.svg").stat().st_size <= 200_000
+
+
+def test_the_tables_of_the_notebook_are_those_stored(compared):
+    """Summary, ranks and platforms, made again from the stored measurements."""
+    folder = TABLES / "results"
+    own, measured, predicted = paper.ours(), reproduction.latencies(folder), reproduction.pixel1(compared)
+    assert reproduction.ranks(compared, own, measured, predicted).round(3).equals(pd.read_csv(folder / "ranks.csv"))
+    summary, stored = reproduction.summary(compared), pd.read_csv(folder / "summary.csv", index_col="source")
+    assert summary.drop("Figure 5").equals(stored.drop("Figure 5"))                   # Figure 5 needs the latency model
+    assert summary.index.tolist() == [*(f"Table {i}" for i in range(1, 5)), *(f"Figure {i}" for i in range(1, 7))]
+    platforms = reproduction.platforms(compared, measured, predicted)
+    assert platforms.idxmin(axis=1).tolist() == [*reproduction.FOUND_FOR, *["proxyless_mobile"] * 3]
+    printed, mine, same = reproduction.figure4(compared, own, predicted)
+    assert set(printed) == set(mine) == {"Proxyless", "MobileNetV2"} and same[:2] == (78, 143)
+    ratios = reproduction.claims(compared).set_index("row")
+    assert round(ratios.ours["Proxyless (mobile) faster than MobileNetV2 1.4"].max(), 2) == 1.84
 
 
 def test_stored_comparison_is_what_the_data_give(compared):

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "proxyless_lite"
 ORDER = ["runtime", "config", "data", "ops", "mixed_op", "spaces", "activations", "architecture", "supernet", "costs", "zoo", "objective", "limits", "choose", "baselines",
          "export", "latency", "presets", "training", "rules", "search", "ground_truth", "course"]  # each imports only what stands before it
 MODULES = {"pillow": "PIL", "scikit-learn": "sklearn", "pyyaml": "yaml", "ipython": "IPython", "jupyterlab": "jupyter lab", "ai-edge-litert": "ai_edge_litert",
-           "litert-torch": "litert_torch"}  # distribution -> module
+           "litert-torch": "litert_torch", "myst-nb": "myst_nb", "sphinx-book-theme": "sphinx_book_theme"}  # distribution -> module
 COMMANDS = {"ruff", "mypy", "pre-commit", "pytest-xdist"}  # of developers, called by hand or by hooks
 
 
@@ -63,7 +63,7 @@ def imported(path):
 
 @pytest.mark.parametrize("folders, groups", [
     (["proxyless_lite"], ["", "export", "openvino", "ncnn", "litert"]), (["proxyless_lite/course"], ["", "course"]),
-    (["tools", "benchmarks", "tests"], ["", "course", "export", "dev", "browser"])], ids=["package", "course", "the rest"])
+    (["tools", "benchmarks", "site", "tests"], ["", "course", "export", "site", "dev", "browser"])], ids=["package", "course", "the rest"])
 def test_everything_that_is_imported_is_declared(folders, groups):
     listed = requirements()
     names = {requirement_name(line) for group in groups for line in listed[group]}

@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -34,6 +35,30 @@ def tool(tmp_path, monkeypatch, capsys):
             status = stop.code
         return status, *capsys.readouterr()
     return call
+
+
+# -- how long pages take to read ---------------------------------------------------------------------------------------
+
+
+def page(path, *cells):
+    nbformat.write(nbformat.v4.new_notebook(cells=list(cells)), path)
+
+
+def test_the_reading_time_counts_words_figures_and_lines_of_code(tool):
+    code = nbformat.v4.new_code_cell
+    page("01_a.ipynb", nbformat.v4.new_markdown_cell("ten " * 10 + "<details><summary>x</summary>" + "hidden " * 500 + "</details>"),
+         code("a = 1\n\nb = 2", outputs=[nbformat.v4.new_output("display_data", {"image/png": "aGVsbG8="})]),
+         code("assert a", metadata={"tags": ["remove-cell"]}),
+         code("source(f)", outputs=[nbformat.v4.new_output("execute_result", {"text/markdown": "line\n" * 9})]))
+    status, out, _ = tool("reading_time", "01_a.ipynb")
+    assert status == 0 and f"{10 / 100 + 1 / 2 + 12 / 12:.1f} min" in out and "10 words, 1 figures, 12 lines" in out
+
+
+@pytest.mark.parametrize("name, words, late", [("00_a.ipynb", 1490, False), ("00_a.ipynb", 1510, True), ("01_a.ipynb", 2790, False), ("01_a.ipynb", 2810, True)])
+def test_a_page_that_takes_too_long_is_named(tool, name, words, late):
+    page(name, nbformat.v4.new_markdown_cell("word " * words))
+    status, _, _ = tool("reading_time", name)
+    assert status == (f"error: longer than that: {name}" if late else 0)
 
 
 # -- what notebooks take -----------------------------------------------------------------------------------------------

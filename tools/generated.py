@@ -40,7 +40,7 @@ def bench(stored):
 def notebooks(stored):
     """What every notebook takes."""
     seconds = frame(stored, "results/notebook_seconds.csv", index_col="notebook").seconds
-    rows = [(f"[{name.replace('_', ' ')}](notebooks/{name}.ipynb)", duration(each)) for name, each in seconds.items()]
+    rows = [(f"[{name.replace('_', ' ')}](../notebooks/{name}.ipynb)", duration(each)) for name, each in seconds.items()]
     return markdown(["notebook", "runtime"], rows)
 
 
@@ -188,12 +188,15 @@ def truth(stored, name):
 
 
 def choices(stored):
-    """What searches that choose among whole networks found in the table "cifar10", by kind of costs."""
-    found = ground_truth.choices.Choices.read(stored / "results" / "choices_cifar10.csv")
-    names = {"none": "none", "macs": "five, in MACs", "ms": "three, in ms"}
-    rows = [(names[kind], int(of.chosen), f"{of.cost:.1f}", f"{of.regret:.2f} ± {of.error:.2f}" if kind == "none" else None, f"{of.above:.0f}",
-             f"{of.wins:.0f}", f"{of.gain:+.2f}") for kind, of in ground_truth.choices.told(ground_truth.choices.scored("cifar10", found)).iterrows()]
-    return markdown(["targets of a search", "networks chosen", "cost", "regret ± se", "better at equal cost, %, median", "beats a blind choice, %", "gain"], rows)
+    """What searches that choose among whole networks found in two tables, by kind of costs."""
+    rows, names = [], {"none": "none", "macs": "five, in MACs", "ms": "three, in ms"}
+    for name, space in {"cifar10": "CIFAR-10", "digits": "digits"}.items():
+        found = ground_truth.choices.Choices.read(stored / "results" / f"choices_{name}.csv")
+        for kind, of in ground_truth.choices.told(ground_truth.choices.scored(name, found)).iterrows():
+            regret = f"{of.regret:.2f} ± {of.error:.2f}" if kind == "none" else None
+            rows.append((space, names[kind], int(of.chosen), f"{of.cost:.1f}", regret, f"{of.above:.0f}", f"{of.wins:.0f}", f"{of.gain:+.2f}"))
+    return markdown(["space", "limits of a search", "networks chosen", "cost", "regret ± se", "better at equal cost, %, median",
+                     "beats a blind choice, %", "gain"], rows)
 
 
 def seed_noise(stored):

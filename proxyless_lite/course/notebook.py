@@ -37,7 +37,7 @@ CHECKOUT = Path(__file__).parents[2]
 
 
 def setup(*names):
-    """Start a notebook: refuse unknown parameters and presets, set the figure style. Returns the folder to write to.
+    """Start a notebook: refuse unknown parameters and presets, set the figure style, one thread for "quick". Returns the folder to write to.
 
     `names` are the notebook's parameters. papermill only warns of a misspelt -p and uses the default; here it is a
     ValueError. The folder is the parameter `out`, or a temporary one if that is empty.
@@ -48,6 +48,8 @@ def setup(*names):
             check_parameters(cell, names)
     if "preset" in scope:
         presets.experiment(scope["preset"])
+        if scope["preset"] == "quick":
+            torch.set_num_threads(1)  # its tensors are small: more threads cost time, above all on a shared machine
     plt.rcParams.update(plots.STYLE)
     get_ipython().display_formatter.formatters["image/png"].for_type(plots.Figure, with_alt_text)
     out = Path(scope.get("out") or tempfile.mkdtemp(prefix="proxyless_lite-"))

@@ -181,11 +181,14 @@ def relation(number, known, printed):
 def judged(number, found):
     """(ours, sd, provenance, how) of a number of the paper, given what `relation` found."""
     if found is None:
-        theirs = "roxyless" in number.row + number.network                     # else others' numbers, quoted by the paper
+        proxyless = "roxyless" in number.row + number.network
         built = number.network in zoo.BASELINES and number.column.endswith("latency")
-        return math.nan, math.nan, *(("not reproduced", "not run or not measured here") if theirs or built else ("paper", ""))
+        if proxyless or built:
+            return math.nan, math.nan, "not reproduced", "not run or not measured here"
+        return math.nan, math.nan, "paper", ""  # a number of others, which the paper quotes
     value, sd, provenance, how = found
-    return value, sd, "not reproduced" if abs(value - number.value) > 2 * sd else provenance, how
+    off = abs(value - number.value) > 2 * sd  # never, where sd is NaN: only a prediction has one
+    return value, sd, "not reproduced" if off else provenance, how
 
 
 def table(compared, source):

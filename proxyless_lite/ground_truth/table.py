@@ -82,7 +82,8 @@ def rank(table, architecture, within=0.05):
 
     `better`: how many of these `networks` have a higher mean accuracy; `regret`: how far it is below the best, also in
     standard deviations between seeds; `ties`: how many are within two of these of the best, and whether it is `tied`
-    itself. Raises ValueError for an architecture of another space, and for a network that has not been trained yet.
+    itself; `blind`: the mean accuracy of a random choice of operations in the band. Raises ValueError for an architecture of
+    another space, and for a network that has not been trained yet.
     """
     setting = setting_of(table.attrs)
     if architecture.space != setting.space:
@@ -93,6 +94,7 @@ def rank(table, architecture, within=0.05):
     own, sd = table.loc[found], seed_sd(table)
     band = alike(table, own.macs, within)
     regret = band["mean"].max() - own["mean"]
+    blind = (band["mean"] * band.members).sum() / band.members.sum()
     return {"network": found, "accuracy": own["mean"], "runs": int(own.runs), "macs": int(own.macs), "networks": len(band),
-            "better": int((band["mean"] > own["mean"]).sum()), "regret": regret, "regret_sd": regret / sd,
+            "better": int((band["mean"] > own["mean"]).sum()), "blind": blind, "regret": regret, "regret_sd": regret / sd,
             "ties": int((band["mean"] >= band["mean"].max() - 2 * sd).sum()), "tied": bool(regret <= 2 * sd)}

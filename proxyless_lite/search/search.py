@@ -59,7 +59,7 @@ class Search:
     (images, labels). `data` is a DataModule: one of data.load, or of data.from_datasets for any other task.
 
     `choose` says how the network is chosen in the end: "alpha", the most probable one, as the paper does; "shared", the best after a
-    short training from the shared weights; "trained", the best of a few trainings from scratch. `choice` is a ChoiceConfig. With
+    short training from the shared weights; "trained", the best of a few trainings from scratch. `choice` is a ChoiceConfig (default: "quick"). With
     `limits`, a Limits, the found network keeps upper bounds on several costs; they take the place of the objective's target.
 
     Raises ValueError for inputs that differ in size from the space's, candidates of different shapes, and too few examples for a batch.
@@ -72,7 +72,7 @@ class Search:
         self.net = SuperNet(net, seed=self.config.seed) if isinstance(net, Space) else net
         self.engine = runtime.engine(device)
         self.rule, self.objective = rule or rules.TwoPath(), objective
-        self.choose, self.choice, self.limits = choose, choice or ChoiceConfig(), limits
+        self.choose, self.choice, self.limits = choose, choice or presets.choice("quick").choice, limits
         self.set_loss(loss)
         self.check(data)
         identity = self.identity(data)  # before `place` may replace batch norms by synchronised ones

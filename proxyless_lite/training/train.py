@@ -167,8 +167,9 @@ class DropPath(StochasticDepth):
 
 
 def parameter_groups(model, decay_norms):
-    """The weights, and separately the scales and shifts of batch norms, which the ImageNet settings do not decay."""
-    norms = [p for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) for p in m.parameters()]
+    """The weights, and separately batch norms' scales and shifts, not decayed in the ImageNet settings."""
+    norms = [p for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)
+             for p in m.parameters()]
     if decay_norms or not norms:
         return list(model.parameters())
     rest = [p for p in model.parameters() if id(p) not in {*map(id, norms)}]

@@ -1,22 +1,42 @@
 """What every check says: right, or a hint at the likely mistake. Nothing here raises."""
 
 import math
+from contextlib import contextmanager
+
+_listening = []  # lists that take the verdicts of checks, for marks
+
+
+@contextmanager
+def verdicts():
+    """Within it, the list of what checks decide, one for each line that they print: "right", "hinted", "wrong" or "none"."""
+    _listening.append(heard := [])
+    try:
+        yield heard
+    finally:
+        _listening.pop()
+
+
+def say(name, verdict, text):
+    """Print one line of a check. Its verdict is "hinted" for a usual mistake and "none" where there is no answer."""
+    print(f"{name}: {text}")
+    for heard in _listening:
+        heard.append(verdict)
 
 
 def report(name, answer, wanted, hints, tolerance=1e-3):
     """Print whether the number `answer` is `wanted`, or the hint for the wrong number it equals."""
     if answer is None:
-        return print(f"{name}: no answer yet")
+        return say(name, "none", "no answer yet")
     value = number(answer)
     if value is None:
-        return print(f"{name}: a number is asked for, this is a {type(answer).__name__}")
+        return say(name, "wrong", f"a number is asked for, this is a {type(answer).__name__}")
     close = lambda other: math.isclose(value, other, rel_tol=tolerance, abs_tol=tolerance)  # noqa: E731
     if close(wanted):
-        return print(f"{name}: right")
+        return say(name, "right", "right")
     counts = isinstance(answer, int) and isinstance(wanted, int)  # integers have no further digits
     nearly = math.isclose(value, wanted, rel_tol=0.02) and not counts
-    usual = "nearly; give more digits" if nearly else "not yet; read the text above once more"
-    print(f"{name}: {next((hint for wrong, hint in hints.items() if close(wrong)), usual)}")
+    hint = next((hint for wrong, hint in hints.items() if close(wrong)), "nearly; give more digits" if nearly else None)
+    say(name, "hinted" if hint else "wrong", hint or "not yet; read the text above once more")
 
 
 def number(answer):

@@ -8,52 +8,22 @@ from .answers import report
 
 
 def model_error(ms):
-    """Notebook 04, exercise 1: √(0.50² − 0.40²)."""
+    """Notebook 04, exercise 3: √(0.50² − 0.40²)."""
     report("model error", ms, 0.3, {0.1: "errors that are independent add up as squares", 0.64: "take the difference of the squares, not their sum",
                                     0.09: "that is the square; take its root"})
-
-
-def reference_correction(ms):
-    """Notebook 04, exercise 2: 21 / 24 · 20."""
-    report("time", ms, 17.5, {21.0: "the machine was slow just then: the reference took 24 instead of 20 ms",
-                              0.875: "that is the ratio; times the reference's median it becomes ms",
-                              25.2: "the other way round: the machine was slower than usual, so the time must come down"})
-
-
-def kernel_price(macs, ms):
-    """Notebook 04, exercise 3: MB6 7x7 over MB6 3x3 on all 21 edges in per cent, MACs exact, ms by the model of 4,000 networks."""
-    report("MACs", macs, 28.35, {1.2835: "that is the ratio; how many per cent more is it?", 22.09: "more than the network of 3x3, not less than that of 7x7",
-                                 128.35: "that is the whole, not how much more"})
-    report("ms", ms, 17.1, {28.35: "that is what MACs would say; ask the model", 19.03: "that is the sum of blocks timed alone; ask the model",
-                            1.171: "that is the ratio; how many per cent more is it?", 14.6: "more than the network of 3x3, not less than that of 7x7",
-                            117.1: "that is the whole, not how much more"}, tolerance=0.01)
 
 
 # -- 05 latency-aware search -------------------------------------------------------------------------------------------
 
 
-def cost_gradient(gradient):
-    """Notebook 05, exercise 1: p = (0.5, 0.3, 0.2), F = (2, 4, 0) ms; ∂E/∂α of path 1."""
-    report("∂E/∂α", gradient, 0.3 * (4 - 2.2), {4.0: "that is ∂E/∂p; α moves all p at once", 1.2: "p · F alone: subtract the mean Σ p_j F_j",
-                                                2.2: "that is E itself", 1.8: "still to be multiplied by p of the path itself"})
-
-
 def price_on_the_front(never, price):
-    """Notebook 05, exercise 2: latencies 1, 2, 3, 4 ms, CE 0.50, 0.42, 0.30, 0.27; which is never preferred; from what price is 1 ms."""
+    """Notebook 05, exercise 4: latencies 1, 2, 3, 4 ms, CE 0.50, 0.42, 0.30, 0.27; which is never preferred; from what price is 1 ms."""
     report("never preferred", never, 2.0, {1.0: "a high price prefers the fastest", 4.0: "at a price of 0 only the cross-entropy counts",
                                            3.0: "between 0.03 and 0.10 nats/ms that one is preferred"})
     report("price", price, 0.1, {0.08: "there it beats the network of 2 ms; the one of 3 ms is still better",
                                  0.23 / 3: "there it beats the network of 4 ms; the one of 3 ms is still better",
                                  0.12: "that is the step from 2 to 3 ms; compare the 1 ms network with every other one",
                                  0.2: "divide by the 2 ms between them", 0.03: "that is where 4 ms gives way to 3 ms"})
-
-
-def released_price(weight):
-    """Notebook 05, exercise 3: (∂loss/∂E) / (∂loss/∂CE) of mul#log at E = T = 80 ms, CE = 1: 0.3 / (80 log 80)."""
-    wanted = 0.3 / (80 * math.log(80))
-    report("λ₂", weight, wanted, {0.2 * wanted: "the factor 0.2 scales CE as well: divide by ∂loss/∂CE", 0.3 / 80: "the derivative of log E / log T: log T stays below",
-                                  0.3 / math.log(80): "the derivative of log E is 1 / E", 0.1 / 80: "that is add#linear with 0.1",
-                                  1 / wanted: "the other way round", wanted * math.log(80) / math.log10(80): "log is the natural logarithm"}, tolerance=1e-5)
 
 
 # -- 06 ImageNet mobile search -----------------------------------------------------------------------------------------
@@ -126,8 +96,7 @@ def away_from_home(factor):
     report("factor", factor, wanted, {
         sum(ratios) / 6: "that is the arithmetic mean; take the sixth root of the product", 1 / wanted: "the other way round: how much slower",
         math.prod(ratios) ** (1 / 9): "leave out the three at home", math.prod(ratios): "that is the product; take its sixth root",
-        wanted - 1: "a factor is asked for: add 1", math.prod(time / home for row, home in zip(
-            ((204.9, 124), (7.4, 116), (7.2, 164.1)), own) for time in row) ** (1 / 6): "divide by another network on the same device"})
+        wanted - 1: "a factor is asked for: add 1"})
 
 
 def opposite_pairs(pairs):

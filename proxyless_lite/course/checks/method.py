@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ...mixed_op import MixedOp
-from .answers import report
+from .answers import report, say
 
 # -- 00 start here -----------------------------------------------------------------------------------------------------
 
@@ -76,30 +76,10 @@ def depth_deviations(deviations):
 # -- 02 binary gates ---------------------------------------------------------------------------------------------------
 
 
-def zero_gradient(gradient):
-    """Notebook 02, exercise 1: Eq. (4) for p = (0.2, 0.3, 0.5), ∂L/∂g = (1, 0, 2); ∂L/∂α of path 1, which is Zero."""
-    report("∂L/∂α", gradient, 0.3 * (0 - 1.2), {
-        0.0: "that is ∂L/∂g of Zero; Eq. (4) compares it with the mean over all paths", 0.36: "the sign: δ_ij − p_i",
-        -1.2: "still to be multiplied by p of the path itself", -0.3: "the mean over paths is one weighted by p",
-        -0.24: "the mean is Σ p_j ∂L/∂g_j over all three paths"})
-
-
-def active_share(share):
-    """Notebook 02, exercise 2: p = (0.6, 0.3, 0.1); how often the last path is the active one of a two-path step."""
-    p = (0.6, 0.3, 0.1)
-    pair = [p[i] * p[2] / (1 - p[i]) + p[2] * p[i] / (1 - p[2]) for i in (0, 1)]
-    wanted = sum(drawn * p[2] / (p[2] + p[i]) for i, drawn in enumerate(pair))
-    report("share", share, wanted, {
-        0.1: "that is Eq. (2); here a pair is drawn first, and the active path is one of the two",
-        sum(pair): "that is how often it is in the pair; it must also be the active one of the two",
-        sum(pair) / 2: "of a pair, each path is active with p reset to the two, not with one half",
-        sum(p[i] * p[2] / (1 - p[i]) * p[2] / (p[2] + p[i]) for i in (0, 1)): "it may also be drawn first: two orders lead to the same pair"})
-
-
 def top_two(gate):
     """Notebook 02, exercise 3: a gate that gives the mean of the outputs of the two most probable paths."""
     if gate is None:
-        return print("gate: no answer yet")
+        return say("gate", "none", "no answer yet")
     op = MixedOp({"identity": nn.Identity(), "tanh": nn.Tanh(), "sigmoid": nn.Sigmoid(), "ReLU": nn.ReLU()})
     op.alpha.data = torch.tensor([0.1, 0.7, -1.0, 0.2])               # most probable: paths 1 and 3
     x = torch.linspace(-2, 2, 5)
@@ -113,33 +93,16 @@ def top_two(gate):
         y, paths = gate(op, x), sorted(map(int, gate.paths(op)))
         same = lambda other: y.shape == other.shape and torch.allclose(y, other, atol=1e-6)  # noqa: E731
         if not same((o[1] + o[3]) / 2):
-            hint = next((hint for hint, wrong in hints.items() if same(wrong)), "not yet; compare its output with those of op.candidates")
-            return print(f"gate: {hint}")
+            hint = next((hint for hint, wrong in hints.items() if same(wrong)), None)
+            return say("gate", "hinted" if hint else "wrong", hint or "not yet; compare its output with those of op.candidates")
     except Exception as error:  # the reader's code may raise anything
-        return print(f"gate: it raises {type(error).__name__}: {error}")
+        return say("gate", "wrong", f"it raises {type(error).__name__}: {error}")
     if paths != [1, 3]:
-        return print(f"gate: the output is right, but paths(op) gives {paths} where 1 and 3 ran; a weight step trains what it names")
-    print("gate: right")
+        return say("gate", "hinted", f"the output is right, but paths(op) gives {paths} where 1 and 3 ran; a weight step trains what it names")
+    say("gate", "right", "right")
 
 
 # -- 03 CIFAR-10 search ------------------------------------------------------------------------------------------------
-
-
-def path_share(steps):
-    """Notebook 03, exercise 1: weight steps of one path in a warm-up of 4 epochs of 16 steps, 7 paths equally probable."""
-    report("steps", steps, 4 * 16 / 7, {
-        64: "that is all weight steps; in each, an edge trains one of its 7 paths", 16 / 7: "that is one epoch; the warm-up has 4",
-        4 * 1_078 / 64 / 7: "the last, incomplete batch of an epoch is left out", 4 * 17 / 7: "the last, incomplete batch of an epoch is left out",
-        2 * 4 * 16 / 7: "a weight step trains one path, not two", 4 * 1_078 / 7: "that counts images; a step takes 64"}, tolerance=1e-2)
-
-
-def rescale(shift):
-    """Notebook 03, exercise 2: log((e^0.3 + e^−0.1) / 2)."""
-    wanted = math.log((math.exp(0.3) + math.exp(-0.1)) / 2)
-    report("shift", shift, wanted, {
-        -wanted: "the sign: α ← α − log(Σ exp α_new / Σ exp α_old)", 0.1: "that is the mean of the changes; take the sums of exp α",
-        math.exp(wanted): "that is the ratio itself; α changes by its logarithm",
-        math.log((math.exp(0.3) + math.exp(-0.1) + 1) / 3): "only the two updated paths belong in the sums"})
 
 
 def standard_error(points):

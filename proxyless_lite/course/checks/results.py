@@ -1,4 +1,4 @@
-"""Notebooks 09 to 11: the paper's results, the truth, and the choice among whole networks."""
+"""Notebooks 09 to 12: the paper's results, the truth, the choice among whole networks, and why methods differ."""
 
 import math
 
@@ -45,22 +45,8 @@ def same_networks(distinct, probability):
         6.0: "that is the number of choices; divide by all of them"}, tolerance=1e-6)
 
 
-def how_lucky(points):
-    """Notebook 10, exercise 2: of the digits' best network by the mean of seeds 0 and 1, that mean minus its accuracy with seed 2, in points."""
-    rows = ground_truth.read(ground_truth.FOLDER / "digits.csv")
-    a = rows.pivot(index="network", columns="seed", values="accuracy")
-    two = a[[0, 1]].mean(axis=1)
-    winner = two.idxmax()
-    wanted = 100 * (two[winner] - a[2][winner])
-    three = a.mean(axis=1)
-    report("luck", points, wanted, {
-        -wanted: "the sign: what it promised, minus what it did", wanted / 100: "that is a fraction; in points it is 100 times as much",
-        100 * (two[winner] - three[winner]): "the mean of three contains the two that chose it; take seed 2 alone",
-        100 * (a.max().max() - a[2][winner]): "choose by the mean of seeds 0 and 1, not by the best single run"}, tolerance=5e-3)
-
-
 def draws_for_the_top(draws):
-    """Notebook 10, exercise 3: the least k with 1 − 0.95^k ≥ 0.95."""
+    """Notebook 10, exercise 2: the least k with 1 − 0.95^k ≥ 0.95."""
     report("draws", draws, math.ceil(math.log(0.05) / math.log(0.95)), {
         20.0: "20 draws hold one on average; the chance of none is 0.95^20 = 36 %", 58.0: "one more: 1 − 0.95^58 is still below 95 %",
         19.0: "draws are independent: the chances of none multiply", math.log(0.05) / math.log(0.95): "a whole number of draws; round up"}, tolerance=1e-6)
@@ -80,3 +66,31 @@ def best_of_four(probability):
     """Notebook 11, exercise 2: 1 − 0.9⁴."""
     report("probability", probability, 1 - 0.9 ** 4, {0.4: "that counts twice where two of the four are in the best tenth", 0.1: "that is of a single network",
                                                       0.9 ** 4: "that is of none being in the best tenth", 0.1 ** 4: "that is of all four being in the best tenth"})
+
+
+# -- 12 why methods differ ---------------------------------------------------------------------------------------------
+
+
+def extrapolated(two_path, trapezoid):
+    """Notebook 12, exercise 1: outputs 1 and 3, loss o³, p = 0.9: extrapolations −6 and −54, weighed by p or equally."""
+    report("two_path", two_path, 0.9 * -6 + 0.1 * -54, {
+        -49.2: "the other way round: path 1 is active with probability 0.9", -30.0: "that weighs both slopes alike, as the trapezoid rule does",
+        10.8: "the sign: L₁ is the smaller one, and o₁ − o₂ is negative", -6.0: "that is from path 1 alone", -54.0: "that is from path 2 alone",
+        -26.0: "that is the true difference"})
+    report("trapezoid", trapezoid, -30.0, {
+        -60.0: "take the mean of the two, not their sum", 30.0: "the sign: L₁ is the smaller one, and o₁ − o₂ is negative",
+        -26.0: "that is the true difference; the rule is exact for a quadratic loss only", -10.8: "that is weighed by p, as two_path does"})
+
+
+def how_lucky(points):
+    """Notebook 12, exercise 2: of the digits' best network by the mean of seeds 0 and 1, that mean minus its accuracy with seed 2, in points."""
+    rows = ground_truth.read(ground_truth.FOLDER / "digits.csv")
+    a = rows.pivot(index="network", columns="seed", values="accuracy")
+    two = a[[0, 1]].mean(axis=1)
+    winner = two.idxmax()
+    wanted = 100 * (two[winner] - a[2][winner])
+    three = a.mean(axis=1)
+    report("luck", points, wanted, {
+        -wanted: "the sign: what it promised, minus what it did", wanted / 100: "that is a fraction; in points it is 100 times as much",
+        100 * (two[winner] - three[winner]): "the mean of three contains the two that chose it; take seed 2 alone",
+        100 * (a.max().max() - a[2][winner]): "choose by the mean of seeds 0 and 1, not by the best single run"}, tolerance=5e-3)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .style import BLACK, BLUE, GREEN, ORANGE, PURPLE, described, new_figure
+from .style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, described, new_figure
 
 
 @described
@@ -37,19 +37,42 @@ def memory_by_candidates(counts, series, unit="saved for backward (MB)"):
 
 
 @described
-def estimators(true, means, names, standard_errors=None):
-    """Bars of ∂J/∂α_k, one group per path: the true gradient next to the mean of each estimator.
+def path_strip(frames, names):
+    """A strip of steps: bars of p, the path that ran dark and hatched, and where p was at the first step.
 
-    `names` are those of the paths; `means` and `standard_errors` map an estimator's to one value per path."""
-    figure, ax = new_figure(figsize=(6, 2.8))
-    kinds = {"true ∂J/∂α": true, **means}
-    width, hatches = 0.8 / len(kinds), ("", "//", "..", "xx", "\\\\")
-    for i, ((label, values), colour) in enumerate(zip(kinds.items(), (BLACK, BLUE, ORANGE, GREEN, PURPLE))):
-        error = (standard_errors or {}).get(label)
-        ax.bar(np.arange(len(true)) + (i - len(kinds) / 2 + 0.5) * width, values, width, yerr=error, label=label,
-               color=colour if i == 0 else "white", edgecolor=colour, hatch=hatches[i])
-    ax.axhline(0, color=BLACK, linewidth=0.8)
-    ax.set_xticks(range(len(true)), names)
-    ax.set(ylabel="gradient")
-    ax.legend(ncols=2)
+    `frames` are pairs, one per step: p (N,), and the index of the path that ran."""
+    figure, axes = new_figure(1, len(frames), figsize=(9, 2.3), sharey=True, squeeze=False)
+    first, _ = frames[0]
+    for step, (ax, (p, active)) in enumerate(zip(axes[0], frames), 1):
+        bars = ax.bar(range(len(names)), p, 0.75, color="0.88", edgecolor=BLACK)
+        bars[active].set(facecolor=ORANGE, hatch="//")
+        ax.plot(range(len(names)), first, "_", markersize=13, markeredgewidth=1.5, color=BLUE, label="p at step 1")
+        ax.set_title(f"step {step}: {names[active]}")
+        ax.set_xticks(range(len(names)), names, rotation=90)
+        ax.grid(False, axis="x")
+    axes[0, 0].set(ylabel="probability p", ylim=(0, None))
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper right")
     return figure
+
+
+@described
+def slope_and_chord(g, curves, ends):
+    """Loss against a gate g from one path to another: the tangent at the first path beside the chord to the second.
+
+    `g` (S,) are evenly spaced from 0 to 1; `curves` map a title to the loss (S,) along the way, `ends` name the two paths."""
+    figure, axes = new_figure(1, len(curves), figsize=(4 * len(curves), 3))
+    g = np.asarray(g)
+    for ax, (title, loss) in zip(np.atleast_1d(axes), curves.items()):
+        slope, chord = np.gradient(loss, g, edge_order=2)[0], loss[-1] - loss[0]
+        ax.plot(g, loss, color=BLACK, linewidth=2, label="loss")
+        ax.plot(g, loss[0] + chord * g, "--", color=BLUE, label=f"chord: {signed(chord)}")
+        ax.plot(g, loss[0] + slope * g, ":", color=RED, linewidth=2.5, label=f"slope at {ends[0]}: {signed(slope)}")
+        ax.plot([0, 1], [loss[0], loss[-1]], "o", color=BLACK)
+        ax.set(title=title, xlabel="gate g", ylabel="loss L")
+        ax.set_xticks([0, 1], [f"0\n{ends[0]}", f"1\n{ends[1]}"])
+        ax.legend()
+    return figure
+
+
+def signed(value):
+    return f"{value:+.2f}".replace("-", "−")

@@ -2,7 +2,31 @@
 
 import numpy as np
 
-from .style import BLACK, BLUE, ORANGE, described, new_figure
+from matplotlib.patches import Patch
+
+from .style import BLACK, BLUE, KERNELS, ORANGE, described, new_figure
+
+
+@described
+def sum_of_blocks(networks, table, unit="ms"):
+    """Networks as bars: each piece is the latency of one block; the whole bar, their sum, is that of the network.
+
+    `networks` maps a label to an Architecture, `table` is a latency.Table of their blocks."""
+    figure, ax = new_figure(figsize=(9, 0.5 * len(networks) + 1))
+    for y, network in enumerate(networks.values()):
+        end, fixed = 0.0, network.space.fixed_blocks()
+        for block in network.space.blocks(network.choices):
+            colour, hatch = ("0.6", "") if block in fixed or block.operation == "Zero" else KERNELS[block.operation[-1]][:2]
+            ax.barh(y, table[block], 0.6, left=end, color=colour, hatch=hatch, edgecolor="white", linewidth=0.8)
+            end += table[block]
+        ax.text(end, y, f" {end:.1f} {unit}", va="center")
+    ax.set(yticks=range(len(networks)), yticklabels=networks, xlabel=f"latency ({unit})")
+    ax.invert_yaxis()
+    ax.grid(axis="y", visible=False)
+    figure.legend(handles=[Patch(facecolor=colour, hatch=hatch, edgecolor="white", label=label) for colour, hatch, label in (
+        *((colour, hatch, f"MBConv {k}×{k}") for k, (colour, hatch, _) in KERNELS.items()), ("0.6", "", "fixed part"))],
+        loc="outside upper center", ncols=4)
+    return figure
 
 
 @described

@@ -81,3 +81,25 @@ def tree_network(architecture, title=""):
     handles = [Patch(facecolor=colour, label=f"{letter}: {name}") for name, (colour, letter) in TREE.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
     return figure
+
+
+@described
+def operation_counts(counts, choices):
+    """How often a network of the tree space uses each operation, one mark per operation, with what a blind draw would give as a band.
+
+    `counts` maps operations to counts over `choices` edges; the band is the mean ± 2 sd of a uniform choice on each edge."""
+    figure, ax = new_figure(figsize=(6, 2.7))
+    mean = choices / len(counts)
+    sd = (mean * (1 - 1 / len(counts)))**0.5
+    counts = counts.sort_values()
+    ax.axvspan(mean - 2 * sd, mean + 2 * sd, color="0.85", zorder=0, label="blind draw, mean ± 2 sd")
+    ax.axvline(mean, color="0.3", linestyle="--", linewidth=1, zorder=0)
+    ax.plot(counts, range(len(counts)), "D", color=BLUE, markersize=8, label="released network")
+    for y, count in enumerate(counts):
+        ax.text(count + 4, y, f"{count}", va="center", fontsize=9)
+    names = counts.index.str.replace(r"(?<=\d)x", "×", regex=True)
+    ax.set(xlim=(0, 1.3 * counts.max()), ylim=(-0.6, len(counts) - 0.4), yticks=range(len(counts)), yticklabels=names,
+           xlabel=f"edges of {choices} that use the operation")
+    ax.grid(axis="y", visible=False)
+    figure.legend(loc="outside upper center", ncols=2)
+    return figure

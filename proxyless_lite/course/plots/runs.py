@@ -89,6 +89,23 @@ def against_random(found, random_accuracies, unit="test accuracy (%)"):
 
 
 @described
+def found_and_random(runs, labels):
+    """Test accuracy of the found network and of random networks of its cost, one row per search, with the rank of the found one.
+
+    `runs` has a row per trained network: run, network ("found" or another), test_accuracy; `labels` names the searches."""
+    figure, ax = new_figure(figsize=(6.4, 0.7 * len(labels) + 1.1))
+    for y, (_, run) in enumerate(runs.groupby("run")):
+        own = run.network == "found"
+        found, others = 100 * run.test_accuracy[own].item(), 100 * run.test_accuracy[~own]
+        ax.plot(others, [y] * len(others), "o", color="white", markeredgecolor=BLACK, markersize=9, label="random network of its cost" if y == 0 else None)
+        ax.plot(found, y, "D", color=BLUE, markersize=10, label="found network" if y == 0 else None)
+        ax.text(1.02, y, f"rank {1 + (others > found).sum()} of {len(run)}", transform=ax.get_yaxis_transform(), va="center")
+    ax.set(xlabel="test accuracy (%)", yticks=range(len(labels)), yticklabels=labels, ylim=(len(labels) - 0.4, -0.6))
+    figure.legend(loc="outside upper center", ncols=2)
+    return figure
+
+
+@described
 def images(data, count=10):
     """Validation images of several classes, as the network gets them, with their class below.
 
@@ -162,12 +179,14 @@ def pareto(networks):
 def front(networks, price=None, budget=None):
     """Test cross-entropy of networks against latency, the front, the best within a budget, the one a price prefers.
 
-    `networks` has columns kind, latency (ms), cross_entropy (nats), accuracy; `price` is λ₂ in nats/ms, `budget` in ms.
+    `networks` has columns kind, latency (ms) and cross_entropy (nats); `price` is λ₂ in nats/ms, `budget` in ms. The second and the
+    fourth kind, random networks, have open markers.
     Networks of equal cross-entropy + price · latency lie on a falling line; the one drawn touches the preferred network."""
     figure, ax = new_figure(figsize=(6.4, 4.4))
-    for (kind, group), marker, colour in zip(networks.groupby("kind", sort=False), "Do^s", (BLUE, "0.45", ORANGE, GREEN)):
-        ax.plot(group.latency, group.cross_entropy, marker, color=colour, markersize=5, label=kind,
-                markerfacecolor="white" if marker == "o" else colour)
+    looks = zip("Do^v", (BLUE, "0.45", ORANGE, BLACK), (5, 5, 9, 9))                       # random networks open, those of this run large
+    for (kind, group), (marker, colour, size) in zip(networks.groupby("kind", sort=False), looks):
+        ax.plot(group.latency, group.cross_entropy, marker, color=colour, markersize=size, label=kind,
+                markerfacecolor="white" if marker in "ov" else colour)
     edge = pareto(networks)
     ax.step(edge.latency, edge.cross_entropy, where="post", color=BLACK, linewidth=0.8, label="front")
     low, high = networks.cross_entropy.min(), networks.cross_entropy.max()
@@ -189,7 +208,7 @@ def mark(ax, network, marker, colour, label):
     if network is None:
         return ax.plot([], [], " ", label=f"{label}: none")
     ax.plot(network.latency, network.cross_entropy, marker, color=colour, markersize=13, markerfacecolor="none", markeredgewidth=2,
-            label=f"{label}: {network.latency:.2f} ms, accuracy {network.accuracy:.1%}")
+            label=f"{label}: {network.latency:.2f} ms, {network.kind}")
 
 
 @described

@@ -6,18 +6,14 @@ import numpy as np
 
 from .style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, described, new_figure
 
-LOOKS = dict(zip(("two_path", "exact", "trapezoid", "reinforce", "combined", "softmax", "one_shot"),
-                 zip("os^DPvX", (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, "0.5"))))
-
 
 def background(table, seed_sd, tied=None):
-    """Figure and axes with every network of a table of ground truth; `seed_sd` is drawn as a bar in the corner."""
+    """Figure and axes with every network of a table of ground truth, those `tied` marked; `seed_sd` is drawn as a bar in the corner."""
     figure, ax = new_figure(figsize=(6.6, 4))
     x, y = table.macs / 1e3, 100 * table["mean"]
     ax.plot(x, y, "o", color="0.75", markersize=4, label="a network, mean of its seeds")
     if tied is not None:
-        ax.plot(x[tied], y[tied], "o", color=BLUE, markersize=5, markeredgecolor=BLACK, markeredgewidth=0.5,
-                label="tied with the best of its cost")
+        ax.plot(x[tied], y[tied], "o", color=BLUE, markersize=5, markeredgecolor=BLACK, markeredgewidth=0.5, label="within 2 sd of the best")
     ordered = table.sort_values(["macs", "mean"], ascending=[True, False])
     front = ordered[ordered["mean"] > ordered["mean"].cummax().shift(fill_value=-1)]
     ax.step(front.macs / 1e3, 100 * front["mean"], where="post", color=BLACK, linewidth=1, label="Pareto front")
@@ -29,7 +25,7 @@ def background(table, seed_sd, tied=None):
 
 @described
 def landscape(table, seed_sd, tied):
-    """Test accuracy of every network of a space against its MACs, the Pareto front, and those tied with the best of their cost.
+    """Test accuracy of every network of a space against its MACs, the Pareto front, and those tied with the best.
 
     `table` as ground_truth.load gives it, `tied` a Series of booleans with its index. The worst networks, up to a tenth, lie
     below the axes.
@@ -57,27 +53,46 @@ def trajectory(table, seed_sd, expected, found=None):
 
 
 @described
-def regret_against_cost(searches, chance, seed_sd):
-    """How far below the best network searches end, against their cost, with random search of the same cost.
+def regret_by_method(searches, chance, seed_sd):
+    """How far below the best network searches end: mean and single searches of each method, and random search of the same cost.
 
-    `searches` has method, cost (in trainings) and regret (accuracy in [0, 1]). `chance` is what ground_truth.random_search
-    gives: mean and median regret by number of trainings. A search without a cost is drawn at the median of its method.
-    Points overlap where searches find the same network.
+    `searches` has method, cost (in trainings) and regret (accuracy in [0, 1]). `chance` is what ground_truth.random_search gives:
+    mean regret by number of trainings. A method costs the median of its searches that have a cost. Methods in the order of their means.
     """
-    figure, ax = new_figure(figsize=(6.6, 3.6))
-    ax.axhspan(0, 200 * seed_sd, color="0.92", label="within 2 sd between seeds")
-    ax.plot(chance.index, 100 * chance["mean"], color=BLACK, linestyle="--", label="random search, expected")
-    for method, rows in searches.groupby("method", sort=False):
-        marker, colour = LOOKS[method]
-        ax.plot(rows.cost.fillna(rows.cost.median()), 100 * rows.regret, marker, color="white", markeredgecolor=colour, markersize=5)
-    for method, rows in searches.groupby("method", sort=False):
-        marker, colour = LOOKS[method]
-        ax.plot(rows.cost.median(), 100 * rows.regret.median(), marker, color=colour, markeredgecolor=BLACK, markersize=10,
-                label=f"{method}: median")
-    ax.set(xscale="log", xlabel="cost (trainings of one network)", ylabel="regret (points of accuracy)")
-    ax.set_xticks([1, 2, 5, 10, 20, 50, 100], [1, 2, 5, 10, 20, 50, 100])
-    ax.minorticks_off()
-    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    rows = searches.groupby("method").agg(cost=("cost", "median"), mean=("regret", "mean"), error=("regret", "sem"))
+    rows = rows.sort_values("mean", ascending=False)
+    random = np.interp(np.log(rows.cost), np.log(chance.index), chance["mean"])
+    figure, ax = new_figure(figsize=(7.2, 0.42 * len(rows) + 1))
+    ax.axvspan(0, 200 * seed_sd, color="0.92", zorder=0, label="tied with the best (2 sd between seeds)")
+    for y, method in enumerate(rows.index):
+        each = 100 * searches.regret[searches.method == method]
+        ax.plot(each, np.full(len(each), y - 0.25), "|", color="0.5", markersize=5, label="one search" * (y == 0))
+    ax.errorbar(100 * rows["mean"], range(len(rows)), xerr=200 * rows.error, fmt="o", color=BLUE, markersize=8, capsize=4,
+                label="mean, ± 2 standard errors")
+    ax.plot(100 * random, range(len(rows)), "D", color="white", markeredgecolor=BLACK, markersize=7, label="random search of that cost, expected")
+    ax.set_yticks(range(len(rows)), [f"{method} ({cost:.1f} trainings)" for method, cost in rows.cost.items()])
+    ax.set(xlabel="regret (points of accuracy)", ylim=(-0.6, len(rows) - 0.4))
+    ax.grid(False, axis="y")
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    return figure
+
+
+@described
+def shared_against_true(truth, shared, labels):
+    """Accuracy of every network with shared weights against that of the network trained alone, a colour and marker per number of blocks.
+
+    `truth` and `shared` are Series of accuracies (in [0, 1]) by network, `labels` of a number of blocks. On the dashed line both
+    differ as much as for the median network.
+    """
+    figure, ax = new_figure(figsize=(6.2, 3.8))
+    for count, (marker, colour) in zip(sorted(labels.unique()), cycle(zip("os^Dv", (BLACK, ORANGE, GREEN, SKY, BLUE)))):
+        some = labels == count
+        ax.plot(100 * truth[some], 100 * shared[some], marker, color=colour, markersize=6, markeredgecolor=BLACK, markeredgewidth=0.5,
+                label=str(count))
+    ends = np.array([truth.min(), truth.max()])
+    ax.plot(100 * ends, 100 * (ends + (shared - truth).median()), color=BLACK, linestyle="--", linewidth=1)
+    ax.set(xlabel="accuracy, trained alone (%)", ylabel="accuracy with shared weights (%)")
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside right upper", title="blocks")
     return figure
 
 
