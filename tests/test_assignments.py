@@ -42,7 +42,7 @@ def tool():
 
 @pytest.fixture
 def untouched(monkeypatch, tmp_path):
-    """The hidden tests import the checks anew and a notebook sets the default dtype: afterwards all is as it was."""
+    """The hidden tests import the checks again and a notebook sets the default dtype: afterwards all is as it was."""
     dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
     modules = {name: module for name, module in sys.modules.items() if name.startswith(checks.__name__)}
     monkeypatch.setattr(notebook, "setup", lambda *names: tmp_path)

@@ -121,19 +121,12 @@ def test_the_builder_counts_the_network_of_its_menus(shown, capsys):
     assert f"{expected.macs():,} MACs" in capsys.readouterr().out and costs.cost_of(expected) > 0
 
 
-def test_the_device_switch_draws_the_network_of_the_device(shown):
-    networks = {"GPU": pl.zoo.proxyless_gpu(), "phone": pl.zoo.proxyless_mobile()}
-    box = widgets.devices(networks, pd.DataFrame({"here": [14.0, 12.1]}, index=list(networks)))
-    box.children[0].value = "phone"
-    assert shown == [(networks["GPU"], "here: 14 ms"), (networks["phone"], "here: 12.1 ms")]
-
-
 def test_figures_say_what_they_show():
-    costs, clock = pl.costs.costs(SPACE, "macs"), pl.costs.costs(SPACE, table("mobile_cpu_table_a"))
+    costs = pl.costs.costs(SPACE, "macs")
     ms = pd.DataFrame({"x": [1.0, 2.0], "y": [3.0, 1.5]}, index=["p", "q"])
     figures = [plots.networks({"a": pl.zoo.proxyless_gpu(), "b": pl.zoo.proxyless_cpu()}), plots.candidate_costs(costs),
                plots.cost_distribution(np.arange(5.0), np.array([1, 4, 6, 4, 1]), 2.0, 1.0, {"found": 1.0}), plots.cross_latency(ms),
-               plots.block_costs_on_two(clock, clock, ["x", "y"]), plots.relative_prices(ms)]
+               plots.relative_prices(ms)]
     assert all(len(figure.get_label()) > 30 for figure in figures)
     cells = [text.get_text() for text in figures[3].axes[0].texts]
     assert cells == ["1 ms   ★", "3 ms   × 2.00", "2 ms   × 2.00", "1.5 ms   ★"]

@@ -45,18 +45,6 @@ def builder(space, *costs):
     return ipywidgets.VBox([*map(ipywidgets.HBox, stages), ipywidgets.interactive_output(show, menus)])
 
 
-def devices(networks, ms):
-    """A switch between networks specialised for devices; below it the drawing (plots.network) and the latencies.
-
-    `networks` maps a device to its Architecture; `ms` is a DataFrame with a row for each of them and a column per clock.
-    """
-    switch = ipywidgets.ToggleButtons(options=list(networks), description="found for")
-
-    def show(device):
-        display(plots.network(networks[device], "   ".join(f"{clock}: {time:.3g} ms" for clock, time in ms.loc[device].items())))
-    return ipywidgets.VBox([switch, ipywidgets.interactive_output(show, {"device": switch})])
-
-
 def front(networks):
     """A slider for the price λ₂ and one for the latency budget; below them the front of `networks` (plots.front)."""
     fastest, slowest = networks.latency.min(), networks.latency.max()

@@ -135,7 +135,7 @@ def scored(name, choices):
     rows = []
     for one in choices.itertuples():
         fair = accuracy.drop(columns=one.seed % count).mean(axis=1)  # of the other seeds
-        kept = band = fair.index == fair.index
+        kept = band = pd.Series(True, fair.index)
         if one.costs != "none":
             of = price[one.costs]
             kept, band = of <= one.target * (1 + 1e-6), (of / of[one.network] - 1).abs() <= 0.05  # the target is stored with six digits

@@ -1,4 +1,4 @@
-"""Code that a student writes against the package's, number by number, on inputs drawn anew. Nothing here raises."""
+"""Code that a student writes against the package's, number by number, on fresh random inputs. Nothing here raises."""
 
 import torch
 

@@ -3,7 +3,7 @@
 from .animation import animate
 from .blocks import building_blocks
 from .choice import chosen
-from .costs import block_costs_on_two, candidate_costs, cost_distribution, cross_latency, relative_prices
+from .costs import candidate_costs, cost_distribution, cross_latency, relative_prices
 from .gates import memory_by_candidates, path_probabilities, path_strip, slope_and_chord
 from .latency import drift, learning_curve, predicted_against_measured, sum_of_blocks
 from .networks import network, networks, operation_counts, tree_network

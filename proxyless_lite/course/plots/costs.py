@@ -1,7 +1,6 @@
 """What blocks and networks cost: per candidate, over a whole space, and on several devices."""
 
 import numpy as np
-from matplotlib.ticker import LogLocator, NullFormatter
 
 from .style import BLACK, BLUE, GREEN, KERNELS, ORANGE, OTHER, PURPLE, RED, described, new_figure
 
@@ -64,34 +63,6 @@ def cross_latency(ms):
     ax.tick_params(length=0, labeltop=True, labelbottom=False)
     ax.spines[:].set_visible(False)
     ax.grid(False)
-    return figure
-
-
-@described
-def block_costs_on_two(first, second, labels):
-    """The candidates of a space on two devices: one marker per block, shape and colour for the kernel, filled for expansion 6.
-
-    `first` and `second` are Costs of one space; `labels` names the two devices. The line is through the origin and the two
-    means: a block below it is cheaper on the second device than the devices' speeds alone explain.
-    """
-    figure, ax = new_figure(figsize=(5.4, 4))
-    points = {}
-    for edge, a, b in zip(first.space.edges(), first.matrix.tolist(), second.matrix.tolist()):
-        points |= {edge.block(name): pair for name, *pair in zip(edge.candidates, a, b) if name != "Zero"}
-    for name in first.space.edges()[0].candidates:
-        colour, _, marker = KERNELS.get(name[4], OTHER)
-        x, y = zip(*(pair for block, pair in points.items() if block.operation == name))
-        ax.plot(x, y, marker, color=colour, markersize=6, markerfacecolor=colour if name[2] == "6" else "white", label=name.replace("x", "×"))
-    x, y = np.transpose(list(points.values()))
-    ends = np.array([x.min(), x.max()])
-    ax.plot(ends, ends * y.mean() / x.mean(), color=BLACK, linewidth=0.8)
-    ax.set(xscale="log", yscale="log")
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter(NullFormatter())
-    ax.set(xlabel=f"{labels[0]} (ms)", ylabel=f"{labels[1]} (ms)")
-    figure.legend(loc="outside right center")
     return figure
 
 
