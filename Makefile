@@ -40,7 +40,8 @@ setup: .venv/installed  ## create .venv and install everything (once)
 	$(VENV)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
-search: export DATASET := $(DATASET)  # paths of users go through variables of the shell: they may hold spaces and quotes
+# Paths of users go through variables of the shell: they may hold spaces and quotes. A comment behind a value would add blanks to it.
+search: export DATASET := $(DATASET)
 search: export COSTS := $(COSTS)
 search: export OUT := $(OUT)
 search: setup  ## notebook 11: one search, a network for each of several costs; DATASET=digits, cifar10 or a folder; COSTS=macs, ms or a latency table; TARGETS=1.2,1.5; SPLIT, VALID: shares for testing and for α; IMAGE_SIZE: pixels

@@ -273,20 +273,20 @@ def check_make(words, command):
 
 
 @pytest.mark.parametrize("dataset, folder", [
-    ("digits", "choose-digits-quick-0"), ("/a/scans/", "choose-scans-lesson-0"), ("my photos", "choose-my_photos-lesson-0"),
+    (None, "choose-digits-quick-0"), ("digits", "choose-digits-quick-0"), ("/a/scans/", "choose-scans-lesson-0"), ("my photos", "choose-my_photos-lesson-0"),
     ("/a/other photos", "choose-other_photos-lesson-0"), ("it's é", "choose-it's_é-lesson-0")])
 def test_make_search_gives_each_dataset_its_own_run_folder(dataset, folder, tmp_path):
-    """Through a Python that prints what it is given."""
+    """Through a Python that prints what it is given; None: as README has it, without DATASET."""
     (tmp_path / "notebooks").mkdir()
     (tmp_path / ".venv/bin").mkdir(parents=True)
     (tmp_path / ".venv/installed").touch()
     python = tmp_path / ".venv/bin/python"
     python.write_text('#!/bin/sh\nfor word in "$@"; do echo "$word"; done\n')
     python.chmod(0o755)
-    done = subprocess.run(["make", "-f", ROOT / "Makefile", "-o", "pyproject.toml", "search", f"DATASET={dataset}"], cwd=tmp_path,
+    done = subprocess.run(["make", "-f", ROOT / "Makefile", "-o", "pyproject.toml", "search", *([f"DATASET={dataset}"] if dataset else [])], cwd=tmp_path,
                           env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=True)
     words = done.stdout.splitlines()
-    assert words[words.index("dataset") + 1] == dataset and words[words.index("--out") + 1] == f"runs/{folder}"
+    assert words[words.index("dataset") + 1] == (dataset or "digits") and words[words.index("--out") + 1] == f"runs/{folder}"
 
 
 def check_papermill(words, command):
