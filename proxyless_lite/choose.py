@@ -16,6 +16,7 @@ from .costs import most_probable
 # Variances that the regression assumes, over that of an operation's effect: of the level that all networks share, which is all but
 # unknown; of what operations do not explain; and of a result.
 LEVEL, SPECIFIC, NOISE = 1e4, 0.1, 0.1
+SHARES = 0.97, 0.94, 0.9, 0.85  # of a cost, for networks that shall keep a limit although they cost more than predicted
 
 
 def propose(net, k: int, objective=None) -> list[Architecture]:
@@ -33,10 +34,20 @@ def propose(net, k: int, objective=None) -> list[Architecture]:
     return list(found.values())
 
 
-def found_and_next(net, found: Architecture, k: int, objective) -> list[Architecture]:
-    """A found network, and up to k others that may take its place: the most probable ones that the objective allows."""
-    others = [network for network in propose(net, k + 1, objective) if network.choices != net.space.canonical(found.choices)]
-    return [found, *others[:k]]
+def found_and_cheaper(net, found: Architecture, limits, costs) -> list[Architecture]:
+    """A found network, and up to four that may take its place if it costs more than predicted: the most probable ones that cost less.
+
+    `limits` are Limits that it keeps. The others cost at most 97, 94, 90 and 85 % of what it does by `costs`, those of one of the limits.
+    """
+    predicted = costs.cost_of(found)
+    networks = {net.space.canonical(found.choices): found}
+    for share in SHARES:
+        try:
+            network = net.derive(limits.tighter(costs, share * predicted))
+        except ValueError:  # no network is so cheap
+            break
+        networks.setdefault(net.space.canonical(network.choices), network)
+    return list(networks.values())
 
 
 def features(networks: Sequence[Architecture]) -> torch.Tensor:
@@ -82,23 +93,24 @@ class Ratings:
         return sorted(among, key=lambda i: -self.expected[i])[:count]
 
 
-def rate(networks: Sequence[Architecture], rating: Callable[[Architecture], float], count: int, groups: Sequence[Sequence[int]] = ()) -> Ratings:
-    """Rate `count` of the networks, and expect those of the others by regression.
+def rate(networks: Sequence[Architecture], rating: Callable[[list[Architecture]], list[float]], count: int,
+         groups: Sequence[Sequence[int]] = (), together: int = 1) -> Ratings:
+    """Rate `count` of the networks, `together` at a time, and expect the ratings of the others by regression.
 
     The first half are those of which least is known, given the ones before; then always the one that is expected to be best, by
-    turns of each of the `groups` (indices; one group of all by default).
+    turns of each of the `groups` (indices; one group of all by default). `rating` is given a list of networks and returns theirs.
     """
-    K, rated, values = covariance(features(networks)), [], []
-    turns = [torch.tensor(list(group)) for group in groups or [range(len(networks))]]
-    mean, variance = torch.zeros(len(K)), K.diagonal()
-    for i in range(min(count, len(networks))):
-        left = torch.ones(len(K), dtype=torch.bool).index_fill_(0, torch.tensor(rated, dtype=torch.long), False)
-        if i < -(-count // 2):
-            worth = variance.where(left, -torch.inf)
-        else:
-            some = torch.zeros_like(left).index_fill_(0, turns[i % len(turns)], True) & left
-            worth = mean.where(some if some.any() else left, -torch.inf)
-        rated.append(int(worth.argmax()))
-        values.append(rating(networks[rated[-1]]))
-        mean, variance = posterior(K, rated, values)
+    K, count = covariance(features(networks)), min(count, len(networks))
+    turns = [set(group) for group in groups] or [set(range(len(networks)))]
+    half, rated, values, mean = -(-count // 2), [], [], torch.zeros(len(K))
+    while (start := len(rated)) < count:
+        for i in range(start, min(start + together, half if start < half else count)):
+            worth, left = mean, [j for j in range(len(networks)) if j not in rated]
+            if start < half:
+                worth = posterior(K, rated, [0.0] * i)[1]  # the variance: whatever their ratings will be
+            else:
+                left = [j for j in left if j in turns[i % len(turns)]] or left
+            rated.append(max(left, key=worth.tolist().__getitem__))
+        values += rating([networks[i] for i in rated[start:]])
+        mean, _ = posterior(K, rated, values)
     return Ratings(list(networks), rated, values, mean)

@@ -106,7 +106,8 @@ class ChoiceConfig:
     tune_epochs: int = 1
     from_shared: bool = True       # these start from the shared weights; else from fresh ones, by the recipe of `train`
     trainings: int = 3             # from scratch, for each target; 0: the best expected one is taken
+    together: int = 1              # networks picked at a time, and trained side by side where there are threads for it
     train: TrainConfig = TrainConfig()
 
     def __post_init__(self):
-        check(self, positive=("proposals", "tuned", "tune_epochs"))
+        check(self, positive=("proposals", "tuned", "tune_epochs", "together"))

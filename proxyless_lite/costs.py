@@ -212,7 +212,7 @@ class Peaks(Costs):
         return max([self.fixed, *costs])
 
     def most_probable(self, p, target, k=1, tolerance=0.05, bins=None):
-        raise ValueError("a network's peak memory is that of its largest block, so it has limits but no target; give objective.Limits")
+        raise ValueError("a network's peak memory is that of its largest block, so it has limits but no target; give pl.Limits")
 
 
 def peaks(space) -> Peaks:

@@ -33,6 +33,10 @@ class Limits(Objective):
         """Whether a network, an Architecture or the path of every edge, keeps all limits."""
         return all(costs.cost_of(network) <= most * (1 + ROUNDING) for costs, most in self.limits)
 
+    def tighter(self, costs: Costs, most: float) -> "Limits":
+        """The same with another limit on `costs`, one of its Costs."""
+        return Limits([(each, most if each is costs else own) for each, own in self.limits])
+
     def most_probable(self, net, k: int = 1, tolerance: float | None = None) -> list[list[int]]:
         """The k most probable networks that keep all limits, the best first; fewer if there are fewer. `tolerance` has no meaning here.
 

@@ -13,7 +13,7 @@ from torch import nn
 
 import proxyless_lite as pl
 import toy
-from proxyless_lite import choose
+from proxyless_lite import choose, runtime
 from proxyless_lite.choose import Ratings, covariance, features, posterior, propose, rate
 from proxyless_lite.config import ChoiceConfig
 from proxyless_lite.costs import costs, most_probable
@@ -197,15 +197,15 @@ def test_the_variance_depends_on_which_networks_are_known_not_on_their_ratings()
 
 # -- which networks are rated -----------------------------------------------------------------------------------------
 
-def rated(networks, values, count, groups=()):
-    """Ratings, where network i gets values[i]; every call is checked to be the first of its network."""
+def rated(networks, values, count, groups=(), together=1):
+    """Ratings, where network i gets values[i]; every network is checked to be asked for once, at most `together` at a time."""
     asked = []
 
-    def rating(network):
-        assert network not in asked, "rated twice"
-        asked.append(network)
-        return values[networks.index(network)]
-    found = rate(networks, rating, count, groups)
+    def rating(some):
+        assert 1 <= len(some) <= together and not set(asked) & set(some), "rated twice"
+        asked.extend(some)
+        return [values[networks.index(network)] for network in some]
+    found = rate(networks, rating, count, groups, together)
     assert asked == [networks[i] for i in found.rated] and found.values == [values[i] for i in found.rated]
     return found
 
@@ -220,6 +220,19 @@ def test_the_first_half_are_those_of_which_least_is_known(count):
         _, variance = by_weights(networks, found.rated[:i], found.values[:i])
         left = [j for j in range(len(networks)) if j not in found.rated[:i]]
         assert variance[found.rated[i]] > max(variance[left]) - 1e-9
+
+
+@pytest.mark.parametrize("together", [2, 3])
+def test_several_at_a_time_are_picked_before_their_ratings_are_known(together):
+    networks = distinct(staged())
+    values = np.random.default_rng(2).standard_normal(len(networks)).tolist()
+    found, one = rated(networks, values, 16, together=together), rated(networks, values, 16)
+    assert found.rated[:8] == one.rated[:8], "their variance does not depend on ratings"
+    for start in range(8, 16, together):
+        some = found.rated[start:start + together]
+        mean, _ = by_weights(networks, found.rated[:start], found.values[:start])
+        left = [j for j in range(len(networks)) if j not in found.rated[:start]]
+        assert mean[some] == pytest.approx(sorted(mean[left], reverse=True)[:len(some)], abs=1e-9)
 
 
 @pytest.mark.parametrize("groups", [[], [range(0, 12), range(8, 30), [40]]], ids=["all", "three"])
@@ -307,19 +320,20 @@ NETWORK = pl.Architecture(few(), ("conv 3x3", "DW 5x5"))
 
 @pytest.fixture
 def trainings(monkeypatch):
-    """The calls of train by a Chooser as (arguments, Report); `stop_at` ends one with Ctrl-C."""
-    train = choosing.train
+    """The trainings of a Chooser as ((network, data, config), Report); `stop_at` ends one with Ctrl-C."""
+    train_all = choosing.train_all
 
     class Calls(list):
         stop_at = None
 
-        def __call__(self, *given, **named):
-            if self.stop_at is not None and len(self) >= self.stop_at:
+        def __call__(self, networks, *given, **named):
+            if networks and self.stop_at is not None and len(self) >= self.stop_at:
                 raise KeyboardInterrupt
-            self.append((given, train(*given, **named)))
-            return self[-1][1]
+            reports = train_all(networks, *given, **named)
+            self.extend(((networks[label], *given), report) for label, report in reports.items())
+            return reports
     calls = Calls()
-    monkeypatch.setattr(choosing, "train", calls)
+    monkeypatch.setattr(choosing, "train_all", calls)
     return calls
 
 
@@ -340,7 +354,7 @@ def test_a_network_is_tuned_from_the_shared_weights(images):
     for layer in net.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.momentum = 0.0  # statistics stay as they are: only the learning rate moves anything
-    found = opened(images, space=net, config=replace(SEARCH, lr=1e-12)).tuned(NETWORK)
+    found = opened(images, space=net, config=replace(SEARCH, lr=1e-12)).tuned([NETWORK])[0]
     net.activate(NETWORK)
     assert -found == pytest.approx(loss_on(net, images, images.valid), rel=1e-6)
     torch.manual_seed(SEARCH.seed)
@@ -352,7 +366,7 @@ def test_tuning_lowers_the_loss_and_leaves_the_supernet_as_it_was(images, traini
     net = chooser.search.net
     net.set_alpha(torch.randn(2, 3))
     before, gates, ready = weights(net), net.gates(), [p.requires_grad for p in net.parameters()]
-    rating = chooser.tuned(NETWORK)
+    rating = chooser.tuned([NETWORK])[0]
     assert same(weights(net), before) and net.gates() == gates and [p.requires_grad for p in net.parameters()] == ready and net.training
     (_, report), = trainings
     assert len(report.history) == 3 and report.history.train_loss.iloc[-1] < report.history.train_loss.iloc[0]
@@ -363,8 +377,8 @@ def test_a_network_is_tuned_as_the_search_trains_weights(images, trainings):
     own = replace(SEARCH, lr=0.03, momentum=0.5, weight_decay=1e-3, batch_size=25, seed=4)
     recipe = replace(TRAIN, cutout=2, drop_path=0.2, dropout=0.1, lr=0.7)
     chooser = opened(images, config=own, choice=replace(CHOICE, train=recipe))
-    chooser.tuned(NETWORK)
-    chooser.trained(NETWORK)
+    chooser.tuned([NETWORK])[0]
+    chooser.trained([NETWORK])[0]
     (_, _, tuning), (_, _, training) = (given for given, _ in trainings)
     assert (tuning.epochs, tuning.lr, tuning.momentum, tuning.weight_decay, tuning.batch_size, tuning.seed) == (1, 0.03, 0.5, 1e-3, 25, 4)
     assert tuning.cutout == tuning.drop_path == tuning.dropout == 0 < tuning.rise < 1 and training == recipe
@@ -377,7 +391,7 @@ def test_a_network_is_trained_from_scratch(images):
     with torch.no_grad():
         for weight in chooser.search.net.weight_parameters():
             weight.fill_(float("nan"))
-    assert chooser.trained(NETWORK) == expected > 0
+    assert chooser.trained([NETWORK])[0] == expected > 0
 
 
 @pytest.mark.parametrize("step", ["tuned", "trained"])
@@ -387,10 +401,22 @@ def test_training_images_train_and_validation_images_rate(images, trainings, ste
 
     found = []
     for data in (images, replace(images, valid=shuffled(images.valid)), replace(images, train=shuffled(images.train))):
-        rating = getattr(opened(data), step)(NETWORK)
+        rating = getattr(opened(data), step)([NETWORK])[0]
         found.append((rating, weights(trainings[-1][1].model)))
     (first, model), (other, same_model), (_, other_model) = found
     assert same(model, same_model) and first != other and not same(model, other_model)
+
+
+def test_side_by_side_is_as_one_after_the_other(images, tmp_path):
+    """In two processes, where there are two threads: the same networks, ratings and rows."""
+    choice = replace(CHOICE, tuned=3, together=2)
+    tables = []
+    for threads in (1, 2):
+        with runtime.threads(threads):
+            tables.append(search(images, choice=choice, out=tmp_path / str(threads)).run().candidates)
+    one, two = (table.drop(columns="seconds") for table in tables)
+    assert one[["step", "network"]].equals(two[["step", "network"]]) and len(one) == 3 + 2
+    assert two.loss.to_numpy() == pytest.approx(one.loss.to_numpy(), rel=1e-3)
 
 
 def test_no_test_image_is_touched(images, tmp_path):
@@ -456,7 +482,7 @@ def test_the_trained_ones_are_the_best_expected(whole, images):
     result, _ = whole
     networks = propose(searched(images).net, CHOICE.proposals)
     losses = result.candidates[result.candidates.step == "tuned"].set_index("network").loss
-    found = rate(networks, lambda network: -losses[network.code], 4)
+    found = rate(networks, lambda some: [-losses[network.code] for network in some], 4)
     assert [networks[i].code for i in found.best(range(len(networks)), 2)] == result.candidates.network[result.candidates.step == "trained"].tolist()
 
 
@@ -491,7 +517,7 @@ def test_the_best_of_the_tuned_ones_is_chosen_without_any_training_and_they_serv
     result, shared = whole[0], search(images, "shared", out=tmp_path).run()
     networks = propose(searched(images).net, CHOICE.proposals)
     losses = shared.candidates.set_index("network").loss
-    found = rate(networks, lambda network: -losses[network.code], 4)
+    found = rate(networks, lambda some: [-losses[network.code] for network in some], 4)
     assert shared.architecture == networks[int(found.expected.argmax())] and (shared.candidates.step == "tuned").all() and len(trainings) == 4
     later = search(images, out=tmp_path).run()
     assert len(trainings) == 6 and later.architecture == result.architecture and rows(later.candidates) == rows(result.candidates)
@@ -559,7 +585,7 @@ def test_a_front_is_one_network_for_each_target(images, front_folder, choose):
     proposals = [choices_of(propose(searching.net, CHOICE.proposals, pl.Limits([(price, target)]))) for target in targets]
     every = list(dict.fromkeys(itertools.chain(*proposals)))
     groups = [[every.index(choices) for choices in group] for group in proposals]
-    found = rate([pl.Architecture(space, choices) for choices in every], lambda network: -losses[network.code], 8, groups)
+    found = rate([pl.Architecture(space, choices) for choices in every], lambda some: [-losses[network.code] for network in some], 8, groups)
     assert [found.networks[i].code for i in found.rated] == losses.index.tolist(), "by turns of the targets"
     assert choose == "trained" or networks == [found.networks[found.best(group)[0]] for group in groups]
     assert len(tuned) == 8 and len(trained) <= (6 if choose == "trained" else 0)

@@ -155,7 +155,7 @@ def test_regression_on_edges_finds_the_best_where_it_matters_which_edge(table):
 
 
 def test_the_designed_start_is_the_one_of_the_search(lab):
-    X, rated = choose.features(lab.networks), choose.rate(lab.networks, lambda network: 0.5, 8).rated[:4]
+    X, rated = choose.features(lab.networks), choose.rate(lab.networks, lambda some: [0.5] * len(some), 8).rated[:4]
     for seed in range(3):
         assert set(trained(lab, rivals.regression, seed=seed, X=X, start=4, designed=True)[:4]) == set(rated)
     assert len({tuple(trained(lab, rivals.regression, seed=seed, X=X, start=4)[:4]) for seed in range(5)}) == 5
@@ -302,7 +302,7 @@ def test_the_figure_has_a_line_for_each_rival_and_a_star_for_each_search_of_ours
     figure = plots.regret_over_cost(found, ours, 0.005)
     ax, = figure.axes
     figure.canvas.draw()
-    assert figure.get_label().startswith("Mean regret of rivals") and {text.get_text() for text in ax.texts} == set(found.rival)
+    assert figure.get_label().startswith("Mean regret of rivals") and {text.get_text() for text in ax.texts} >= set(found.rival)
     stars = {line.get_label(): tuple(np.round(line.get_xydata()[0], 6)) for line in ax.lines if line.get_marker() == "*"}
     assert stars == {"small (± 2 standard errors)": (6, 1), "large (± 2 standard errors)": (10, 0.3)}
     bars = [[y for _, y in bar.get_segments()[0]] for bar in ax.collections if len(bar.get_segments()) == 1 and bar.get_linewidth()[0] == 2]

@@ -50,16 +50,17 @@ class Simulated(choosing.Chooser):
         """Start a new list of what is looked at. Earlier results are kept, so that nothing is computed twice."""
         self.used, self.looked_up = set(), []
 
-    def tuned(self, network):
+    def tuned(self, networks):
         began = time.process_time()
-        rating = super().tuned(network)
-        self.seconds.setdefault(network.code, time.process_time() - began)
-        self.used.add(network.code)
-        return rating
+        ratings = super().tuned(networks)
+        for network in networks:
+            self.seconds.setdefault(network.code, (time.process_time() - began) / len(networks))
+            self.used.add(network.code)
+        return ratings
 
-    def trained(self, network):
-        self.looked_up.append(network.code)
-        return self.runs[network.code]
+    def trained(self, networks):
+        self.looked_up += [network.code for network in networks]
+        return [self.runs[network.code] for network in networks]
 
     def cells(self):
         """What was looked at since `forget`: CPU seconds, and numbers of networks."""
@@ -145,6 +146,22 @@ def scored(name, choices):
                      "blind": (band * members[band.index]).sum() / members[band.index].sum(),
                      "cost": (one.search_seconds + one.tuning_seconds) / truth.seconds.mean() / choices.attrs["pace"] + trained})
     return choices.assign(**pd.DataFrame(rows, choices.index))
+
+
+def all_trained(name, kinds):
+    """Rows of Choices had every network been trained once: for each kind of costs, target and seed of the table, the best that keeps it."""
+    runs = table.read(table.FOLDER / f"{name}.csv")
+    setting, rows = table.setting_of(runs.attrs), []
+    every = {code: Architecture.from_code(setting.space, code) for code in setting.networks()}
+    for kind in kinds:
+        price = costs_of(setting, name, kind)
+        for target in goals(setting, name, kind):
+            kept = [code for code, network in every.items() if target is None or price.cost_of(network) <= target]
+            best = runs[runs.network.isin(kept)].sort_values("accuracy").groupby("seed").network.last()
+            rows += [(kind, seed, target or 0.0, network, 0.0, 0.0, 0, " ".join(every)) for seed, network in best.items()]
+    found = pd.DataFrame(rows, columns=list(Choices.columns))
+    found.attrs["pace"] = 1.0
+    return found
 
 
 def told(found):

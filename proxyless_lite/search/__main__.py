@@ -7,14 +7,12 @@ from pathlib import Path
 import pandas as pd
 
 from .. import data, latency, objective, presets, rules, runtime
-from ..choose import found_and_next
+from ..choose import found_and_cheaper
 from ..config import ChoiceConfig, SearchConfig
 from ..limits import Limits
 from ..runtime.cli import OneLineParser, run
 from . import forecast
 from .search import CHOICES, Search
-
-NEXT = 4  # networks after the found one that --verify may take
 
 
 def parser():
@@ -35,8 +33,8 @@ def parser():
                         help="the found network keeps this: latency (of the table in --costs), macs, params, or memory (bytes alive at once "
                         "on one image); may be given several times")
     choice.add_argument("--verify", action="store_true",
-                        help="measure the found network here; if it breaks the limit on latency, take the next that keeps it. With a table of "
-                        f"another device, write the next {NEXT} networks too, to be measured there")
+                        help="measure the found network here; if it breaks the limit on latency, take the next cheaper one that keeps it. With a "
+                        "table of another device, write up to four cheaper ones too, to be measured there")
     cost = cli.add_argument_group("add a cost penalty (§3.3)")
     cost.add_argument("--costs", help="a latency table (what proxyless_lite.latency measure wrote), or macs, or params")
     cost.add_argument("--weight", type=float, help="of the cost in the loss; needed by --space tree with --costs and rules that use gradients")
@@ -140,9 +138,9 @@ def report_front(networks, costs, targets, candidates, out):
 
 
 def keep_limit(search, found, table, out):
-    """The first of the found network and the next most probable ones that keeps the limit on latency when it is measured."""
-    most = next(most for costs, most in search.limits.limits if costs.unit == "ms")
-    networks = found_and_next(search.net, found, NEXT, search.limits)
+    """The first of the found network and cheaper ones that keeps the limit on latency when it is measured."""
+    costs, most = next(limit for limit in search.limits.limits if limit[0].unit == "ms")
+    networks = found_and_cheaper(search.net, found, search.limits, costs)
     if latency.is_of_this_machine(table):
         network, measured = latency.first_within(networks, most, table)
         print(f"\nmeasured for the limit of {most:.6g} ms:\n{measured.to_string(index=False, float_format='%.4g')}")

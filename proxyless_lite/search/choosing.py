@@ -1,14 +1,16 @@
 """Choosing among whole networks with what a search has learned: trained a little from its weights, then from scratch; resumable."""
 
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pandas as pd
+import torch
 
 from .. import runtime
 from ..choose import propose, rate
 from ..config import ChoiceConfig, described
-from ..training import evaluate, train
+from ..training import evaluate, train_all
 from ..training.evaluation import cross_entropy
 
 
@@ -47,27 +49,30 @@ class Chooser:
         if self.table:
             self.table.close()
 
-    def tuned(self, network):
-        """Rating of a network: minus its validation loss after a short training, from the shared weights or from fresh ones."""
-        start = lambda: self.search.net.prune(network) if self.config.from_shared else network  # noqa: E731
-        return -self.result("tuned", network, lambda: train(start(), self.data, self.tuning, device=self.engine))["loss"]
+    def tuned(self, networks):
+        """Ratings of networks: minus the validation loss after a short training, from the shared weights or from fresh ones."""
+        start = self.search.net.prune if self.config.from_shared else lambda network: network
+        return [-row["loss"] for row in self.results("tuned", networks, start, self.tuning)]
 
-    def trained(self, network):
-        """Validation accuracy of a network trained from scratch on the training images."""
-        return self.result("trained", network, lambda: train(network, self.data, self.config.train, device=self.engine))["accuracy"]
+    def trained(self, networks):
+        """Validation accuracies of networks trained from scratch on the training images."""
+        return [row["accuracy"] for row in self.results("trained", networks, lambda network: network, self.config.train)]
 
-    def result(self, step, network, work):
-        """The row of a network, made by `work` unless it is there already."""
-        if (step, network.code) not in self.rows:
-            began = time.monotonic()
-            with runtime.silently():
-                report = work()
-                loss = evaluate(report.model, self.data, self.data.test, cross_entropy, engine=self.engine)["loss"]
-            row = {"step": step, "network": network.code, "loss": loss, "accuracy": report.test_accuracy, "seconds": time.monotonic() - began}
-            self.rows[step, network.code] = row
+    def results(self, step, networks, start, config):
+        """The rows of networks. Those that are not there yet are trained from what `start` makes of them, side by side if asked for."""
+        new = {network.code: start(network) for network in networks if (step, network.code) not in self.rows}
+        began = time.monotonic()
+        with runtime.silently():
+            reports = train_all(new, self.data, config, device=self.engine, workers=min(self.config.together, torch.get_num_threads()))
+            losses = [evaluate(report.model, self.data, self.data.test, cross_entropy, engine=self.engine)["loss"]
+                      for report in reports.values()]
+        seconds = (time.monotonic() - began) / max(len(new), 1)  # shared out, so that the column adds up to what the choice took
+        for (code, report), loss in zip(reports.items(), losses):
+            row = {"step": step, "network": code, "loss": loss, "accuracy": report.test_accuracy, "seconds": seconds}
+            self.rows[step, code] = row
             if self.table:
                 self.table.append(*row.values())
-        return self.rows[step, network.code]
+        return [self.rows[step, network.code] for network in networks]
 
 
 def table(rows):
@@ -85,14 +90,28 @@ def front(chooser, goals):
     networks = list({network.choices: network for group in proposals for network in group}.values())
     index = {network.choices: i for i, network in enumerate(networks)}
     groups = [[index[network.choices] for network in group] for group in proposals]
-    progress = runtime.Progress(min(config.tuned, len(networks)), label="choose: short trainings,")
-    ratings = rate(networks, lambda network: (chooser.tuned(network), progress.step())[0], config.tuned, groups)
-    progress.close()
+    with counted("choose: short trainings,", min(config.tuned, len(networks)), chooser.tuned) as rating:
+        ratings = rate(networks, rating, config.tuned, groups, config.together)
     best = [ratings.best(group, max(config.trainings, 1)) for group in groups]
     if config.trainings:
-        finalists = list(dict.fromkeys(i for few in best for i in few))
-        progress = runtime.Progress(len(finalists), label="choose: whole trainings,")
-        accuracy = {i: (chooser.trained(networks[i]), progress.step())[0] for i in finalists}
-        progress.close()
+        finalists, accuracy = list(dict.fromkeys(i for few in best for i in few)), {}
+        with counted("choose: whole trainings,", len(finalists), chooser.trained) as training:
+            for some in (finalists[k:k + config.together] for k in range(0, len(finalists), config.together)):
+                accuracy |= zip(some, training([networks[i] for i in some]))
         best = [[max(few, key=accuracy.get)] for few in best]
     return [networks[few[0]] for few in best], table(chooser.rows.values())
+
+
+@contextmanager
+def counted(label, total, work):
+    """`work` on lists of networks, `total` in all, which a progress bar counts."""
+    progress = runtime.Progress(total, label=label)
+
+    def run(networks):
+        results = work(networks)
+        for _ in networks:
+            progress.step()
+        return results
+
+    yield run
+    progress.close()

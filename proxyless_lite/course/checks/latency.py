@@ -262,7 +262,7 @@ def reinforce(written):
 
 
 def within_limit(written):
-    """Notebook 05: the paths of the most probable network of at most `limit` ms, from p (2, N) and F (2, N), as objective.Limits."""
+    """Notebook 05: the paths of the most probable network of at most `limit` ms, from p (2, N) and F (2, N), as Limits."""
     def right(p, F, limit):
         return torch.tensor(Limits([(costs_of(0.0, F), limit)]).most_probable(supernet(p.log()))[0])
 

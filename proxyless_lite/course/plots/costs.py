@@ -38,9 +38,8 @@ def cost_distribution(costs, counts, mean, sd, marked, label="million MACs"):
     ax.stairs(share, ends, fill=True, color="0.8", label="all networks, exact")
     x = np.linspace(ends[0], ends[-1], 400)
     ax.plot(x, np.exp(-((x - mean) / sd) ** 2 / 2) / (sd * np.sqrt(2 * np.pi)), "--", color=BLACK, label="normal, same mean and sd")
-    for (name, cost), colour, marker, height in zip(marked.items(), (RED, BLUE, GREEN, PURPLE), "^sDv", (0.2, 0.4, 0.6, 0.8)):
-        ax.plot([cost, cost], [0, height * share.max()], color=colour)
-        ax.plot(cost, height * share.max(), marker, color=colour, markersize=8, label=name)
+    for (name, cost), colour, marker, line in zip(marked.items(), (RED, BLUE, GREEN, PURPLE), "^sDv", (":", "-", "--", "-.")):
+        ax.axvline(cost, color=colour, linestyle=line, marker=marker, markevery=[1], markersize=8, clip_on=False, label=name)
     ax.set(xlabel=label, ylabel=f"share of networks per {label}", ylim=(0, None))
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure
@@ -62,6 +61,8 @@ def cross_latency(ms):
     ax.set_yticks(range(len(ms)), ms.index)
     ax.tick_params(length=0, labeltop=True, labelbottom=False)
     ax.spines[:].set_visible(False)
+    ax.set(ylabel="network found for", xlabel="★ the fastest there     × 1.45: 1.45 times as slow")
+    ax.set_title("measured on", pad=18)
     ax.grid(False)
     return figure
 

@@ -29,8 +29,9 @@ def path_probabilities(p, names, drawn=()):
 def memory_by_candidates(counts, series, unit="saved for backward (MB)"):
     """Memory against the number of candidates N, one line per kind of gate."""
     figure, ax = new_figure(figsize=(5.2, 3))
-    for (label, values), colour, marker, line in zip(series.items(), (BLUE, GREEN, ORANGE, PURPLE), "os^D", ("-", "--", ":", "-.")):
-        ax.plot(counts, values, marker=marker, linestyle=line, color=colour, label=label)
+    looks = zip((BLUE, GREEN, ORANGE, PURPLE), "os^D", ("-", "--", ":", "-."), (6, 6, 10, 4))  # sizes: one line may lie on another
+    for (label, values), (colour, marker, line, size) in zip(series.items(), looks):
+        ax.plot(counts, values, marker=marker, linestyle=line, color=colour, markersize=size, label=label)
     ax.set(xlabel="candidates N on every edge", ylabel=unit, ylim=(0, None))
     ax.legend()
     return figure
@@ -38,16 +39,18 @@ def memory_by_candidates(counts, series, unit="saved for backward (MB)"):
 
 @described
 def path_strip(frames, names):
-    """A strip of steps: bars of p, the path that ran dark and hatched, and where p was at the first step.
+    """A strip of steps: bars of p, the path that ran dark and hatched, an arrow to where the step moves its p.
 
-    `frames` are pairs, one per step: p (N,), and the index of the path that ran."""
-    figure, axes = new_figure(1, len(frames), figsize=(9, 2.3), sharey=True, squeeze=False)
-    first, _ = frames[0]
+    `frames` are pairs, one per step: p (N,), and the index of the path that ran; of the last only p is drawn."""
+    figure, axes = new_figure(1, len(frames), figsize=(9, 2.5), sharey=True, squeeze=False)
     for step, (ax, (p, active)) in enumerate(zip(axes[0], frames), 1):
         bars = ax.bar(range(len(names)), p, 0.75, color="0.88", edgecolor=BLACK)
-        bars[active].set(facecolor=ORANGE, hatch="//")
-        ax.plot(range(len(names)), first, "_", markersize=13, markeredgewidth=1.5, color=BLUE, label="p at step 1")
-        ax.set_title(f"step {step}: {names[active]}")
+        ax.set_title("then")
+        if step < len(frames):
+            after = frames[step][0][active]
+            bars[active].set(facecolor=ORANGE, hatch="//", label="path that ran; the arrow: what the step does to its p")
+            ax.annotate("", (active, after), (active, p[active]), arrowprops={"arrowstyle": "->", "color": BLACK, "linewidth": 2, "shrinkA": 0, "shrinkB": 0})
+            ax.set_title(f"step {step}: {names[active]} {'↑' if after > p[active] else '↓'}")
         ax.set_xticks(range(len(names)), names, rotation=90)
         ax.grid(False, axis="x")
     axes[0, 0].set(ylabel="probability p", ylim=(0, None))

@@ -2,6 +2,7 @@
 
 import numpy as np
 from matplotlib.colors import to_rgb
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from .style import BLACK, BLUE, GREEN, KERNELS, ORANGE, OTHER, PURPLE, RED, described, new_figure
@@ -37,7 +38,8 @@ def networks(architectures):
         ax.text(-0.9, -0.35, "channels\nsize", ha="right", va="top", fontsize=9)
     handles = [Patch(facecolor=colour, hatch=hatch, edgecolor="white", label=f"{kernel}×{kernel}")
                for kernel, (colour, hatch, _) in KERNELS.items()]
-    figure.legend(handles=handles, ncols=3, title="kernel", loc="outside upper right")
+    handles.append(Line2D([], [], color="0.6", linewidth=1, label="image halved"))
+    figure.legend(handles=handles, ncols=4, title="kernel", loc="outside upper right")
     return figure
 
 

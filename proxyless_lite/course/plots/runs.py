@@ -7,8 +7,10 @@ from .style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, described, new_figur
 
 
 @described
-def search_history(history):
-    """Three panels over epochs: loss, accuracy, mean entropy of p."""
+def search_history(history, classes):
+    """Three panels over epochs: loss, accuracy, mean entropy of p; dashed is what guessing among the classes gives.
+
+    `history` of a search on images of so many `classes`."""
     figure, axes = new_figure(1, 3, figsize=(9, 3))
     warm = (history.phase == "warm-up").sum()
     for ax, columns, label in zip(axes, (("train_loss", "valid_loss"), ("train_accuracy", "valid_accuracy", "derived_accuracy"),
@@ -16,25 +18,29 @@ def search_history(history):
         for column, colour, marker in zip(columns, (BLUE, ORANGE, GREEN), "os^"):
             ax.plot(history.epoch, history[column], color=colour, marker=marker, markersize=3, label=column.split("_")[0])
         if warm:
-            ax.axvspan(-0.5, warm - 0.5, color="0.9", zorder=0)
+            ax.axvspan(-0.5, warm - 0.5, color="0.9", zorder=0, label="warm-up: α fixed")
         ax.set(xlabel="epoch", ylabel=label)
         ax.xaxis.get_major_locator().set_params(integer=True)
-    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside upper center", ncols=3)  # of both panels
-    if warm:
-        axes[2].text(warm / 2 - 0.5, 0.02, "warm-up", transform=axes[2].get_xaxis_transform(), ha="center", va="bottom", fontsize=9)
+    for ax, chance in zip(axes, (np.log(classes), 1 / classes)):
+        ax.axhline(chance, color="0.4", linestyle="--", linewidth=1, label="guessing")
+    axes[1].set_ylim(0, 1)
+    axes[2].set_ylim(0, None)
+    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside upper center", ncols=5)  # of the first two panels
     return figure
 
 
 @described
 def training_history(histories):
-    """Training loss and accuracy over epochs, one line per training.
+    """Training loss and accuracy over epochs, one line per training; a colour and marker per family of networks.
 
-    `histories` maps a label to the history of a training."""
+    `histories` maps (family, size) to the history of a training; a size has its line style in every family."""
     figure, axes = new_figure(1, 2, figsize=(8.8, 2.8))
-    looks = zip((BLUE, ORANGE, GREEN, RED, PURPLE, BLACK), "os^Dv*", ("-", "--", ":", "-.", "-", "--"))
-    for (label, history), (colour, marker, line) in zip(histories.items(), looks):
+    colours = dict(zip(dict.fromkeys(family for family, _ in histories), zip((BLUE, "0.45", ORANGE), "Dos")))
+    lines = dict(zip(dict.fromkeys(size for _, size in histories), (":", "--", "-", "-.")))
+    for (family, size), history in histories.items():
+        colour, marker = colours[family]
         for ax, column in zip(axes, ("train_loss", "train_accuracy")):
-            ax.plot(history.epoch, history[column], line, color=colour, marker=marker, markersize=4, label=label)
+            ax.plot(history.epoch, history[column], lines[size], color=colour, marker=marker, markersize=4, label=f"{family}, {size}")
     for ax in axes:
         ax.xaxis.get_major_locator().set_params(integer=True)
     axes[0].set(xlabel="epoch", ylabel="training loss (nats)")
@@ -49,8 +55,8 @@ def probabilities(p, names, title=""):
     figure, ax = new_figure(figsize=(4.6, 0.6 + 0.13 * max(12, len(p))))
     seaborn.heatmap(p, ax=ax, cmap="Greys", vmin=0, vmax=1, xticklabels=names, yticklabels=-(-len(p) // 12),
                     cbar_kws={"label": "probability p", "shrink": 0.7})
-    ax.plot(np.argmax(p, 1) + 0.5, np.arange(len(p)) + 0.5, ".", color=RED, markersize=4)
-    ax.set(xlabel="candidate", ylabel="edge, in network order", title=title)
+    ax.plot(np.argmax(p, 1) + 0.5, np.arange(len(p)) + 0.5, "o", color="white", markeredgecolor=BLACK, markersize=4.5)
+    ax.set(xlabel="candidate (○ the most probable of its edge)", ylabel="edge", title=title)
     ax.grid(False)
     ax.tick_params(axis="x", rotation=40)
     ax.tick_params(axis="y", rotation=0)
@@ -79,7 +85,6 @@ def against_random(found, random_accuracies, unit="test accuracy (%)"):
     values = 100 * np.asarray(random_accuracies)
     mean, sd = values.mean(), values.std(ddof=1)
     ax.axvspan(mean - sd, mean + sd, color="0.9", label="random, mean ± sd")
-    ax.axvline(mean, color="0.5", linestyle="--")
     ax.plot(values, np.linspace(-0.5, 0.5, len(values)), "o", color="white", markeredgecolor=BLACK, label="random, each")
     ax.plot([100 * found], [0], "D", color=BLUE, markersize=9, label="found")
     ax.set(xlabel=unit, yticks=[], ylim=(-1, 1))
@@ -90,7 +95,7 @@ def against_random(found, random_accuracies, unit="test accuracy (%)"):
 
 @described
 def found_and_random(runs, labels):
-    """Test accuracy of the found network and of random networks of its cost, one row per search, with the rank of the found one.
+    """Test accuracy of the found network and of random networks of its cost, one row per search, with the place of the found one.
 
     `runs` has a row per trained network: run, network ("found" or another), test_accuracy; `labels` names the searches."""
     figure, ax = new_figure(figsize=(6.4, 0.7 * len(labels) + 1.1))
@@ -99,7 +104,7 @@ def found_and_random(runs, labels):
         found, others = 100 * run.test_accuracy[own].item(), 100 * run.test_accuracy[~own]
         ax.plot(others, [y] * len(others), "o", color="white", markeredgecolor=BLACK, markersize=9, label="random network of its cost" if y == 0 else None)
         ax.plot(found, y, "D", color=BLUE, markersize=10, label="found network" if y == 0 else None)
-        ax.text(1.02, y, f"rank {1 + (others > found).sum()} of {len(run)}", transform=ax.get_yaxis_transform(), va="center")
+        ax.text(1.02, y, f"place {1 + (others > found).sum()} of {len(run)}", transform=ax.get_yaxis_transform(), va="center")
     ax.set(xlabel="test accuracy (%)", yticks=range(len(labels)), yticklabels=labels, ylim=(len(labels) - 0.4, -0.6))
     figure.legend(loc="outside upper center", ncols=2)
     return figure
@@ -138,20 +143,16 @@ def accuracy_against_cost(groups, label="latency (ms)", joined=False):
 
 
 @described
-def latency_against_weight(table, live=None, unit="ms"):
+def latency_against_weight(table, unit="ms"):
     """E[latency] and the derived network's latency against the penalty's weight: mean over seeds, and each seed.
 
-    `table` and `live`, the searches of this run, have columns weight, expected, latency."""
+    `table` has columns weight, expected, latency, one row a search."""
     figure, ax = new_figure(figsize=(5.6, 3))
     weights = sorted(table.weight.unique())
-    for column, colour, marker, label in (("expected", BLUE, "o", "E[latency]"), ("latency", ORANGE, "s", "derived network")):
-        groups = table.groupby("weight")[column]
-        ax.plot(range(len(weights)), groups.mean(), marker=marker, color=colour, label=f"{label}, mean of seeds")
-        for x, weight in enumerate(weights):
-            values = table.loc[table.weight == weight, column]
-            ax.plot([x] * len(values), values, marker, color="white", markeredgecolor=colour, markersize=4)
-        if live is not None:
-            ax.plot([weights.index(w) for w in live.weight], live[column], marker, color=BLACK, markersize=5, label=f"{label}, this run")
+    for column, colour, marker, label, aside in (("expected", BLUE, "o", "E[latency] under p", -0.07), ("latency", ORANGE, "s", "derived network", 0.07)):
+        x = np.array([weights.index(w) for w in table.weight]) + aside
+        ax.plot(np.arange(len(weights)) + aside, table.groupby("weight")[column].mean(), marker=marker, color=colour, label=f"{label}, mean")
+        ax.plot(x, table[column], marker, color="white", markeredgecolor=colour, markersize=4, label=f"{label}, each search")
     ax.set_xticks(range(len(weights)), [f"{w:g}" for w in weights])
     ax.set(xlabel=f"weight λ₂ of the penalty (nats/{unit}, not to scale)", ylabel=f"latency ({unit})", ylim=(0, None))
     ax.legend()
@@ -179,25 +180,27 @@ def pareto(networks):
 def front(networks, price=None, budget=None):
     """Test cross-entropy of networks against latency, the front, the best within a budget, the one a price prefers.
 
-    `networks` has columns kind, latency (ms) and cross_entropy (nats); `price` is λ₂ in nats/ms, `budget` in ms. The second and the
-    fourth kind, random networks, have open markers.
+    `networks` has columns kind, latency (ms) and cross_entropy (nats); `price` is λ₂ in nats/ms, `budget` in ms. The second kind,
+    random networks, has open markers. The worst networks, up to a tenth, lie above the axes.
     Networks of equal cross-entropy + price · latency lie on a falling line; the one drawn touches the preferred network."""
-    figure, ax = new_figure(figsize=(6.4, 4.4))
-    looks = zip("Do^v", (BLUE, "0.45", ORANGE, BLACK), (5, 5, 9, 9))                       # random networks open, those of this run large
-    for (kind, group), (marker, colour, size) in zip(networks.groupby("kind", sort=False), looks):
-        ax.plot(group.latency, group.cross_entropy, marker, color=colour, markersize=size, label=kind,
-                markerfacecolor="white" if marker in "ov" else colour)
+    figure, ax = new_figure(figsize=(6.4, 4.2))
+    for (kind, group), (marker, colour) in zip(networks.groupby("kind", sort=False), (("D", BLUE), ("o", "0.35"))):
+        ax.plot(group.latency, group.cross_entropy, marker, color=colour, markersize=6, label=kind,
+                markerfacecolor="white" if marker == "o" else colour)
     edge = pareto(networks)
     ax.step(edge.latency, edge.cross_entropy, where="post", color=BLACK, linewidth=0.8, label="front")
-    low, high = networks.cross_entropy.min(), networks.cross_entropy.max()
+    low, high = networks.cross_entropy.min(), networks.cross_entropy.quantile(0.9)
+    if hidden := (networks.cross_entropy > high + 0.1 * (high - low)).sum():
+        ax.text(0.01, 0.98, f"↑ {hidden} above", transform=ax.transAxes, va="top", fontsize=9)
     ax.set(xlabel="latency (ms)", ylabel="test cross-entropy (nats)", xlim=(0, 1.05 * networks.latency.max()),
            ylim=(low - 0.1 * (high - low), high + 0.1 * (high - low)))
     if budget is not None:
         ax.axvspan(budget, ax.get_xlim()[1], color="0.92", zorder=0)
+        ax.text(budget, 0.98, " over the budget", transform=ax.get_xaxis_transform(), va="top", fontsize=9)
         mark(ax, best_within(networks, budget), "s", RED, f"best within {budget:.2f} ms")
     if price is not None:
         chosen, ends = preferred(networks, price), np.array(ax.get_xlim())
-        ax.plot(ends, chosen.cross_entropy - price * (ends - chosen.latency), ":", color=PURPLE, linewidth=1.5)
+        ax.plot(ends, chosen.cross_entropy - price * (ends - chosen.latency), ":", color=PURPLE, linewidth=1.5, label="equal CE + λ₂ · latency")
         mark(ax, chosen, "o", PURPLE, f"preferred at λ₂ = {price:.3f} nats/ms")
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     return figure
@@ -217,9 +220,11 @@ def loss_forms(forms, costs, target, unit="ms"):
 
     `forms` maps a label to losses over `costs`."""
     figure, ax = new_figure(figsize=(5.6, 3))
-    for (label, losses), colour, line in zip(forms.items(), (BLUE, ORANGE, GREEN, PURPLE), ("-", "--", ":", "-.")):
-        ax.plot(costs, losses, line, color=colour, label=label, linewidth=2)
-    ax.axvline(target, color="0.6", linewidth=0.8)
+    looks = zip((GREEN, BLUE, PURPLE, ORANGE), ("-", "--", "-.", ":"), (6, 2, 2, 2))  # the first wide: another may lie on it
+    for (label, losses), (colour, line, width) in zip(forms.items(), looks):
+        ax.plot(costs, losses, line, color=colour, label=label, linewidth=width, alpha=0.5 if width > 2 else 1)
+    ax.axvline(target, color="0.4", linewidth=0.8)
+    ax.text(target, 0.99, "target ", transform=ax.get_xaxis_transform(), ha="right", va="top", fontsize=9)
     ax.set(xlabel=f"expected latency ({unit})", ylabel="loss − loss at the target")
     ax.legend()
     return figure

@@ -3,12 +3,13 @@
 from itertools import cycle
 
 import numpy as np
+from scipy.stats import kendalltau
 
 from .style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, described, new_figure
 
 
 def background(table, seed_sd, tied=None):
-    """Figure and axes with every network of a table of ground truth, those `tied` marked; `seed_sd` is drawn as a bar in the corner."""
+    """Figure and axes with every network of a table of ground truth, those `tied` marked; `seed_sd` is a bar beside."""
     figure, ax = new_figure(figsize=(6.6, 4))
     x, y = table.macs / 1e3, 100 * table["mean"]
     ax.plot(x, y, "o", color="0.75", markersize=4, label="a network, mean of its seeds")
@@ -18,7 +19,9 @@ def background(table, seed_sd, tied=None):
     front = ordered[ordered["mean"] > ordered["mean"].cummax().shift(fill_value=-1)]
     ax.step(front.macs / 1e3, 100 * front["mean"], where="post", color=BLACK, linewidth=1, label="Pareto front")
     low, high = y.quantile(0.1) - 100 * seed_sd, y.max() + 50 * seed_sd
-    ax.errorbar([x.min()], [low + 150 * seed_sd], 100 * seed_sd, color=BLACK, capsize=4, fmt="none", label="± sd between seeds")
+    ax.errorbar([1.03], [(low + high) / 2], 100 * seed_sd, color=BLACK, capsize=4, fmt="none", transform=ax.get_yaxis_transform(), clip_on=False)
+    ax.text(1.05, (low + high) / 2, "± sd\nbetween\nseeds", transform=ax.get_yaxis_transform(), va="center", fontsize=9)
+    ax.text(0.99, 0.01, f"↓ {(y < low).sum()} below", transform=ax.transAxes, ha="right", va="bottom", fontsize=9)
     ax.set(xlabel="MACs (thousands)", ylabel="test accuracy (%)", ylim=(low, high))
     return figure, ax
 
@@ -64,14 +67,17 @@ def regret_by_method(searches, chance, seed_sd):
     random = np.interp(np.log(rows.cost), np.log(chance.index), chance["mean"])
     figure, ax = new_figure(figsize=(7.2, 0.42 * len(rows) + 1))
     ax.axvspan(0, 200 * seed_sd, color="0.92", zorder=0, label="tied with the best (2 sd between seeds)")
+    end = 110 * max((rows["mean"] + 2 * rows.error.fillna(0)).max(), random.max(), 2 * seed_sd)  # single searches beyond are written
     for y, method in enumerate(rows.index):
         each = 100 * searches.regret[searches.method == method]
         ax.plot(each, np.full(len(each), y - 0.25), "|", color="0.5", markersize=5, label="one search" * (y == 0))
+        if beyond := [f"{value:.1f}" for value in each if value > end]:
+            ax.annotate(f"{', '.join(beyond)} →", (1, y - 0.25), xycoords=ax.get_yaxis_transform(), ha="right", va="center", fontsize=9)
     ax.errorbar(100 * rows["mean"], range(len(rows)), xerr=200 * rows.error, fmt="o", color=BLUE, markersize=8, capsize=4,
                 label="mean, ± 2 standard errors")
     ax.plot(100 * random, range(len(rows)), "D", color="white", markeredgecolor=BLACK, markersize=7, label="random search of that cost, expected")
     ax.set_yticks(range(len(rows)), [f"{method} ({cost:.1f} trainings)" for method, cost in rows.cost.items()])
-    ax.set(xlabel="regret (points of accuracy)", ylim=(-0.6, len(rows) - 0.4))
+    ax.set(xlabel="regret (points of accuracy; less is better)", xlim=(-0.03 * end, end), ylim=(-0.6, len(rows) - 0.4))
     ax.grid(False, axis="y")
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
@@ -82,15 +88,17 @@ def shared_against_true(truth, shared, labels):
     """Accuracy of every network with shared weights against that of the network trained alone, a colour and marker per number of blocks.
 
     `truth` and `shared` are Series of accuracies (in [0, 1]) by network, `labels` of a number of blocks. On the dashed line both
-    differ as much as for the median network.
+    differ as much as for the median network. Kendall's τ says how alike both order the networks.
     """
     figure, ax = new_figure(figsize=(6.2, 3.8))
     for count, (marker, colour) in zip(sorted(labels.unique()), cycle(zip("os^Dv", (BLACK, ORANGE, GREEN, SKY, BLUE)))):
         some = labels == count
         ax.plot(100 * truth[some], 100 * shared[some], marker, color=colour, markersize=6, markeredgecolor=BLACK, markeredgewidth=0.5,
                 label=str(count))
-    ends = np.array([truth.min(), truth.max()])
-    ax.plot(100 * ends, 100 * (ends + (shared - truth).median()), color=BLACK, linestyle="--", linewidth=1)
+    ends, apart = np.array([truth.min(), truth.max()]), (shared - truth).median()
+    ax.plot(100 * ends, 100 * (ends + apart), color=BLACK, linestyle="--", linewidth=1)
+    ax.text(0.02, 0.98, f"dashed: all {100 * apart:+.1f} points apart\nKendall's τ {kendalltau(truth, shared)[0]:.2f}".replace("-", "−"),
+            transform=ax.transAxes, va="top", fontsize=9)
     ax.set(xlabel="accuracy, trained alone (%)", ylabel="accuracy with shared weights (%)")
     figure.legend(*ax.get_legend_handles_labels(), loc="outside right upper", title="blocks")
     return figure
@@ -121,7 +129,8 @@ def regret_over_cost(curves, chosen, seed_sd, start=3):
     twice. `chosen` has one row per search of ours: name, cost, regret; a star is the mean of a name. Costs below `start` are left out.
     """
     figure, ax = new_figure(figsize=(7.6, 4.6))
-    ax.axhspan(-100, 200 * seed_sd, color="0.92", zorder=0, label="within 2 sd between seeds")
+    ax.axhspan(-100, 200 * seed_sd, color="0.92", zorder=0)
+    ax.text(0.01, 0.01, "grey: within 2 sd between seeds of the best", transform=ax.transAxes, va="bottom", fontsize=9)
     shown, ends = curves[curves.cost >= start].dropna(subset="regret"), {}
     for i, (name, line) in enumerate(shown.groupby("rival", sort=False)):
         colour, marker, dashes = look = RIVALS.get(name, (SKY, "*", "-."))
@@ -130,7 +139,7 @@ def regret_over_cost(curves, chosen, seed_sd, start=3):
         ax.errorbar(marked.cost, 100 * marked.regret, 200 * marked.error, fmt=marker, color=colour, markersize=5, elinewidth=0.8, markerfacecolor="white")
         ends[name] = line.cost.iloc[-1], 100 * line.regret.iloc[-1], look
     stars = chosen.assign(regret=100 * chosen.regret).groupby("name", sort=False).agg(cost=("cost", "mean"), regret=("regret", "mean"), error=("regret", "sem"))
-    top = 1.2 * max(100 * shown.groupby("rival").regret.first().median(), (stars.regret + 2 * stars.error).max())
+    top = 1.05 * max(100 * shown.regret.max(), (stars.regret + 2 * stars.error).max())
     low = min(0, 100 * shown.regret.min(), (stars.regret - 2 * stars.error).min()) - 0.05 * top
     for (name, star), colour in zip(stars.iterrows(), cycle((ORANGE, "white", "0.4"))):
         ax.errorbar(star.cost, star.regret, 2 * star.error, fmt="none", ecolor=BLACK, elinewidth=2, capsize=5, zorder=5)
@@ -140,26 +149,28 @@ def regret_over_cost(curves, chosen, seed_sd, start=3):
     ax.set(xscale="log", xlim=(0.95 * start, 20.5), ylim=(low, top), xlabel="cost (trainings of an average network)", ylabel="mean regret (points of accuracy)")
     ax.set_xticks(ticks, ticks)
     ax.minorticks_off()
-    handles, names = ax.get_legend_handles_labels()
-    ax.legend(handles[1:] + handles[:1], names[1:] + names[:1], loc="upper right", frameon=True, framealpha=1, borderpad=0.7, labelspacing=1)
+    ax.legend(loc="upper right", frameon=True, framealpha=1, borderpad=0.7, labelspacing=1)
     return figure
 
 
 @described
 def bias_and_variance(frame):
-    """Direction of the mean of each estimator against that of the true gradient, and how much a single estimate scatters.
+    """Left: direction of each estimator's mean against that of the true gradient, 1 if unbiased. Right: scatter of a single estimate.
 
     `frame` has rule, alpha (a label), cosine, and variance in units of the true gradient's norm²; several rows of a rule and an α
     are drawn as their median and quartiles. Estimates that do not scatter have no variance to be drawn.
     """
     figure, axes = new_figure(1, 2, figsize=(8.6, 3.2))
     rules, alphas = list(frame.rule.unique()), list(frame.alpha.unique())
-    for ax, column, label in zip(axes, ("cosine", "variance"), ("cosine with ∂J/∂α", "variance / norm² of ∂J/∂α")):
+    for ax, column, label in zip(axes, ("cosine", "variance"), ("cosine of mean and ∂J/∂α (1: unbiased)", "variance / norm² of ∂J/∂α")):
         for i, (alpha, marker, colour) in enumerate(zip(alphas, "os^Dv", (BLUE, ORANGE, GREEN, PURPLE, BLACK))):
             low, middle, high = (frame[frame.alpha == alpha].groupby("rule")[column].quantile(q)[rules] for q in (0.25, 0.5, 0.75))
             x = np.arange(len(rules)) + 0.14 * (i - (len(alphas) - 1) / 2)
             ax.errorbar(x, middle.where(middle > 0), [middle - low, high - middle], fmt=marker, color=colour, markersize=5, capsize=2,
                         linewidth=0.8, label=f"α {alpha}")
+            if ax is axes[1] and i == 0:
+                for k in np.flatnonzero(~(middle > 0)):
+                    ax.text(k, 0.5, "does not\nscatter", transform=ax.get_xaxis_transform(), ha="center", va="center", fontsize=9)
         ax.set_xticks(range(len(rules)), [rule.replace("_", "_\n") for rule in rules])
         ax.set(ylabel=label, xlim=(-0.5, len(rules) - 0.5))
         ax.grid(False, axis="x")
