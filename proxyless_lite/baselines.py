@@ -9,8 +9,8 @@ from .architecture import Architecture
 def random_of_equal_cost(architecture: Architecture, count: int, tolerance: float = 0.05, seed: int = 0, costs=None) -> list[Architecture]:
     """`count` different random networks of the same space, each within `tolerance` of the architecture's cost.
 
-    `costs` is a Costs, MACs by default. Each network starts uniformly random; then random edges are redrawn, and only draws
-    that bring the cost nearer are kept. Raises ValueError when the space has too few such networks, for a count below 1, and
+    Two choices that Zero makes the same network count as one. `costs` is a Costs, MACs by default. Each network starts uniformly
+    random; then random edges are redrawn, and only draws that bring the cost nearer are kept. Raises ValueError when the space has too few such networks, for a count below 1, and
     for an architecture of a module of your own.
     """
     if count < 1:
@@ -19,30 +19,26 @@ def random_of_equal_cost(architecture: Architecture, count: int, tolerance: floa
     costs = costs or objective.costs(space, "macs")
     edges = space.edges()
     price = [dict(zip(edge.candidates, row)) for edge, row in zip(edges, costs.matrix.tolist())]
-    target = costs.of(architecture)
-    found = {}
+    cost = lambda choices: costs.together([at[name] for at, name in zip(price, choices)])  # noqa: E731
+    target, own, found = costs.cost_of(architecture), space.canonical(architecture.choices), {}
     for _ in range(200 * count):
         choices = [draw.choice(edge.candidates) for edge in edges]
         for _ in range(20 * len(edges)):
-            off = costs.fixed + cost(price, choices) - target
+            off = cost(choices) - target
             if abs(off) <= tolerance * target:
                 break
             e = draw.randrange(len(edges))
-            new = draw.choice(edges[e].candidates)
-            if abs(off + price[e][new] - price[e][choices[e]]) < abs(off):
-                choices[e] = new
+            new = [*choices[:e], draw.choice(edges[e].candidates), *choices[e + 1:]]
+            if abs(cost(new) - target) < abs(off):
+                choices = new
         else:
             continue
-        if tuple(choices) != architecture.choices:
-            found[tuple(choices)] = Architecture(space, tuple(choices))
+        if (network := space.canonical(choices)) != own:
+            found.setdefault(network, Architecture(space, tuple(choices)))
         if len(found) == count:
             return list(found.values())
     raise ValueError(f"found {len(found)} of {count} random networks within {100 * tolerance:g}% of {target:,.6g} {costs.unit} in {space}; "
                      f"ask for fewer or allow more")
-
-
-def cost(price, choices):
-    return sum(at[name] for at, name in zip(price, choices))
 
 
 def costs_of_random(costs, count: int = 1000, seed: int = 0) -> list[float]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from numbers import Integral, Real
 from typing import get_args
 
-LATER = {"rise": 0.0, "small_images": 0.0, "from_shared": True}  # fields that were added later, and what was before
+LATER = {"rise": 0.0, "small_images": 0.0, "from_shared": True, "together": 1}  # fields that were added later, and what was before
 SMALL = 3 / 4  # width and height of small images, of those of the others
 NUMBERS = {int: (Integral, "an integer"), float: (Real, "a number"), bool: (bool, "True or False")}
 

@@ -4,15 +4,20 @@ import math
 
 import torch
 
-from .costs import Costs, costs, most_probable  # noqa: F401 - costs also imported from here
+from .costs import Costs, Peaks, costs, most_probable  # noqa: F401 - costs also imported from here
 
 
 class Objective:
-    """Accuracy under a cost: `costs`, and the `target` cost or None. Raises ValueError for a target that is not above 0."""
+    """Accuracy under a cost: `costs`, and the `target` cost or None.
+
+    Raises ValueError for a target that is not above 0, and for one of peak memory, which has limits only (Limits).
+    """
 
     def __init__(self, costs, target):
         if target is not None:
             check_target(self, target)
+            if isinstance(costs, Peaks):
+                raise ValueError("a network's peak memory is that of its largest block, so it has limits but no target; give pl.Limits")
         self.costs, self.target = costs, target
 
     def most_probable(self, net, k: int = 1, tolerance: float | None = 0.05) -> list[list[int]]:

@@ -155,11 +155,11 @@ class SuperNet(nn.Module):
 
     def weight_parameters(self) -> list[nn.Parameter]:
         """All weights: everything but α."""
-        return self._fixed.parameters + [p for edge in self._of_path for path in edge for p in path.parameters]
+        return list(dict.fromkeys(self._fixed.parameters + [p for edge in self._of_path for path in edge for p in path.parameters]))
 
     def active_parameters(self) -> list[nn.Parameter]:
-        """The weights that the present gates use. Listing them does not take longer with more candidates."""
-        return [p for part in self._active() for p in part.parameters]
+        """The weights that the present gates use, each once. Listing them does not take longer with more candidates."""
+        return list(dict.fromkeys(p for part in self._active() for p in part.parameters))
 
     @contextmanager
     def frozen(self):

@@ -366,7 +366,7 @@ def test_least_time(capsys):
     right = fastest(clock, macs, 400e6)
     assert said(capsys, checks.least_time, right) == "time: right\n"
     assert "fixed part (stem" in said(capsys, checks.least_time, right - clock.fixed)
-    assert "EPYC's table (a)" in said(capsys, checks.least_time, fastest(of("mobile_cpu_table_a"), macs, 400e6))
+    assert "PyTorch's table (a)" in said(capsys, checks.least_time, fastest(of("mobile_cpu_table_a"), macs, 400e6))
     assert "fixed part has MACs" in said(capsys, checks.least_time, fastest(clock, macs, 400e6 + macs.fixed))
 
 

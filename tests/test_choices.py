@@ -59,6 +59,8 @@ def test_cost_is_the_search_and_the_whole_trainings(truth):
     got, = scored(one).itertuples()
     assert got.cost == pytest.approx((10 + truth.seconds[some].sum()) / truth.seconds.mean())
     assert got.band == len(truth)
+    twice, = scored(one | dict(trained=" ".join([*some, *some]))).itertuples()
+    assert twice.cost == got.cost, "a network that serves several targets is trained once"
 
 
 @pytest.mark.parametrize("kind", ["none", "macs", "ms"])
@@ -79,3 +81,10 @@ def test_a_summary_counts_wins_where_there_is_something_to_beat(truth):
     told = choices.told(alone).loc["none"]
     assert (told.chosen, told.compared, told.wins) == (3, 2, 50)
     assert told.gain == pytest.approx(100 * (alone.accuracy - alone.blind).iloc[:2].mean())
+
+
+def test_what_a_table_cut_between_two_rows_lacks():
+    rows = pd.DataFrame([row("none", 0, 0.0, "00"), row("macs", 0, 1e5, "01"), row("macs", 0, 2e5, "02"), *(row("none", 1, 0.0, "00"),),
+                         *(row("macs", 1, target, "01") for target in range(5))])
+    runs, size = choices.missing(rows, ["none", "macs"], range(3))
+    assert runs == [(0, ["macs"], {("none", 0.0), ("macs", 1e5), ("macs", 2e5)}), (2, ["none", "macs"], set())] and size == 3 + 6

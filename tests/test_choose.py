@@ -17,7 +17,7 @@ from proxyless_lite import choose, runtime
 from proxyless_lite.choose import Ratings, covariance, features, posterior, propose, rate
 from proxyless_lite.config import ChoiceConfig
 from proxyless_lite.costs import costs, most_probable
-from proxyless_lite.objective import LatencyPenalty, Objective
+from proxyless_lite.objective import LatencyPenalty, Objective, Reward
 from proxyless_lite.search import choosing
 from proxyless_lite.search.choosing import Candidates, Chooser
 from proxyless_lite.training import cross_entropy, evaluate
@@ -419,6 +419,14 @@ def test_side_by_side_is_as_one_after_the_other(images, tmp_path):
     assert two.loss.to_numpy() == pytest.approx(one.loss.to_numpy(), rel=1e-3)
 
 
+def test_of_two_objectives_the_one_with_a_target_is_met(images):
+    macs = costs(few(), "macs")
+    penalty, reward = LatencyPenalty(macs, 1e-6), Reward(macs, 5e3)
+    for pair in ((penalty, reward), (LatencyPenalty(macs, 0.1, 5e3, "abs#linear"), Reward(macs, 5e3))):
+        searching = search(images, choose="alpha", rule=pl.rules.Combined(None, pl.rules.Reinforce(samples=2)), objective=pair)
+        assert searching.cost_objective is next(part for part in pair if part.target)
+
+
 def test_no_test_image_is_touched(images, tmp_path):
     searching = search(images, out=tmp_path)
     searching.data = replace(searching.data, test=object())  # without length, images or labels
@@ -496,7 +504,7 @@ def searched(images, **settings):
 def test_a_choice_stopped_twice_goes_on_to_the_same_network_and_repeats_nothing(whole, images, tmp_path, trainings):
     result, _ = whole
     for trainings.stop_at in (2, 5):  # while tuning, while training from scratch
-        with pytest.raises(KeyboardInterrupt) as stopped:  # kept: its traceback would keep an open file
+        with pytest.raises(KeyboardInterrupt, match=f"{trainings.stop_at} trainings are kept; run again to resume") as stopped:  # kept: its traceback would keep an open file
             search(images, out=tmp_path).run()
     trainings.stop_at = None
     again = search(images, out=tmp_path).run()

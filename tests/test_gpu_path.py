@@ -1,8 +1,11 @@
 """The path of a GPU, without one: on a pretended GPU (see pretend_gpu.py) searches and trainings compute what they do on the CPU,
 break no rule of devices, and wait for nothing that they need not wait for."""
 
+import os
+import signal
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 from torch.testing import assert_close
@@ -137,6 +140,28 @@ def test_a_stopped_search_resumes_on_the_gpu_and_its_checkpoint_on_the_cpu(image
     assert_close(state(again), state(whole), rtol=0, atol=0)
     on_cpu.loop.go_on()
     assert_close(state(on_cpu), state(whole), rtol=1e-3, atol=1e-4)
+
+
+def test_a_search_stopped_within_an_epoch_resumes_on_the_gpu(images, gpu, tmp_path):
+    """After an α step, whose metrics are on the host: the meters of the epoch then come from two devices."""
+    config = replace(FEW, warmup_epochs=0, alpha_every=1)
+    with runtime.silently():
+        whole, stopped = search(images, "cuda", config=config), search(images, "cuda", config=config, out=tmp_path)
+        whole.run()
+        step = stopped.step
+
+        def step_and_signal(epoch, index):
+            step(epoch, index)
+            if stopped.alpha_steps == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+        stopped.step = step_and_signal
+        with pytest.raises(runtime.Stopped):
+            stopped.run()
+        again = search(images, "cuda", config=config, out=tmp_path)
+        again.run()
+    assert stopped.loop.done < whole.loop.done and stopped.alpha_steps < whole.alpha_steps, "stopped within the epoch, and an α step was left"
+    assert_close(state(again), state(whole), rtol=0, atol=0)
+    pd.testing.assert_frame_equal(again.history()[["train_loss", "valid_loss"]], whole.history()[["train_loss", "valid_loss"]])
 
 
 # -- precision ----------------------------------------------------------------------------------------------------------

@@ -204,6 +204,11 @@ def test_a_device_that_stays_slow_is_refused_and_one_that_cools_is_not(monkeypat
             steady.wait(lambda: later / 1e3)
     watched(11.0)
     assert naps and "waiting" in capsys.readouterr().out
+    times = iter([20e-3] * run.PASSES * run.RECENT * 5 + [11e-3] * 10 ** 4)
+    steady = run.Steady(1.5)
+    for ms in [10.0] * 40 + [20.0] * 40:
+        steady.note(ms)
+    steady.wait(lambda: next(times))                                                        # cool after the last pause
     with pytest.raises(run.Refused, match="takes 2.00 times as long as at best: the device is throttling or busy"):
         watched(20.0)
     steady = run.Steady(1.5)

@@ -14,7 +14,7 @@ import proxyless_lite as pl
 import toy
 from proxyless_lite.latency import Entry, Model, Table
 from proxyless_lite.costs import Costs, costs
-from proxyless_lite.objective import LatencyPenalty, Reward
+from proxyless_lite.objective import LatencyPenalty, Objective, Reward
 from proxyless_lite.rules import Combined, Exact, Reinforce, TwoPath, Trapezoid
 from proxyless_lite.spaces import Block, Edge, Space, mobile
 from toy import exactly, seeded
@@ -642,16 +642,36 @@ def test_random_networks_of_equal_latency():
     space = chain(edges=8)
     ms = table(space)
     c, network = costs(space, ms), pl.Architecture(space, ("MB3 3x3", "Zero") * 4)
-    found = pl.baselines.random_of_equal_cost(network, 20, tolerance=0.05, seed=1, costs=c)
+    found = pl.baselines.random_of_equal_cost(network, 12, tolerance=0.05, seed=1, costs=c)
     target = sum(ms[b] for b in space.blocks(network.choices))
-    assert len({a.choices for a in found} | {network.choices}) == 21
+    assert len({space.canonical(a.choices) for a in [*found, network]}) == 13
     assert all(abs(sum(ms[b] for b in space.blocks(a.choices)) - target) <= 0.05 * target for a in found)
-    by_macs = pl.baselines.random_of_equal_cost(network, 20, seed=1)
+    by_macs = pl.baselines.random_of_equal_cost(network, 12, seed=1)
     assert any(abs(c.of(a) - target) > 0.05 * target for a in by_macs), "MACs are another cost"
     assert all(abs(a.macs() - network.macs()) <= 0.05 * network.macs() for a in by_macs)
     with pytest.raises(ValueError, match="of 30 random networks within 0.1% of .* ms in chain"):
         cheap = pl.Architecture(chain(), ("Zero",) * 3)
         pl.baselines.random_of_equal_cost(cheap, 30, tolerance=0.001, costs=costs(chain(), table(chain())))
+
+
+def test_random_networks_of_equal_peak_memory_and_never_one_network_twice():
+    space = chain(edges=3, candidates=("Zero", "conv 3x3", "MB6 3x3"))
+    memory, large = costs(space, "memory"), pl.Architecture(space, ("MB6 3x3", "Zero", "conv 3x3"))
+    found = pl.baselines.random_of_equal_cost(large, 4, tolerance=1e-9, costs=memory)
+    assert {memory.cost_of(network) for network in found} == {memory.cost_of(large)}
+    few = chain(edges=3, candidates=("Zero", "conv 3x3"))                # four networks under eight codes; one of each number of blocks
+    one = pl.Architecture(few, ("conv 3x3", "Zero", "Zero"))
+    with pytest.raises(ValueError, match="found 0 of 1"):
+        pl.baselines.random_of_equal_cost(one, 1)
+    everything = pl.baselines.random_of_equal_cost(one, 3, tolerance=100.0)
+    assert len({few.canonical(network.choices) for network in [one, *everything]}) == 4
+
+
+def test_peak_memory_has_no_target():
+    memory = costs(chain(), "memory")
+    for make in (lambda: Reward(memory, 1e5), lambda: Objective(memory, 1e5)):
+        with pytest.raises(ValueError, match="has limits but no target; give pl.Limits"):
+            make()
 
 
 @pytest.mark.parametrize("factor, end", [(1e-6, 0), (1e3, 1)])

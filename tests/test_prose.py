@@ -15,8 +15,7 @@ import pandas as pd
 import pytest
 import torch
 from pages import DATA, NOTEBOOKS, course, has_numbers, printed, printed_in_the_paper, text
-from scipy.stats import chi2, chi2_contingency, chisquare, kendalltau
-from test_specialisation import onnxruntime_table, onnxruntime_visits, sums
+from scipy.stats import chi2, chi2_contingency, chisquare
 from torchvision import models
 
 import proxyless_lite as pl
@@ -156,8 +155,8 @@ def test_expansion_6_takes_less_than_twice_as_long_as_expansion_3():
     edge = EDGES[9]
     ratios = lambda name: [table(name)[edge.block(f"MB6 {k}x{k}")] / table(name)[edge.block(f"MB3 {k}x{k}")] for k in (3, 5, 7)]
     torch_, onnx = ratios("mobile_cpu_table_a") + ratios("mobile_cpu_table_b"), ratios("mobile_onnxruntime_table")
-    assert {round(r, 1) for r in onnx} == {1.9}
-    has_numbers("04", f"{min(torch_):.1f}", f"{max(torch_):.1f}", "1.9")
+    assert max(onnx) < 2
+    has_numbers("04", *(f"{end(ratios):.1f}" for ratios in (torch_, onnx) for end in (min, max)))
 
 
 def test_the_pixel_1_in_notebook_04():
@@ -282,27 +281,21 @@ def test_networks_of_one_runtime_in_another():
     has_numbers("08", f"{slower.loc['for litert', 'in onnxruntime']:.0f}")
 
 
-def test_orders_of_two_devices():
+def test_orders_of_two_runtimes():
     tau = computed("08", "tau")
-    a, b, xeon = "EPYC, PyTorch (a)", "EPYC, PyTorch (b)", "Xeon, onnxruntime"
-    has_numbers("08", *(f"{value:.2f}" for value in (tau.loc[a, b], tau.loc[a, xeon], tau.loc[b, xeon])))
-
-
-def test_all_visits_of_the_onnxruntime_table_look_like_another_device():
-    """The first version of the table: no visit left out. Notebook 08 and the tables' README."""
-    every = sums(onnxruntime_table(slowest=math.inf))
-    both = [kendalltau(every, sums(table(f"mobile_cpu_table_{which}")))[0] for which in "ab"]
-    assert [round(tau, 2) for tau in both] == pytest.approx([0.77, 0.77], abs=0.021)
-    has_numbers("08", "0.77", len(onnxruntime_visits()), len(onnxruntime_visits(slowest=math.inf)))
+    a, b, first, second = tau.columns[:4]
+    between = tau.loc[[a, b], [first, second]].to_numpy()
+    has_numbers("08", *(f"{value:.2f}" for value in (tau.loc[a, b], tau.loc[first, second], between.min(), between.max())))
 
 
 def test_specialised_for_a_clock():
     over = computed("08", "over")
-    a, b, xeon = over.columns[:3]
+    a, b, first, second = over.columns[:4]
     macs = over["million MACs"]
-    assert (abs(over.loc[f"for {a}"] / over.loc[f"for {b}"] - 1) < 0.01).all(), "less than one percent, on every clock"
-    has_numbers("08", f"{100 * (macs.iloc[2] / macs[:2].mean() - 1):.1f}")
-    assert round(100 * (over.loc[f"for {xeon}", [a, b]].mean() - 1)) == 3
+    for one, other in ((a, b), (first, second)):
+        assert (abs(over.loc[f"for {one}"] / over.loc[f"for {other}"] - 1) < 0.0105).all(), "about one percent, on every clock"
+    assert (over.loc[[f"for {a}", f"for {b}"], [first, second]].round(2) == 1.05).to_numpy().all()
+    assert (over.loc[[f"for {first}", f"for {second}"], [a, b]] <= 1).to_numpy().all() and round(100 * (1 - macs.iloc[2:].mean() / macs.iloc[:2].mean())) == 4
 
 
 # -- 09 ----------------------------------------------------------------------------------------------------------------

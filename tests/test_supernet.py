@@ -138,6 +138,14 @@ def test_a_weight_step_leaves_no_trace_on_inactive_paths():
             assert torch.equal(buffer, before[name]) == untouched, name
 
 
+def test_a_weight_in_two_places_is_listed_once():
+    conv = nn.Conv2d(4, 4, 1)
+    net = pl.SuperNet(nn.Sequential(*(pl.MixedOp({"shared": conv, "own": nn.Conv2d(4, 4, 1)}) for _ in range(2))))
+    net.activate([0, 0])
+    for listed in (net.weight_parameters(), net.active_parameters()):
+        assert len(listed) == len(set(listed)) and conv.weight in set(listed)
+
+
 def test_active_parameters_are_the_fixed_ones_and_those_of_the_chosen_path():
     net = toy.network()
     net.activate((3, 2))

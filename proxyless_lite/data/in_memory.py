@@ -30,6 +30,8 @@ class Split:
         return Split(self.images[indices], self.labels[indices])
 
     def __add__(self, other):
+        if not len(other):
+            return self  # no copy
         return Split(torch.cat([self.images, other.images]), torch.cat([self.labels, other.labels]))
 
     def to(self, device):

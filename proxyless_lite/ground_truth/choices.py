@@ -100,9 +100,9 @@ def chosen(setting, name, images, seed, kinds):
 
 
 def searcher(setting, name):
-    """What a worker does with a run (seed, kinds)."""
+    """What a worker does with a run (seed, kinds, {(kind, target) that are there})."""
     images = setting.load()
-    return lambda run: list(chosen(setting, name, images, *run))  # all rows of a search, or none
+    return lambda run: [row for row in chosen(setting, name, images, *run[:2]) if (row[0], float(row[2])) not in run[2]]
 
 
 def sweep(setting, name, kinds, seeds, path, workers=2):
@@ -111,11 +111,23 @@ def sweep(setting, name, kinds, seeds, path, workers=2):
                 "setting": setting.describe() | {"search": SEARCH[name], "choice": described(CHOICE)}, "digest": setting.load().digest,
                 "machine": {**runtime.describe(), "device": "CPU, 1 thread a search"}, "pace": round(pace(table.load(name)), 3)}
     with closing(Choices(path, metadata)) as rows:
-        done = set(zip(rows.rows["costs"], rows.rows["seed"]))
-        lacking = [(seed, [kind for kind in kinds if (kind, seed) not in done]) for seed in seeds]
-        missing = [(seed, some) for seed, some in lacking if some]
-        size = sum(TARGETS[kind] for _, some in missing for kind in some)
-        rows.fill(partial(searcher, setting, name), missing, workers, len(rows.rows), len(rows.rows) + size, f"{name}: chosen networks,")
+        runs, size = missing(rows.rows, kinds, seeds)
+        rows.fill(partial(searcher, setting, name), runs, workers, len(rows.rows), len(rows.rows) + size, f"{name}: chosen networks,")
+
+
+def missing(rows, kinds, seeds):
+    """What `rows` of Choices lack: runs (seed, kinds, {(kind, target) that are there}), and how many rows.
+
+    A kind may be there for some of its targets only: the work may have been killed between two rows.
+    """
+    runs, size = [], 0
+    for seed in seeds:
+        of = rows[rows.seed == seed]
+        lacks = {kind: TARGETS[kind] - (of.costs == kind).sum() for kind in kinds}
+        if any(lacks.values()):
+            runs.append((seed, [kind for kind in kinds if lacks[kind]], set(zip(of.costs, of.target))))
+            size += sum(lacks.values())
+    return runs, size
 
 
 def scored(name, choices):
@@ -139,9 +151,9 @@ def scored(name, choices):
         kept = band = pd.Series(True, fair.index)
         if one.costs != "none":
             of = price[one.costs]
-            kept, band = of <= one.target * (1 + 1e-6), (of / of[one.network] - 1).abs() <= 0.05  # the target is stored with six digits
+            kept, band = of <= one.target * (1 + 1e-5), (of / of[one.network] - 1).abs() <= 0.05  # the target is stored with six digits
         band = fair[band]
-        trained = truth.seconds[one.trained.split()].sum() / truth.seconds.mean()
+        trained = truth.seconds[list(dict.fromkeys(one.trained.split()))].sum() / truth.seconds.mean()  # each once, however many targets it serves
         rows.append({"accuracy": fair[one.network], "regret": truth["mean"][kept].max() - fair[one.network], "band": len(band), "above": (band > fair[one.network]).mean(),
                      "blind": (band * members[band.index]).sum() / members[band.index].sum(),
                      "cost": (one.search_seconds + one.tuning_seconds) / truth.seconds.mean() / choices.attrs["pace"] + trained})

@@ -60,13 +60,14 @@ def networks(space, count, device="cpu", threads=1, batch=None, rounds=8, out=No
     return timings
 
 
-def compare(items, device="cpu", threads=1, batch=None, precision=0.01, rounds=40, seed=0):
+def compare(items, device="cpu", threads=1, batch=None, precision=0.01, rounds=40, seed=0, beside=None):
     """Time a few items against each other: Architectures, Blocks, or pairs (module, input shape without the batch).
 
     Returns a DataFrame, one row per item in the order given: median `ms`, `sd` between visits, number of `visits`; its
-    `attrs` say how they were measured. Options and errors as for `measure`; nothing is written.
+    `attrs` say how they were measured. Options and errors as for `measure`; nothing is written. `beside` is the space whose reference
+    network is timed next to them: by default that of the first Architecture, or the mobile one.
     """
-    space = next((item.space for item in items if isinstance(item, Architecture)), None) or spaces.mobile()
+    space = beside or next((item.space for item in items if isinstance(item, Architecture)), None) or spaces.mobile()
     with timing(device, threads) as clock:
         batch = checked(clock, batch, rounds)
         runs, run_reference = [prepare(clock, item, batch) for item in items], prepare(clock, reference(space), batch)

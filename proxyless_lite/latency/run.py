@@ -217,14 +217,14 @@ class Steady:
 
     def wait(self, reference):
         """Raises Refused when the device stays slow."""
-        for _ in range(6):
-            if self.slower <= self.drift:
-                return
+        pauses = 6
+        while self.slower > self.drift and (pauses := pauses - 1) >= 0:
             print(f"the reference network takes {self.slower:.2f} times as long as at best: waiting {COOLING} s for the device")
             time.sleep(COOLING)
             for _ in range(RECENT):
                 self.note(1e3 * min(reference() for _ in range(PASSES)))
-        raise Refused(f"the reference network takes {self.slower:.2f} times as long as at best: the device is throttling or busy; cool it or close "
+        if self.slower > self.drift:
+            raise Refused(f"the reference network takes {self.slower:.2f} times as long as at best: the device is throttling or busy; cool it or close "
                       f"other programs and run again, the visits are kept; or accept it by --drift")
 
 

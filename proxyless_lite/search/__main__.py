@@ -27,7 +27,7 @@ def parser():
     cli.add_argument("--rule", default="two_path", choices=rules.BY_NAME, help="how α moves")
     choice = cli.add_argument_group("choose among whole networks in the end")
     choice.add_argument("--choose", default="alpha", choices=CHOICES, help="alpha: the most probable network, as the paper does; shared: the best "
-                        "after a short training from the shared weights; trained: of those, the best by a few full trainings")
+                        "expected one after short trainings of some; trained: of those, the best by a few full trainings")
     choice.add_argument("--targets", type=numbers, help="several costs, as 10,15,20: one search, for each a network that costs so much at most; needs --costs")
     choice.add_argument("--limit", action="append", default=[], metavar="COST<=NUMBER",
                         help="the found network keeps this: latency (of the table in --costs), macs, params, or memory (bytes alive at once "
@@ -99,11 +99,12 @@ def search(args, engine):
     sets = data.load(named, limit=experiment.images, image_size=args["image_size"] or getattr(experiment, "image_size", None),
                      crop=args["crop"], workers=args["workers"], pack=args["pack"], seed=config.seed, valid=args["valid"], split=args["split"])
     space = experiment.space(len(sets.classes), sets.shape[1])
+    limits = limits_of(args, space)
     if args["verify"]:
         latency_table(args)  # raises before anything long
     choice = ChoiceConfig(train=replace(experiment.train, seed=config.seed))
     found = Search(space, sets, rules.BY_NAME[args["rule"]](), config, args["out"], engine, objective_of(args, experiment, space),
-                   choose=args["choose"], choice=choice, limits=limits_of(args, space))
+                   choose=args["choose"], choice=choice, limits=limits)
     costs = args["targets"] and objective.costs(space, source_of(args))
     if args["targets"]:
         found.goals(costs, args["targets"])  # before anything long: raises if no network is so cheap
@@ -139,7 +140,7 @@ def report_front(networks, costs, targets, candidates, out):
 
 def keep_limit(search, found, table, out):
     """The first of the found network and cheaper ones that keeps the limit on latency when it is measured."""
-    costs, most = next(limit for limit in search.limits.limits if limit[0].unit == "ms")
+    costs, most = min((limit for limit in search.limits.limits if limit[0].unit == "ms"), key=lambda limit: limit[1])
     networks = found_and_cheaper(search.net, found, search.limits, costs)
     if latency.is_of_this_machine(table):
         network, measured = latency.first_within(networks, most, table)

@@ -1,5 +1,6 @@
 """Choosing among whole networks with what a search has learned: trained a little from its weights, then from scratch; resumable."""
 
+import gc
 import time
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +13,7 @@ from ..choose import propose, rate
 from ..config import ChoiceConfig, described
 from ..training import evaluate, train_all
 from ..training.evaluation import cross_entropy
+from ..training.memory import evaluation_size
 
 
 class Candidates(runtime.Rows):
@@ -59,20 +61,34 @@ class Chooser:
         return [row["accuracy"] for row in self.results("trained", networks, lambda network: network, self.config.train)]
 
     def results(self, step, networks, start, config):
-        """The rows of networks. Those that are not there yet are trained from what `start` makes of them, side by side if asked for."""
+        """The rows of networks. Those that are not there yet are trained from what `start` makes of them, side by side if asked for.
+
+        Raises runtime.Stopped and KeyboardInterrupt saying what is kept.
+        """
         new = {network.code: start(network) for network in networks if (step, network.code) not in self.rows}
-        began = time.monotonic()
-        with runtime.silently():
+        began, size = time.monotonic(), evaluation_size(self.engine, self.engine.batch_size(config.batch_size, len(self.data.train)))
+        with runtime.silently(), self.interrupted():
             reports = train_all(new, self.data, config, device=self.engine, workers=min(self.config.together, torch.get_num_threads()))
-            losses = [evaluate(report.model, self.data, self.data.test, cross_entropy, engine=self.engine)["loss"]
-                      for report in reports.values()]
+            losses = [evaluate(report.model, self.data, self.data.test, cross_entropy, size, self.engine)["loss"] for report in reports.values()]
         seconds = (time.monotonic() - began) / max(len(new), 1)  # shared out, so that the column adds up to what the choice took
         for (code, report), loss in zip(reports.items(), losses):
             row = {"step": step, "network": code, "loss": loss, "accuracy": report.test_accuracy, "seconds": seconds}
             self.rows[step, code] = row
             if self.table:
                 self.table.append(*row.values())
+        del reports
+        gc.collect()  # a training refers to itself, and would hold a GPU's memory until then
         return [self.rows[step, network.code] for network in networks]
+
+    @contextmanager
+    def interrupted(self):
+        """A context in which a signal's exception says what the folder holds, not what the training stopped by it does."""
+        try:
+            yield
+        except (runtime.Stopped, KeyboardInterrupt) as stop:
+            if self.table is None:
+                raise
+            raise type(stop)(f"choice stopped: {len(self.rows)} trainings are kept; run again to resume") from None
 
 
 def table(rows):

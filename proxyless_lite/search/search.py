@@ -58,8 +58,8 @@ class Search:
     `loss(model, batch)` returns a scalar tensor, or a dict of them with the key "loss"; by default cross-entropy and accuracy of
     (images, labels). `data` is a DataModule: one of data.load, or of data.from_datasets for any other task.
 
-    `choose` says how the network is chosen in the end: "alpha", the most probable one, as the paper does; "shared", the best after a
-    short training from the shared weights; "trained", the best of a few trainings from scratch. `choice` is a ChoiceConfig (default: "quick"). With
+    `choose` says how the network is chosen in the end: "alpha", the most probable one, as the paper does; "shared", the best
+    expected one after short trainings of some; "trained", the best of a few trainings from scratch. `choice` is a ChoiceConfig (default: "quick"). With
     `limits`, a Limits, the found network keeps upper bounds on several costs; they take the place of the objective's target.
 
     Raises ValueError for inputs that differ in size from the space's, candidates of different shapes, and too few examples for a batch.
@@ -94,7 +94,7 @@ class Search:
     @property
     def cost_objective(self):
         """The LatencyPenalty or Reward whose target the found network meets, or None."""
-        return self.objective[0] if isinstance(self.objective, tuple) else self.objective
+        return next((part for part in self.objective if part.target), self.objective[0]) if isinstance(self.objective, tuple) else self.objective
 
     def set_loss(self, loss):
         """The losses of weight steps, of α steps, and of the evaluation after each epoch."""

@@ -23,8 +23,8 @@ class Meters:
 
     def mean(self, name):
         """Mean of a meter so far, on this rank; NaN if nothing was recorded. A scalar tensor (float64)."""
-        values = [value for _, value in self.values.get(name, ())]
-        return torch.stack(values).double().mean() if values else torch.tensor(math.nan, dtype=torch.float64)
+        values = self.values.get(name)
+        return stacked(values).double().mean() if values else torch.tensor(math.nan, dtype=torch.float64)
 
     def means(self, names):
         """Mean of each meter so far, over all ranks: a dict of floats."""
@@ -55,9 +55,14 @@ class Meters:
 
     def state_dict(self):
         """Means over the ranks of every value of this epoch."""
-        return {name: {"steps": [step for step, _ in values], "values": self.engine.mean(torch.stack([value for _, value in values]))}
+        return {name: {"steps": [step for step, _ in values], "values": self.engine.mean(stacked(values))}
                 for name, values in self.values.items()}
 
     def load_state_dict(self, state):
         device = self.engine.device
         self.values = {name: list(zip(m["steps"], m["values"].to(device).unbind())) for name, m in state.items()}
+
+
+def stacked(values):
+    """The scalars of (step, scalar) as a tensor, where the last one is: after a resume the first may be on another device."""
+    return torch.stack([value.to(values[-1][1].device) for _, value in values])
