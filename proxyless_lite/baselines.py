@@ -10,8 +10,8 @@ def random_of_equal_cost(architecture: Architecture, count: int, tolerance: floa
     """`count` different random networks of the same space, each within `tolerance` of the architecture's cost.
 
     Two choices that Zero makes the same network count as one. `costs` is a Costs, MACs by default. Each network starts uniformly
-    random; then random edges are redrawn, and only draws that bring the cost nearer are kept. Raises ValueError when the space has too few such networks, for a count below 1, and
-    for an architecture of a module of your own.
+    random; then random edges are redrawn, and only draws that bring the cost nearer are kept. Raises ValueError when the space has
+    too few such networks, for a count below 1, and for an architecture of a module of your own.
     """
     if count < 1:
         raise ValueError(f"random_of_equal_cost(count={count}): ask for at least 1 network")

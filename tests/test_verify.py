@@ -56,7 +56,7 @@ def test_a_slow_day_is_no_reason_to_refuse(monkeypatch):
 
 
 def test_a_network_must_keep_the_limit_each_time(monkeypatch):
-    """Prepared anew, a network may be slower: here in its third measurement."""
+    """After a fresh start a network may be slower: here in its third measurement."""
     asked = measuring(monkeypatch, {"22": [3.8, 3.9, 4.1], "21": [3.5, 3.7], "10": 1.0})
     network, measured = first_within(FEW, 4.0, table_of(SPACE))
     assert network is FEW[1] and asked.count("22") == 3 and asked.count("21") == verify.TIMES == 5

@@ -11,16 +11,16 @@ from .measure import compare
 from .rounds import measured_on
 from .table import Table
 
-TIMES = 5  # that a network is measured, each time prepared anew
+TIMES = 5  # that a network is measured, each time from a fresh start
 
 
 def first_within(networks, most: float, table: Table, precision: float = 0.01, rounds: int = 25, seed: int = 0):
     """The first of several networks that takes at most `most` milliseconds, and a DataFrame of those measured: network, predicted, ms, slowest.
 
-    They are timed one after the other as the `table` was, and told in its milliseconds: relative to the reference network, which may
-    run faster or slower today. A program may be some percent faster or slower for as long as it lives, by where its memory lies; so each
-    network, and the reference beside it, is prepared and measured TIMES times, or until it breaks the limit. `ms` is the median, and the `slowest` must keep the limit.
-    Raises ValueError where none does, and for a table of another machine.
+    They are timed one after the other as the `table` was, and reported in its milliseconds: relative to the reference network, which
+    may run faster or slower today. A program may be some percent faster or slower for as long as it runs, depending on where its memory
+    lies; so each network, and the reference next to it, is prepared and measured TIMES times, or until it breaks the limit. `ms` is the
+    median, and the `slowest` must keep the limit. Raises ValueError where none does, and for a table of another machine.
     """
     if not is_of_this_machine(table):
         raise ValueError(f"the table was measured on {', '.join(map(str, measured_on(table.metadata).values()))}, not here; make a kit of the networks, "

@@ -2,7 +2,7 @@
 
 import gc
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 import pandas as pd
@@ -76,8 +76,9 @@ class Chooser:
             self.rows[step, code] = row
             if self.table:
                 self.table.append(*row.values())
-        del reports
-        gc.collect()  # a training refers to itself, and would hold a GPU's memory until then
+        if new and self.engine.device.type == "cuda":
+            del reports
+            gc.collect()  # a training refers to itself, and would hold the GPU's memory until then
         return [self.rows[step, network.code] for network in networks]
 
     @contextmanager
@@ -121,13 +122,10 @@ def front(chooser, goals):
 @contextmanager
 def counted(label, total, work):
     """`work` on lists of networks, `total` in all, which a progress bar counts."""
-    progress = runtime.Progress(total, label=label)
-
-    def run(networks):
-        results = work(networks)
-        for _ in networks:
-            progress.step()
-        return results
-
-    yield run
-    progress.close()
+    with closing(runtime.Progress(total, label=label)) as progress:
+        def run(networks):
+            results = work(networks)
+            for _ in networks:
+                progress.step()
+            return results
+        yield run

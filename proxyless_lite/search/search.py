@@ -59,8 +59,8 @@ class Search:
     (images, labels). `data` is a DataModule: one of data.load, or of data.from_datasets for any other task.
 
     `choose` says how the network is chosen in the end: "alpha", the most probable one, as the paper does; "shared", the best
-    expected one after short trainings of some; "trained", the best of a few trainings from scratch. `choice` is a ChoiceConfig (default: "quick"). With
-    `limits`, a Limits, the found network keeps upper bounds on several costs; they take the place of the objective's target.
+    expected one after short trainings of some; "trained", the best of a few trainings from scratch. `choice` is a
+    ChoiceConfig (default: "quick"). With `limits`, a Limits, the found network keeps upper bounds on several costs; they replace the target.
 
     Raises ValueError for inputs that differ in size from the space's, candidates of different shapes, and too few examples for a batch.
     """

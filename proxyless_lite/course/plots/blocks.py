@@ -75,7 +75,7 @@ def tree(ax, middle, cell):
 
 
 def layer(ax, top, bottom, entering, leaving, text, color=FIXED, hatch="", beside=False):
-    """A layer as wide as its channels: above those that enter, below those that leave. Its text stands in it, or beside it."""
+    """A layer as wide as its channels: above those that enter, below those that leave. Its text stands in it, or next to it."""
     corners = [(-entering / 2, top), (entering / 2, top), (leaving / 2, bottom), (-leaving / 2, bottom)]
     ax.add_patch(Polygon(corners, facecolor=color, hatch=hatch, edgecolor="white" if hatch else BLACK, linewidth=1))
     ax.add_patch(Polygon(corners, fill=False, edgecolor=BLACK, linewidth=1))
