@@ -21,7 +21,6 @@ ROOT, SITE = Path(__file__).parents[1], Path(__file__).parent
 MARKDOWN = ("README.md", "CONTRIBUTING.md", "docs/*.md", "notebooks/*.md", "proxyless_lite/tables/**/README.md")
 NOTEBOOKS = ("notebooks/*.ipynb", "notebooks/solutions/*.ipynb")
 WIDGET = "application/vnd.jupyter.widget-view+json"
-NOT_HERE = "(Controls stand here when the notebook runs.)"
 LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)")  # the target of a relative link, without its anchor
 SOLUTIONS = "# Solutions\n\nTry an exercise before you look.\n\n```{toctree}\n:glob:\n:maxdepth: 1\n\n[0-9]*\n```\n"
 
@@ -93,8 +92,8 @@ def staged(notebook):
         for output in cell["outputs"]:
             if alt := output.get("metadata", {}).get("image/png", {}).get("alt"):
                 shown["image"] = {"alt": alt}
-            if WIDGET in output.get("data", {}):
-                output["data"] = {"text/plain": NOT_HERE}
+            if output.get("data", {}).pop(WIDGET, None):
+                output["data"].pop("text/plain")  # its still picture stays
     return notebook
 
 

@@ -17,8 +17,10 @@ copyright = author
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.viewcode"]
 smartquotes = False                    # "--limit" is an option
 
+highlight_language = "none"            # a block of commands is no Python
 nb_execution_mode = "off"              # the site shows stored outputs
 nb_ipywidgets_js = {}
+nb_merge_streams = True                # a line of progress is a stream of its own when stored
 myst_heading_anchors = 4               # as on GitHub: docs/measurements.md#what-a-search-step-costs
 myst_enable_extensions = ["dollarmath"]
 myst_dmath_double_inline = True        # $$…$$ may follow a line of text

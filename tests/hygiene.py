@@ -19,6 +19,7 @@ SOLUTIONS = sorted((ROOT / "notebooks" / "solutions").glob("*.ipynb"))
 SECTIONS = ("## The idea", "## By hand", "## The module's own code", "## Exercises",
             "## What the paper or its code did differently", "## Next")
 FIGURE = re.compile(r"\*Figure( \d+[^:*]*)?: .+?\*\s+\*\*Takeaway:\*\* \S", re.DOTALL)
+WIDGET = "application/vnd.jupyter.widget-view+json"
 MACHINE = re.compile(r"(?<![\w.…])(/(home|Users|root|tmp|work|private/var)/|[A-Z]:\\)|site-packages")
 
 
@@ -61,7 +62,7 @@ def printed(cell):
 
 
 def pictures(cell):
-    return [o for o in cell.outputs if "image/png" in o.get("data", {})]
+    return [o for o in cell.outputs if "image/png" in o.get("data", {}) and WIDGET not in o["data"]]
 
 
 def compared(cell):
@@ -148,7 +149,7 @@ def comparable(page):
     for i, cell in page.code:
         data = [o.get("data", {}) for o in cell.outputs] if compared(cell) else []
         for what, varies in (("SVG", any("image/svg+xml" in d for d in data)),
-                             ("a widget", any("application/vnd.jupyter.widget-view+json" in d for d in data)),
+                             ("a widget", any(WIDGET in d for d in data)),
                              ("a Styler", any('id="T_' in "".join(d.get("text/html", "")) for d in data))):
             if varies:
                 yield page.at(i, f"{what} in a cell whose output is compared; tag it nbval-ignore-output")
@@ -293,6 +294,9 @@ def static_before_widget(page):
         drawn = {other.func.attr for j, other in page.calls("plots") if j < i and pictures(page.cells[j][1])}
         if not functions & drawn:
             yield page.at(i, f"no static figure above widgets.{call.func.attr}: plots.{' or plots.'.join(sorted(functions))}")
+    for i, cell in page.code:
+        if any(WIDGET in o.get("data", {}) and "image/png" not in o["data"] for o in cell.outputs):
+            yield page.at(i, "no still picture in place of the widget")
 
 
 def plots_of(function):

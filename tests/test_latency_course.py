@@ -1,5 +1,7 @@
 """What notebooks 04 and 05 rest on: numbers of the text, the stored sweep, and the choice from a front."""
 
+import base64
+import io
 import json
 import re
 from pathlib import Path
@@ -7,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 import proxyless_lite as pl
-from proxyless_lite.course import notebook, plots, widgets
+from proxyless_lite.course import controls, notebook, plots, widgets
 
 RELEASED = Path(__file__).resolve().parents[1].parent / "shared/data/released"
 SWEEP = notebook.DATA / "results" / "latency_sweep.csv"
@@ -131,9 +134,19 @@ def legend(figure):
 
 def test_moving_a_slider_draws_the_front_anew(networks, monkeypatch):
     drawn = []
-    monkeypatch.setattr(widgets, "display", drawn.append)
+    monkeypatch.setattr(controls, "display", drawn.append)
     price, budget, _ = widgets.front(networks).children
     budget.value, price.value = networks.latency.min(), 1.0
     first, moved, last = drawn[0], drawn[1], drawn[-1]
     assert len({legend(first), legend(moved), legend(last)}) == 3
     assert f"{plots.preferred(networks, 1.0).latency:.2f} ms" in legend(last) and first.get_label().startswith("Test cross-entropy")
+
+
+def test_where_no_kernel_runs_pictures_stand_for_the_controls(networks):
+    data, metadata = widgets.front(networks)._repr_mimebundle_()
+    picture = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
+    one = Image.open(io.BytesIO(base64.b64decode(controls.png([plots.front(networks, 0.003, 2.0)]))))
+    assert "application/vnd.jupyter.widget-view+json" in data and "Test cross-entropy" in metadata["image/png"]["alt"]
+    assert picture.width >= one.width and 1.8 * one.height < picture.height < 2.2 * one.height
+    dark = np.asarray(picture.convert("L")) < 100
+    assert dark[:one.height].any() and dark[one.height:].any()

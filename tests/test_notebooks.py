@@ -63,7 +63,8 @@ def picture(alt="A line."):
     return new_output("execute_result", {"image/png": "aGVsbG8="}, metadata={"image/png": {"alt": alt}})
 
 
-WIDGET = new_output("execute_result", {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "VBox()"})
+CONTROLS = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "Controls()"}
+WIDGET = new_output("execute_result", CONTROLS | {"image/png": "aGVsbG8="})
 COURSE = [new_markdown_cell(HEADER),
           code('preset = "quick"  # or "lesson", "paper"\nseed = 0  # of everything drawn', tags=["parameters"]),
           code('from proxyless_lite.course import notebook\n\nnotebook.setup("preset", "seed")'),
@@ -194,6 +195,7 @@ BREAKS = {  # change -> where the complaint stands, and what it says
     "no way on": (text(15, "[42](42_model.ipynb)", "Notebook 43."), 15, "no link"),
     "no figure": (outputs(8), "?", "no figure"),
     "no static figure": (text(8, "plots.probabilities", "plots.network"), 10, "no static figure above widgets.epoch_slider: plots.prob"),
+    "no still": (outputs(10, new_output("execute_result", CONTROLS)), 10, "no still picture"),
     "answer given away": (outputs(12, says("n: right\n")), 12, "no answer yet"),
     "check says nothing": (outputs(12), 12, "no answer yet"),
     "numbers": (text(13, "**2.**", "**4.**"), 11, "exercises numbered [1, 4, 3]"),

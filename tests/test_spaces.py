@@ -1,6 +1,7 @@
 """The spaces: the paper's counts exactly, and one definition for supernet and compact network."""
 
 from functools import partial
+import random
 from itertools import combinations, product
 
 import pytest
@@ -206,23 +207,39 @@ def staged(edges=(1, 2)):
 def test_zeros_move_to_the_end_of_their_stage_only():
     assert staged((2, 3)).canonical(["Zero", "conv 3x3", "Zero", "DW 5x5", "max 3x3"]) == ("conv 3x3", "Zero", "DW 5x5", "max 3x3", "Zero")
     assert staged((1, 0, 2)).canonical(iter(("Zero", "Zero", "MB3 3x3"))) == ("Zero", "MB3 3x3", "Zero")
-    for space in (pl.spaces.mobile(0.25, classes=3, input_size=32), SMALL["tree"]()):  # blocks of different shape, or no Zero
-        choices = tuple(edge.candidates[-1 - i % 2] for i, edge in enumerate(space.edges()))
-        assert space.canonical(choices) == choices
+    tree = SMALL["tree"]()  # no Zero
+    choices = tuple(edge.candidates[-1 - i % 2] for i, edge in enumerate(tree.edges()))
+    assert tree.canonical(choices) == choices
+
+
+def same_function(space, choices):
+    """Whether the network of these choices and its canonical form compute the same bits with the same weights."""
+    one, other = (pl.Architecture(space, c).build().double() for c in (choices, space.canonical(choices)))
+    for ours, theirs in zip(other.parameters(), one.parameters(), strict=True):
+        ours.data = theirs.data
+    x = image(space, 3).double()
+    return all(torch.equal(one.train(training)(x), other.train(training)(x)) for training in (True, False))
+
+
+def test_zeros_of_the_mobile_space_move_behind_the_blocks_of_their_shape():
+    stages = (16, 3, 1), (24, 4, 2), (24, 2, 1)  # the first and the last begin with a shortcut, as the channels stay
+    space, draw = pl.spaces.mobile(classes=3, input_size=16, stages=stages, candidates=("MB1 3x3", "MB2 3x3")), random.Random(0)
+    assert space.runs == (3, 1, 5) and pl.spaces.mobile().runs == (1, 3) * 5 + (1,)
+    for _ in range(10):
+        choices = tuple(draw.choice(edge.candidates) for edge in space.edges())
+        moved = space.canonical(choices)
+        at = 0
+        for length in space.runs:
+            run, at = moved[at:at + length], at + length
+            assert "Zero" not in run[:length - run.count("Zero")]
+        assert same_function(space, choices)
 
 
 def test_canonical_networks_of_a_staged_space_are_the_same_function_of_the_same_weights():
-    space, moved = staged(), 0
-    x = image(space, 3).double()
-    for choices in product(space.edges()[0].candidates, repeat=3):
-        if choices == space.canonical(choices):
-            continue
-        one, other = (pl.Architecture(space, c).build().double() for c in (choices, space.canonical(choices)))
-        for ours, theirs in zip(other.parameters(), one.parameters(), strict=True):
-            ours.data = theirs.data
-        assert all(torch.equal(one.train(training)(x), other.train(training)(x)) for training in (True, False))
-        moved += 1
-    assert moved == 5 * 4, "Zero first in the second stage, then one of the others"
+    space = staged()
+    codes = [choices for choices in product(space.edges()[0].candidates, repeat=3) if choices != space.canonical(choices)]
+    assert len(codes) == 5 * 4, "Zero first in the second stage, then one of the others"
+    assert all(same_function(space, choices) for choices in codes)
 
 
 def test_canonical_networks_of_a_staged_space_differ():

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import kendalltau
 
 import proxyless_lite as pl
-from proxyless_lite.course import plots, widgets
+from proxyless_lite.course import controls, plots, widgets
 from proxyless_lite.runtime import TABLES as DATA
 
 RELEASED = Path(__file__).resolve().parents[1].parent / "shared/data/released"
@@ -74,14 +74,14 @@ def test_blocks_at_the_entrance_pay_for_large_kernels():
 
 @pytest.fixture
 def shown(monkeypatch):
-    """What a control shows: the printed lines are left to capsys, the networks and titles that it draws are listed."""
+    """What a control shows: pairs of a network and a title."""
     drawn = []
-    monkeypatch.setattr(plots, "network", lambda network, title="": drawn.append((network, title)))
-    monkeypatch.setattr(widgets, "display", lambda figure: None)
+    monkeypatch.setattr(plots, "network", lambda network, title="": (network, title))
+    monkeypatch.setattr(controls, "display", drawn.append)
     return drawn
 
 
-def test_the_builder_counts_the_network_of_its_menus(shown, capsys):
+def test_the_builder_counts_the_network_of_its_menus(shown):
     box = widgets.builder(SPACE, pl.costs.costs(SPACE, "macs"), pl.costs.costs(SPACE, table("mobile_cpu_table_a")))
     rows = box.children[:-1]
     assert [len(row.children) for row in rows] == [4, 4, 4, 4, 4, 1]
@@ -93,7 +93,8 @@ def test_the_builder_counts_the_network_of_its_menus(shown, capsys):
     expected = pl.Architecture(SPACE, tuple(choices))
     assert shown[0][0].choices == ("MB3 3x3",) * 21 and shown[-1][0] == expected and len(shown) == 2
     costs = pl.costs.costs(SPACE, table("mobile_cpu_table_a"))
-    assert f"{expected.macs():,} MACs" in capsys.readouterr().out and costs.cost_of(expected) > 0
+    assert shown[-1][1] == f"{expected.macs():,} MACs   {costs.cost_of(expected):.2f} ms"
+    assert [network.choices for network, _ in box.stills] == [("MB3 3x3",) * 21, ("MB6 7x7",) * 21]
 
 
 def test_figures_say_what_they_show():

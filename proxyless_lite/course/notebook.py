@@ -4,10 +4,8 @@
 """
 
 import ast
-import base64
 import importlib.metadata
 import inspect
-import io
 import json
 import os
 import re
@@ -23,14 +21,13 @@ import matplotlib.pyplot as plt
 import papermill
 import torch
 from IPython import get_ipython
-from IPython.core.pylabtools import print_figure
 from IPython.display import Markdown
 from papermill.exceptions import PapermillExecutionError
-from PIL import Image
 
 from .. import presets, runtime
 from ..runtime import cli
 from . import plots
+from .controls import png
 
 DATA = runtime.TABLES  # the small tables that come with the course
 CHECKOUT = Path(__file__).parents[2]
@@ -58,10 +55,8 @@ def setup(*names):
 
 
 def with_alt_text(figure):
-    """For IPython: the PNG of a figure, in 256 colours to keep notebooks small, and its description."""
-    small = io.BytesIO()
-    Image.open(io.BytesIO(print_figure(figure))).convert("RGB").quantize(256).save(small, "png", optimize=True)
-    return base64.b64encode(small.getvalue()).decode(), {"alt": figure.get_label()}
+    """For IPython: the PNG of a figure, and its description."""
+    return png([figure]), {"alt": figure.get_label()}
 
 
 def check_parameters(cell, names):
@@ -90,7 +85,7 @@ def check_environment():
         else:
             good = False
             print(f"  MISS  {name}: {found} here; install {name}>={least}, or run make setup")
-    print(f"  ok    {runtime.processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads used")
+    print(f"  ok    {runtime.processor()}, {os.cpu_count()} cores, threads used: {torch.get_num_threads()}")
     gpu = torch.cuda.is_available()
     print(f"  {'ok   ' if gpu else 'note '} {torch.cuda.get_device_name() if gpu else 'no CUDA GPU: quick and lesson run on the CPU, paper needs one'}")
     root = runtime.default_root()

@@ -1,18 +1,18 @@
-"""Controls for notebooks: thin ipywidgets over the figures of `plots`."""
+"""Widgets of the notebooks: controls over the figures of `plots`."""
 
 import ipywidgets
 import torch
-from IPython.display import display
 
 from . import plots
+from .controls import Controls
 from ..architecture import Architecture
 
 
 def epoch_slider(history, names):
     """A slider over the epochs of a search; below it p of every edge at that epoch (plots.probabilities)."""
     epoch = ipywidgets.IntSlider(value=len(history) - 1, min=0, max=len(history) - 1, description="epoch")
-    show = lambda epoch: display(plots.probabilities(history.probabilities[epoch], names, f"p after epoch {epoch}"))  # noqa: E731
-    return ipywidgets.VBox([epoch, ipywidgets.interactive_output(show, {"epoch": epoch})])
+    draw = lambda epoch: plots.probabilities(history.probabilities[epoch], names, f"p after epoch {epoch}")  # noqa: E731
+    return Controls([epoch], draw, {"epoch": epoch}, stills=[{"epoch": 0}, {}])
 
 
 def sample_path(names):
@@ -21,12 +21,12 @@ def sample_path(names):
     alphas = {name: ipywidgets.FloatSlider(value=0, min=-4, max=4, step=0.1, description=f"α {name}") for name in names}
     draws = ipywidgets.IntSlider(value=1, min=0, max=200, description="draws")
 
-    def show(draws, **alphas):
+    def draw(draws, **alphas):
         p = torch.tensor(list(alphas.values())).softmax(0)
         drawn = p.multinomial(200, replacement=True, generator=torch.Generator().manual_seed(0))[:draws]  # Eq. (2)
-        display(plots.path_probabilities(p, names, drawn.tolist()))
+        return plots.path_probabilities(p, names, drawn.tolist())
 
-    return ipywidgets.VBox([*alphas.values(), draws, ipywidgets.interactive_output(show, {"draws": draws, **alphas})])
+    return Controls([*alphas.values(), draws], draw, {"draws": draws, **alphas}, stills=[{"draws": 5}, {"draws": 200}])
 
 
 def builder(space, *costs):
@@ -38,11 +38,12 @@ def builder(space, *costs):
                                             layout={"width": "150px"}, style={"description_width": "28px"}) for edge in space.edges()}
     stages = [[menu for name, menu in menus.items() if name.startswith(stage + ".")] for stage in dict.fromkeys(n.split(".")[0] for n in menus)]
 
-    def show(**choices):
+    def draw(**choices):
         network = Architecture(space, tuple(choices[name] for name in menus))
-        print("   ".join(f"{cost.cost_of(network):,.{2 if cost.unit == 'ms' else 0}f} {cost.unit}" for cost in costs))
-        display(plots.network(network))
-    return ipywidgets.VBox([*map(ipywidgets.HBox, stages), ipywidgets.interactive_output(show, menus)])
+        return plots.network(network, "   ".join(f"{cost.cost_of(network):,.{2 if cost.unit == 'ms' else 0}f} {cost.unit}" for cost in costs))
+
+    largest = {name: menu.options[-2 if menu.options[-1] == "Zero" else -1] for name, menu in menus.items()}
+    return Controls(map(ipywidgets.HBox, stages), draw, menus, stills=[{}, largest])
 
 
 def front(networks):
@@ -51,5 +52,5 @@ def front(networks):
     wide = {"style": {"description_width": "9em"}, "layout": {"width": "32em"}}
     price = ipywidgets.FloatLogSlider(value=0.03, base=10, min=-3, max=0, step=0.05, description="λ₂ (nats/ms)", readout_format=".3f", **wide)
     budget = ipywidgets.FloatSlider(value=(fastest + slowest) / 2, min=fastest, max=slowest, step=0.05, description="budget (ms)", **wide)
-    show = lambda price, budget: display(plots.front(networks, price, budget))  # noqa: E731
-    return ipywidgets.VBox([price, budget, ipywidgets.interactive_output(show, {"price": price, "budget": budget})])
+    draw = lambda price, budget: plots.front(networks, price, budget)  # noqa: E731
+    return Controls([price, budget], draw, {"price": price, "budget": budget}, stills=[{"price": 0.003}, {"price": 0.3}])

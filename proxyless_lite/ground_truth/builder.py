@@ -15,7 +15,7 @@ from .table import Runs
 def build(setting, path, workers=2):
     """Train what the table at `path` lacks; call it again to resume after a stop or a kill.
 
-    Networks come in random order, all seeds of one before the next, so that finished ones are a random sample of the space.
+    Networks come in random order, all of them with one seed before the next seed: every network is known early, if less well.
     Each worker is a single-threaded process. Raises ValueError for the table of another setting and for one that another
     process is building, ChildProcessError when a worker dies.
     """
@@ -29,7 +29,7 @@ def order(setting):
     """All runs (code, seed), in the order of training."""
     codes = sorted(setting.networks())
     random.Random(0).shuffle(codes)
-    return [(code, seed) for code in codes for seed in range(setting.seeds)]
+    return [(code, seed) for seed in range(setting.seeds) for code in codes]
 
 
 def trainer(setting):

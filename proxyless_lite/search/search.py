@@ -150,7 +150,7 @@ class Search:
     # -- the search -----------------------------------------------------------------------------------------------------
 
     def run(self) -> Result:
-        """Search to the end, from where the folder left off. Returns a Result. Seeds PyTorch's global generator."""
+        """Search to the end, from where the folder left off. A Result. Seeds PyTorch's global generator; raises as `train` does."""
         goal = self.limits or self.cost_objective
         self.loop.run()
         if self.choose == "alpha":

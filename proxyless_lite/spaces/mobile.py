@@ -1,5 +1,6 @@
 """The ImageNet space of §4.2: MobileNetV2's layout, in which every block may choose its MBConv or be left out."""
 
+import itertools
 from collections import OrderedDict
 
 from torch import nn
@@ -53,12 +54,20 @@ def mobile(width: float = 1.0, classes: int = 1000, input_size: int = 224, width
             mix=after[0].module(), classifier=after[1].module())),
         rows=tuple((e.block(e.candidates[0]).shape, 1) for e in edges),
         fixed=before + after,
+        runs=tuple(runs(edges)),
     )
 
 
 def edge(name, candidates, in_channels, out_channels, size, stride, residual):
     """An edge; with `residual` its input is added to its output, and Zero may leave the block out."""
     return Edge(name, candidates + ("Zero",) * residual, in_channels, out_channels, size, stride, residual)
+
+
+def runs(edges):
+    """How many edges of one shape follow each other, each with a shortcut: those behind the first of a stage."""
+    for shape, same in itertools.groupby(edges, lambda e: (e.residual, e.in_channels, e.out_channels, e.input_size)):
+        length = len(list(same))
+        yield from (length,) if shape[0] else (1,) * length
 
 
 def halved(size):

@@ -42,6 +42,9 @@ def train(architecture: Architecture | nn.Module, data: DataModule, config: Trai
 
     `config` is a TrainConfig (default: "quick"); `out` a folder that makes the run resumable; `label`
     names the run in its progress. Returns a Report. Seeds PyTorch's global generator, so that a seed determines the network.
+
+    Raises ValueError where network, data and config do not fit together, and for the folder of another run; FloatingPointError when
+    a loss or weight is not finite, and runtime.OutOfMemory, which says what would fit: the last good checkpoint is kept.
     """
     config = config or presets.train("quick")
     model, identity = begin(architecture, config.seed)

@@ -11,5 +11,5 @@ from .paper import accuracy_against_latency, platforms, save, search_cost
 from .runs import (accuracy_against_cost, against_random, best_within, cost_history, found_and_random, front, images, latency_against_weight,
                    loss_forms, pareto, preferred, probabilities, search_history, training_history)
 from .schematics import binary_gates, latency_loss
-from .style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, STYLE, Figure, new_figure
+from .style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, STYLE, Figure, headline, new_figure
 from .truth import bias_and_variance, landscape, regret_by_method, regret_over_cost, shared_against_true, trajectory

@@ -19,14 +19,14 @@ def chosen(others, found, blind=None, unit="MACs", label="every network of the s
     ax.plot(others.cost, 100 * others.accuracy, "o", color="0.78", markersize=5, label=label)
     if blind is not None:
         ax.plot(blind.cost, 100 * blind.accuracy, "_", color=BLACK, markeredgewidth=2, markersize=16, label="a blind choice of that cost, on average")
-        ax.vlines(blind.cost, 100 * blind.accuracy, 100 * found.accuracy, color=BLACK, linewidth=1.2, label="what the search gains")
+        ax.vlines(blind.cost, 100 * blind.accuracy, 100 * found.accuracy, color=ORANGE, linewidth=2.5, label="what the search gains", zorder=1)
     ax.plot(found.cost, 100 * found.accuracy, "*", color=ORANGE, markeredgecolor=BLACK, markersize=20, label="chosen by one search")
     accuracies = 100 * others.accuracy
     low = min(accuracies.quantile(0.1), 100 * found.accuracy.min(), *([] if blind is None else 100 * blind.accuracy))
     high = max(accuracies.max(), 100 * found.accuracy.max())
     room = 0.08 * max(high - low, 1)  # all may be equal
     if hidden := (accuracies < low - room).sum():
-        ax.text(0.01, 0.01, f"↓ {hidden} below", transform=ax.transAxes, va="bottom", fontsize=9)
+        ax.text(0.01, 0.01, f"↓ {hidden} networks below", transform=ax.transAxes, va="bottom", fontsize=9)
     ax.set(xlabel="latency (ms)" if unit == "ms" else unit, ylabel="test accuracy (%)", ylim=(low - room, high + room))
     if others.cost.max() > 1e4:
         ax.xaxis.set_major_formatter(EngFormatter(sep=""))  # 80k, 25M

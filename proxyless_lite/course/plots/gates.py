@@ -1,6 +1,7 @@
 """What gates cost and what their gradients are worth."""
 
 import numpy as np
+from matplotlib.patches import Patch, Rectangle
 
 from .style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, described, new_figure
 
@@ -17,7 +18,7 @@ def path_probabilities(p, names, drawn=()):
         bars[drawn[-1]].set(facecolor=ORANGE, hatch="//")
         ax.plot(range(len(names)), np.bincount(drawn, minlength=len(names)) / len(drawn), "o", color="white", markeredgecolor=BLUE,
                 markeredgewidth=1.5, clip_on=False, label=f"share of {len(drawn)} draw{'s' * (len(drawn) > 1)}")
-        ax.set_title(f"active: {names[drawn[-1]]}")
+        ax.set_title(f"drawn last: {names[drawn[-1]]}")
     ax.set_xticks(range(len(names)), names)
     ax.set(xlabel="path", ylabel="probability p", ylim=(0, 1), axisbelow=True)
     ax.grid(False, axis="x")
@@ -27,14 +28,29 @@ def path_probabilities(p, names, drawn=()):
 
 @described
 def memory_by_candidates(counts, series, unit="saved for backward (MB)"):
-    """Memory against the number of candidates N, one line per kind of gate."""
-    figure, ax = new_figure(figsize=(5.2, 3))
+    """What three kinds of gates keep of four candidates until backward, and memory against the number of candidates N."""
+    figure, (kept, ax) = new_figure(1, 2, figsize=(9, 3), width_ratios=(1, 1.1))
+    what_is_kept(kept)
     looks = zip((BLUE, GREEN, ORANGE, PURPLE), "os^D", ("-", "--", ":", "-."), (6, 6, 10, 4))  # sizes: one line may lie on another
     for (label, values), (colour, marker, line, size) in zip(series.items(), looks):
         ax.plot(counts, values, marker=marker, linestyle=line, color=colour, markersize=size, label=label)
     ax.set(xlabel="candidates N on every edge", ylabel=unit, ylim=(0, None))
     ax.legend()
     return figure
+
+
+def what_is_kept(ax):
+    """A row per kind of gate, a box per candidate: kept until backward, computed in backward and dropped, or not run."""
+    kept, dropped = {"facecolor": "0.35"}, {"facecolor": "white", "hatch": "///", "linestyle": "--"}
+    idle = {"facecolor": "white", "linestyle": ":", "alpha": 0.5}
+    for y, (gate, boxes) in enumerate((("Probe", (kept, dropped, dropped, dropped)), ("Path", (kept, idle, idle, idle)), ("Softmax", (kept,) * 4))):
+        ax.text(-0.3, y, gate, ha="right", va="center")
+        for x, look in enumerate(boxes):
+            ax.add_patch(Rectangle((x, y - 0.3), 0.8, 0.6, **{"edgecolor": BLACK, **look}))
+    ax.legend(handles=[Patch(edgecolor=BLACK, label=label, **look) for label, look in (
+        ("kept until backward", kept), ("computed in backward, dropped", dropped), ("does not run", idle))], loc="upper center", bbox_to_anchor=(0.4, 0.02))
+    ax.set(xlim=(-1.6, 4), ylim=(-0.6, 2.6), title="outputs of four candidates of an edge")
+    ax.axis("off")
 
 
 @described

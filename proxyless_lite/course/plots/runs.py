@@ -3,7 +3,7 @@
 import numpy as np
 import seaborn
 
-from .style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, described, new_figure
+from .style import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, described, headline, new_figure
 
 
 @described
@@ -23,8 +23,8 @@ def search_history(history, classes):
         ax.xaxis.get_major_locator().set_params(integer=True)
     for ax, chance in zip(axes, (np.log(classes), 1 / classes)):
         ax.axhline(chance, color="0.4", linestyle="--", linewidth=1, label="guessing")
-    axes[1].set_ylim(0, 1)
-    axes[2].set_ylim(0, None)
+    axes[1].set(ylim=(0, 1), title=f"best {history.valid_accuracy.max():.0%}; guessing {1 / classes:.0%}")
+    axes[2].set(ylim=(0, None), title=f"from {history.entropy.iloc[0]:.2f} to {history.entropy.iloc[-1]:.2f}")
     figure.legend(*axes[1].get_legend_handles_labels(), loc="outside upper center", ncols=5)  # of the first two panels
     return figure
 
@@ -125,7 +125,7 @@ def images(data, count=10):
         ax.imshow(image)
         ax.set_title(data.classes[label], fontsize=9)
         ax.axis("off")
-    return figure
+    return headline(figure, f"{pixels.shape[2]} × {pixels.shape[1]} pixels, {len(data.classes)} classes")
 
 
 @described
@@ -191,7 +191,7 @@ def front(networks, price=None, budget=None):
     ax.step(edge.latency, edge.cross_entropy, where="post", color=BLACK, linewidth=0.8, label="front")
     low, high = networks.cross_entropy.min(), networks.cross_entropy.quantile(0.9)
     if hidden := (networks.cross_entropy > high + 0.1 * (high - low)).sum():
-        ax.text(0.01, 0.98, f"↑ {hidden} above", transform=ax.transAxes, va="top", fontsize=9)
+        ax.text(0.01, 0.98, f"↑ {hidden} networks above", transform=ax.transAxes, va="top", fontsize=9)
     ax.set(xlabel="latency (ms)", ylabel="test cross-entropy (nats)", xlim=(0, 1.05 * networks.latency.max()),
            ylim=(low - 0.1 * (high - low), high + 0.1 * (high - low)))
     if budget is not None:

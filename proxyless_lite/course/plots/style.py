@@ -29,6 +29,12 @@ def new_figure(*args, **settings):
     return figure, axes
 
 
+def headline(figure, text):
+    """The figure with its message above it, for who looks for five seconds."""
+    figure.suptitle(text, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    return figure
+
+
 def described(plot):
     """Make the first line of a plot's docstring the alt text of its figures."""
     @wraps(plot)

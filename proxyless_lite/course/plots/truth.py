@@ -14,14 +14,14 @@ def background(table, seed_sd, tied=None):
     x, y = table.macs / 1e3, 100 * table["mean"]
     ax.plot(x, y, "o", color="0.75", markersize=4, label="a network, mean of its seeds")
     if tied is not None:
-        ax.plot(x[tied], y[tied], "o", color=BLUE, markersize=5, markeredgecolor=BLACK, markeredgewidth=0.5, label="within 2 sd of the best")
+        ax.plot(x[tied], y[tied], "o", color=BLUE, markersize=5, markeredgecolor=BLACK, markeredgewidth=0.5, label=f"within 2 sd of the best: {tied.sum()} of {len(tied)}")
     ordered = table.sort_values(["macs", "mean"], ascending=[True, False])
     front = ordered[ordered["mean"] > ordered["mean"].cummax().shift(fill_value=-1)]
     ax.step(front.macs / 1e3, 100 * front["mean"], where="post", color=BLACK, linewidth=1, label="Pareto front")
     low, high = y.quantile(0.1) - 100 * seed_sd, y.max() + 50 * seed_sd
     ax.errorbar([1.03], [(low + high) / 2], 100 * seed_sd, color=BLACK, capsize=4, fmt="none", transform=ax.get_yaxis_transform(), clip_on=False)
     ax.text(1.05, (low + high) / 2, "± sd\nbetween\nseeds", transform=ax.get_yaxis_transform(), va="center", fontsize=9)
-    ax.text(0.99, 0.01, f"↓ {(y < low).sum()} below", transform=ax.transAxes, ha="right", va="bottom", fontsize=9)
+    ax.text(0.99, 0.01, f"↓ {(y < low).sum()} networks below", transform=ax.transAxes, ha="right", va="bottom", fontsize=9)
     ax.set(xlabel="MACs (thousands)", ylabel="test accuracy (%)", ylim=(low, high))
     return figure, ax
 
@@ -72,7 +72,7 @@ def regret_by_method(searches, chance, seed_sd):
         each = 100 * searches.regret[searches.method == method]
         ax.plot(each, np.full(len(each), y - 0.25), "|", color="0.5", markersize=5, label="one search" * (y == 0))
         if beyond := [f"{value:.1f}" for value in each if value > end]:
-            ax.annotate(f"{', '.join(beyond)} →", (1, y - 0.25), xycoords=ax.get_yaxis_transform(), ha="right", va="center", fontsize=9)
+            ax.annotate(f"{', '.join(beyond)} →", (1, y - 0.25), xycoords=ax.get_yaxis_transform(), ha="right", va="top", fontsize=9)
     ax.errorbar(100 * rows["mean"], range(len(rows)), xerr=200 * rows.error, fmt="o", color=BLUE, markersize=8, capsize=4,
                 label="mean, ± 2 standard errors")
     ax.plot(100 * random, range(len(rows)), "D", color="white", markeredgecolor=BLACK, markersize=7, label="random search of that cost, expected")
