@@ -368,3 +368,16 @@ def test_a_table_with_a_row_of_zero_can_be_learned_from():
     rows = {b: Entry(made_up(b)) for b in candidates(space)}
     model, with_zero = Model().fit(Table(rows)), Model().fit(Table({**rows, space.edges()[0].block("Zero"): Entry(1e-4)}))
     assert [with_zero[b] for b in rows] == pytest.approx([model[b] for b in rows])
+
+
+def test_a_further_kind_of_work_is_learned(mobile):
+    """Twenty networks do not tell a rule of our own; where the blocks' times on another device are a kind of work, they do."""
+    networks, times = drawn(mobile, 220, seed=3)
+
+    def with_times(block):
+        work, shape = features(block)
+        return [*work, 3 * made_up(block)], shape
+
+    errors = [accuracy(model.fit(networks[:20], times[:20]).predict(networks[20:]), times[20:, None])["rmse/mean"]
+              for model in (Model(with_times), Model())]
+    assert errors[0] < 1e-3 < 5e-3 < errors[1]

@@ -143,6 +143,14 @@ def latency_model(stored):
     return markdown(["", "measured here, CPU", "paper, Pixel 1", "best public CPU result"], [(*row, None, None)[:4] for row in rows])
 
 
+def transfer(stored):
+    """Kendall's τ on a new device, by what is known of it."""
+    found = frame(stored, "results/transfer.csv").groupby(["by", "networks"], sort=False).tau.agg(["mean", "sem"]).reset_index()
+    cell = lambda row: f"{row['mean']:.3f}" + (f" ± {row['sem']:.3f}" if row["sem"] == row["sem"] else "")  # noqa: E731
+    cells = found.assign(cell=found.apply(cell, axis=1)).pivot_table("cell", "by", "networks", aggfunc="first", sort=False)
+    return markdown(["networks measured", *(f"{n:,}" for n in cells)], [(by, *row) for by, row in zip(cells.index, cells.to_numpy())])
+
+
 def found_and_random(stored):
     """Test accuracy of networks found, next to random networks of equal cost trained the same way."""
     spread = lambda accuracies: f"{100 * accuracies.mean():.1f} ± {100 * accuracies.std():.1f}"
@@ -234,7 +242,7 @@ def estimators(stored):
 
 
 BLOCKS = {"notebooks": notebooks, "paper": paper, "table4": table4, "runtimes": runtimes, "step-cost": step_cost, "memory": memory, "search-cost": search_cost,
-          "latency-model": latency_model, "found-and-random": found_and_random, "tree": tree, "seed-noise": seed_noise,
+          "latency-model": latency_model, "transfer": transfer, "found-and-random": found_and_random, "tree": tree, "seed-noise": seed_noise,
           **{f"truth-{name}": partial(truth, name=name) for name in ("digits", "cifar10", "cifar10_third")},
           "settings": settings, "choices": choices, "estimators": estimators}
 

@@ -26,7 +26,13 @@ OWN = (0.0, 0.3)           # variance of a block's own part, relative to the par
 
 
 class Model:
-    """`fit`, then `predict`, `uncertainty`, `report`; `model[block]` like a Table, so it can be used in place of one."""
+    """`fit`, then `predict`, `uncertainty`, `report`; `model[block]` like a Table, so it can be used in place of one.
+
+    `features` gives the work (W,) and the shape (S,) of a Block; more kinds of work may follow those of latency.features.
+    """
+
+    def __init__(self, features=features):
+        self.features = features
 
     def fit(self, items, milliseconds=None) -> "Model":
         """Learn from timings: `items` is a list of Architectures, of Blocks, or of both, or a latency.Table.
@@ -41,7 +47,7 @@ class Model:
         rows = [blocks_of(item) for item in self.items]
         self.blocks = list(dict.fromkeys(block for row in rows for block in row))
         counts = count(rows, self.blocks)
-        work, self.shape_features = arrays(self.blocks)
+        work, self.shape_features = self._arrays(self.blocks)
         self.coefficients = milliseconds_per_work(counts, work, times)
         self._fit_process(counts * self._physics(work), times)
         return self
@@ -90,9 +96,16 @@ class Model:
         else:
             predictions, deviations, repeats = np.empty(len(self.items)), np.empty(len(self.items)), self.repeats
             for train, test in KFold(min(5, len(self.items)), shuffle=True, random_state=0).split(self.items):
-                model, left_out = Model().fit([self.items[i] for i in train], self.repeats[train]), [self.items[i] for i in test]
+                model, left_out = Model(self.features).fit([self.items[i] for i in train], self.repeats[train]), [self.items[i] for i in test]
                 predictions[test], deviations[test] = model.predict(left_out), model.uncertainty(left_out)
         return {**accuracy(predictions, repeats), "uncertainty": deviations.mean()}
+
+    def _arrays(self, blocks):
+        """Work (B, W) and shape features (B, S) of blocks."""
+        if not blocks:
+            return np.empty((0, len(WORK))), np.empty((0, len(SHAPE) + len(KINDS)))
+        work, shape_features = zip(*map(self.features, blocks))
+        return np.stack(work), np.stack(shape_features)
 
     def _physics(self, work):
         smallest = self.coefficients[WORK.index("layers")] or 1e-4
@@ -105,7 +118,7 @@ class Model:
     def _look_up(self, items):
         rows = [blocks_of(item) for item in items]
         blocks = list(dict.fromkeys(b for row in rows for b in row))
-        work, shape_features = arrays(blocks)
+        work, shape_features = self._arrays(blocks)
         known = {b: i for i, b in enumerate(self.blocks)}
         cross = self._kernel(self.shape_features, shape_features, self.length)                          # (B, new)
         for j, block in enumerate(blocks):
@@ -140,14 +153,6 @@ def blocks_of(item):
     """The blocks of an Architecture, Zero left out, or a Block alone. Raises ValueError for an Architecture without a space."""
     blocks = [item] if isinstance(item, Block) else item._space("predict").blocks(item.choices)
     return [block for block in blocks if block.operation != "Zero"]
-
-
-def arrays(blocks):
-    """Work (B, W) and shape features (B, S) of blocks."""
-    if not blocks:
-        return np.empty((0, len(WORK))), np.empty((0, len(SHAPE) + len(KINDS)))
-    work, shape_features = zip(*map(features, blocks))
-    return np.stack(work), np.stack(shape_features)
 
 
 def count(rows, blocks):

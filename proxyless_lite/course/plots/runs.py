@@ -23,7 +23,7 @@ def search_history(history, classes):
         ax.xaxis.get_major_locator().set_params(integer=True)
     for ax, chance in zip(axes, (np.log(classes), 1 / classes)):
         ax.axhline(chance, color="0.4", linestyle="--", linewidth=1, label="guessing")
-    axes[1].set(ylim=(0, 1), title=f"best {history.valid_accuracy.max():.0%}; guessing {1 / classes:.0%}")
+    axes[1].set(ylim=(0, 1), title=f"valid: best {history.valid_accuracy.max():.0%}; guessing {1 / classes:.0%}")
     axes[2].set(ylim=(0, None), title=f"from {history.entropy.iloc[0]:.2f} to {history.entropy.iloc[-1]:.2f}")
     figure.legend(*axes[1].get_legend_handles_labels(), loc="outside upper center", ncols=5)  # of the first two panels
     return figure

@@ -13,6 +13,7 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK = "#0072B2", "#E69F00", "#009E73", 
 KERNELS = {"3": (BLUE, "", "o"), "5": (ORANGE, "//", "s"), "7": (RED, "xx", "^")}  # colour, hatch, marker; the same everywhere
 OTHER = GREEN, "..", "D"
 
+HEADLINE = 0.27  # inches
 STYLE = {"figure.dpi": 100, "savefig.dpi": 150, "font.size": 10, "axes.titlesize": 10, "axes.labelsize": 10,
          "legend.fontsize": 9, "xtick.labelsize": 9, "ytick.labelsize": 9, "axes.spines.top": False,
          "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3, "legend.frameon": False}
@@ -30,8 +31,13 @@ def new_figure(*args, **settings):
 
 
 def headline(figure, text):
-    """The figure with its message above it, for who looks for five seconds."""
+    """The figure with its message in a line above all else, for who looks for five seconds."""
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + HEADLINE)
     figure.suptitle(text, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    for legend in figure.legends:  # those outside the axes: the layout gives them and the message one place, so a line above them is left free
+        title = legend.get_title().get_text()
+        legend.set_title(f"\n{title}" if title else " ")
     return figure
 
 
