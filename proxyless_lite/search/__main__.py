@@ -88,30 +88,9 @@ def search(args, engine):
         return say(f"GPU-hours: hours × ranks on {engine.device}; the paper names {forecast.PAPER_GPU_HOURS} for ImageNet, on V100")
     if args["out"] is None:
         raise ValueError("no run folder given; add --out runs/x")
-    experiment = experiment_of(args)
-    config = presets.for_reinforce(experiment.search, args["space"]) if args["rule"] == "reinforce" else experiment.search
-    config = replace(config, **{f.name: args[f.name] for f in fields(SearchConfig) if f.name in args})
-    named = args["data"]
-    if named == "digits" and args["space"] == "mobile":  # as notebook 06 does
-        named = engine.from_first(lambda: data.digits_as_images(Path(args["out"]) / "digits"))
-    elif named == "digits" and args["image_size"]:
-        raise ValueError("--image-size does nothing here: the digits stay 8×8; leave it out, or search --space mobile")
-    sets = data.load(named, limit=experiment.images, image_size=args["image_size"] or getattr(experiment, "image_size", None),
-                     crop=args["crop"], workers=args["workers"], pack=args["pack"], seed=config.seed, valid=args["valid"], split=args["split"])
-    space = experiment.space(len(sets.classes), sets.shape[1])
-    limits = limits_of(args, space)
-    if args["verify"]:
-        latency_table(args)  # raises before anything long
-    choice = ChoiceConfig(train=replace(experiment.train, seed=config.seed))
-    found = Search(space, sets, rules.BY_NAME[args["rule"]](), config, args["out"], engine, objective_of(args, experiment, space),
-                   choose=args["choose"], choice=choice, limits=limits)
-    costs = args["targets"] and objective.costs(space, source_of(args))
-    if args["targets"]:
-        found.goals(costs, args["targets"])  # before anything long: raises if no network is so cheap
-    else:
-        found.net.derive(found.cost_objective)  # raises if no network costs the target
+    found, costs = prepared(args, engine)
     expected = found.forecast(targets=len(args["targets"] or [1]))
-    say(f"{sets}\n{space}: {len(space.edges())} decisions\n"
+    say(f"{found.data}\n{found.net.space}: {len(found.net.space.edges())} decisions\n"
         f"forecast: {runtime.clock(3600 * expected['hours'])} on {engine.world_size} × {engine.device}, {expected['memory']:,.0f} MB, "
         f"{expected['images_per_second']:,.0f} images/s a weight step, the loader alone {expected['loader_images_per_second']:,.0f}")
     if args["targets"]:
@@ -121,6 +100,38 @@ def search(args, engine):
     if engine.is_main:
         network = keep_limit(found, result.architecture, latency_table(args), Path(args["out"])) if args["verify"] else result.architecture
         report(found, replace(result, architecture=network), Path(args["out"]), args["costs"])
+
+
+def prepared(args, engine):
+    """The Search, and the Costs of --targets or None. What cannot work raises here, before anything long."""
+    experiment = experiment_of(args)
+    config = presets.for_reinforce(experiment.search, args["space"]) if args["rule"] == "reinforce" else experiment.search
+    config = replace(config, **{f.name: args[f.name] for f in fields(SearchConfig) if f.name in args})
+    sets = images_of(args, experiment, config.seed, engine)
+    space = experiment.space(len(sets.classes), sets.shape[1])
+    limits = limits_of(args, space)
+    if args["verify"]:
+        latency_table(args)
+    choice = ChoiceConfig(train=replace(experiment.train, seed=config.seed))
+    found = Search(space, sets, rules.BY_NAME[args["rule"]](), config, args["out"], engine, objective_of(args, experiment, space),
+                   choose=args["choose"], choice=choice, limits=limits)
+    costs = objective.costs(space, source_of(args)) if args["targets"] else None
+    if args["targets"]:
+        found.goals(costs, args["targets"])
+    else:
+        found.net.derive(found.cost_objective)
+    return found, costs
+
+
+def images_of(args, experiment, seed, engine):
+    """The images that --data and its options name."""
+    named = args["data"]
+    if named == "digits" and args["space"] == "mobile":  # as notebook 06 does
+        named = engine.from_first(lambda: data.digits_as_images(Path(args["out"]) / "digits"))
+    elif named == "digits" and args["image_size"]:
+        raise ValueError("--image-size does nothing here: the digits stay 8×8; leave it out, or search --space mobile")
+    return data.load(named, limit=experiment.images, image_size=args["image_size"] or getattr(experiment, "image_size", None),
+                     crop=args["crop"], workers=args["workers"], pack=args["pack"], seed=seed, valid=args["valid"], split=args["split"])
 
 
 def report_front(networks, costs, targets, candidates, out):

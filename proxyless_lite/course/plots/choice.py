@@ -20,7 +20,7 @@ def chosen(others, found, blind=None, unit="MACs", label="every network of the s
     if blind is not None:
         ax.plot(blind.cost, 100 * blind.accuracy, "_", color=BLACK, markeredgewidth=2, markersize=16, label="a blind choice of that cost, on average")
         for cost, low, high in zip(blind.cost, 100 * blind.accuracy, 100 * found.accuracy):
-            ax.annotate(f"{high - low:+.1f}".replace("-", "−"), (cost, (low + high) / 2), (5, 0), textcoords="offset points", va="center", fontsize=9)
+            ax.annotate(f"{high - low:+.1f}".replace("-", "−"), (cost, min(low, high)), (0, -5), textcoords="offset points", ha="center", va="top", fontsize=9)
         ax.vlines(blind.cost, 100 * blind.accuracy, 100 * found.accuracy, color=ORANGE, linewidth=2.5, label="what the search gains", zorder=1)
     ax.plot(found.cost, 100 * found.accuracy, "*", color=ORANGE, markeredgecolor=BLACK, markersize=20, label="chosen by one search")
     accuracies = 100 * others.accuracy

@@ -87,7 +87,7 @@ def platforms(table, labels):
     ax.axvline(len(table) / 2 - 0.5, color="0.5", linewidth=0.8)
     ax.set_axisbelow(True)
     ax.set_xticks(range(len(table)), table.index)
-    ax.set(ylabel="latency / fastest network's", ylim=(0, 2))
+    ax.set(ylabel="latency over the fastest's", ylim=(0, 1.8))
     ax.grid(axis="x", visible=False)
-    ax.legend(title="found for", ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.3))
+    figure.legend(*ax.get_legend_handles_labels(), title="found for", ncols=3, loc="outside upper center")
     return figure
