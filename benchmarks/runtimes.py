@@ -3,8 +3,9 @@
 python benchmarks/runtimes.py choose onnxruntime.csv litert.csv … --out nets      # tables that `proxyless-latency import` wrote
 proxyless-latency kit --networks nets/*.json --formats onnx int8 litert ncnn --out kit; python kit/run.py --runtime …
 python benchmarks/runtimes.py report results-*.csv --kit kit --out proxyless_lite/tables/results/runtimes.csv
+python benchmarks/runtimes.py truth --of cifar10_32 --out runtimes_truth.csv      # where the accuracy of all networks is known
 
-Work stands for accuracy: it needs no training, and all that is asked is whether the device changes the choice.
+Work stands for accuracy: it needs no training, and all that is asked is whether the device changes the choice. `truth` asks it of accuracy.
 """
 
 import argparse
@@ -18,10 +19,13 @@ from scipy.optimize import LinearConstraint, milp
 from scipy.stats import kendalltau, t
 
 import proxyless_lite as pl
+from proxyless_lite import ground_truth
 from proxyless_lite.latency import kit
-from proxyless_lite.runtime import write_table
+from proxyless_lite.runtime import TABLES, write_table
 
 SHARES = 0.1, 0.3, 0.5, 0.7, 0.9  # of random networks that do less work than a target
+LIMITS = 0.2, 0.35, 0.5, 0.65, 0.8  # of all networks that are faster than a limit
+RUNTIMES = "onnxruntime", "openvino", "onnxruntime-int8", "ncnn", "litert"
 
 
 def fastest(costs, macs, least):
@@ -78,17 +82,47 @@ def report(args):
                                       "date": attrs["date"], "targets": [round(share, 2) for share in SHARES]}, digits=5)
 
 
+def truth(args):
+    """Write, for every two runtimes and five limits, how much accuracy the network chosen for the other one costs; print means and intervals.
+
+    Both are the most accurate networks of a table of ground truth: the other's within a limit there, the own among those that take no
+    longer, in the own runtime, than the other's does.
+    """
+    table = ground_truth.load(args.of)
+    space = ground_truth.table.setting_of(table.attrs).space
+    networks = [pl.Architecture.from_code(space, code) for code in table.index]
+    ms = pd.DataFrame({name: [costs.cost_of(network) for network in networks] for name in RUNTIMES
+                       for costs in [pl.objective.costs(space, pl.latency.Table.load(TABLES / "latency" / f"truth_{args.of}_{name}.csv"))]}, table.index)
+    best = lambda within: table["mean"][within].idxmax()  # noqa: E731
+    rows = []
+    for own, other in itertools.permutations(RUNTIMES, 2):
+        for share in LIMITS:
+            theirs = best(ms[other] <= ms[other].quantile(share))
+            ours = best(ms[own] <= ms[own][theirs])
+            rows.append({"measured_in": own, "chosen_for": other, "share": share, "theirs": theirs, "ours": ours,
+                         "points": 100 * (table["mean"][ours] - table["mean"][theirs])})
+    frame = pd.DataFrame(rows)
+    points = frame.groupby(["measured_in", "chosen_for"], sort=False).points
+    half = t.ppf(0.975, len(LIMITS) - 1) * points.sem()
+    print(f"{len(table)} networks; Kendall's τ of their latencies:\n{ms.corr('kendall').round(2)}\npoints of accuracy lost:")
+    print(pd.DataFrame({"mean": points.mean(), "from": points.mean() - half, "to": points.mean() + half}).round(2))
+    if args.out:
+        write_table(args.out, frame, {"command": f"python benchmarks/runtimes.py truth --of {args.of}", "networks": len(table)}, digits=4)
+
+
 def main():
     line = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = line.add_subparsers(dest="command", required=True)
-    chooser, reporter = commands.add_parser("choose"), commands.add_parser("report")
+    chooser, reporter, known = (commands.add_parser(name) for name in ("choose", "report", "truth"))
+    known.add_argument("--of", default="cifar10_32", help="table of ground truth")
+    known.add_argument("--out", help="CSV to write")
     chooser.add_argument("tables", nargs="+", help="latency tables, named after their runtimes")
     chooser.add_argument("--out", required=True, help="folder for the architecture files")
     reporter.add_argument("results", nargs="+", help="what run.py measured of the kit of these networks")
     reporter.add_argument("--kit", required=True)
     reporter.add_argument("--out", help="CSV to write")
     args = line.parse_args()
-    return {"choose": choose, "report": report}[args.command](args)
+    return {"choose": choose, "report": report, "truth": truth}[args.command](args)
 
 
 if __name__ == "__main__":
