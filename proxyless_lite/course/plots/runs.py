@@ -191,7 +191,7 @@ def front(networks, price=None, budget=None):
     ax.step(edge.latency, edge.cross_entropy, where="post", color=BLACK, linewidth=0.8, label="front")
     low, high = networks.cross_entropy.min(), networks.cross_entropy.quantile(0.9)
     if hidden := (networks.cross_entropy > high + 0.1 * (high - low)).sum():
-        ax.text(0.01, 0.98, f"↑ {hidden} networks above", transform=ax.transAxes, va="top", fontsize=9)
+        ax.text(0.99, 0.92, f"↑ {hidden} networks above", transform=ax.transAxes, ha="right", va="top", fontsize=9)
     ax.set(xlabel="latency (ms)", ylabel="test cross-entropy (nats)", xlim=(0, 1.05 * networks.latency.max()),
            ylim=(low - 0.1 * (high - low), high + 0.1 * (high - low)))
     if budget is not None:
