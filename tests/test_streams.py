@@ -5,6 +5,7 @@ import hashlib
 import io
 import itertools
 import multiprocessing
+import os
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from torchvision import datasets, transforms
 
 import proxyless_lite as pl
 from proxyless_lite.course import plots
+from proxyless_lite.data import workers as workers_file
 
 TINY = Path(__file__).resolve().parents[1].parent / "shared/data/tiny-imagenet-20.tar.gz"
 
@@ -261,6 +263,22 @@ def test_workers_end_with_their_batches_and_outlive_stray_signals(folder):
     for w in workers:
         w.join(10)
     assert not any(w.is_alive() for w in workers)
+
+
+def test_workers_that_are_still_starting_outlive_signals(folder, monkeypatch):
+    """The signal comes after the fork and before the worker can tell who sent it."""
+    ready = workers_file.outlive_signals
+
+    def struck(worker):
+        subprocess.run(["kill", "-TERM", str(os.getpid())], check=True)
+        subprocess.run(["kill", "-INT", str(os.getpid())], check=True)
+        ready(worker)
+    monkeypatch.setattr(workers_file, "outlive_signals", struck)
+    data = load(folder, workers=2)
+    whole = [batch[1].tolist() for batch in load(folder, workers=0).eval_batches(data.train, 8)]
+    assert [batch[1].tolist() for batch in data.eval_batches(data.train, 8)] == whole
+    batches = data.batches(data.train, 8, 0, 0, augment=True)
+    assert len(batches[0][1]) == len(batches[1][1]) == 8
 
 
 def test_a_script_that_keeps_its_batches_comes_to_its_end(folder):

@@ -46,7 +46,9 @@ class WorkerData(DataModule):
     def eval_batches(self, split, size, rank=0, world_size=1):
         """See DataModule."""
         tasks = [(indices, indices[0].item()) for indices in shares(len(split), size, rank, world_size)]
-        for batch in self.loader(self.reader(split, False, ()), tasks, min(self.workers, len(tasks))):
+        with signals_held():
+            batches = iter(self.loader(self.reader(split, False, ()), tasks, min(self.workers, len(tasks))))
+        for batch in batches:
             yield self.received(batch)
 
     def loader(self, reader, tasks, workers, **settings):
@@ -66,7 +68,8 @@ class Batches:
         """This rank's part of batch i, counted over all epochs."""
         if i != self._next:
             self._tasks.start = i
-            self._stream = iter(self._loader)
+            with signals_held():
+                self._stream = iter(self._loader)
         self._next = None  # unknown until the batch is here
         batch = next(self._stream)
         self._next = i + 1
@@ -110,6 +113,19 @@ def seed_generators(*key):
 
 
 # -- signals -----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def signals_held():
+    """A context in which processes start with SIGTERM and SIGINT blocked, until `outlive_signals` is ready for them; here they wait."""
+    if not hasattr(signal, "sigwaitinfo"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def outlive_signals(worker):
