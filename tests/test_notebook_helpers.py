@@ -98,6 +98,18 @@ def test_a_result_tells_of_the_random_networks(accuracies, told):
         dataset="digits", preset="quick", seed=0))
 
 
+@pytest.mark.parametrize(("found", "n", "told"), [
+    (0.96, 400, "+1.00 points, no more than chance gives with 400 test images (± 2.52)"),     # 2 √(95 · 5 / 400 · (1 + 1/3))
+    (0.99, 400, "+4.00 points, more than chance gives with 400 test images (± 2.52)"),
+    (0.91, 10_000, "-4.00 points, more than chance gives with 10,000 test images (± 0.50)")])
+def test_the_summary_says_what_a_difference_is_worth(found, n, told):
+    result = dict(params=1, macs=2, network="x", test_accuracy=found, random_accuracies=[0.94, 0.95, 0.96], search_seconds=1, train_seconds=1,
+                  dataset="digits", preset="quick", seed=0)
+    assert f"difference      {told}" in notebook.summary(result | {"test_images": n}).splitlines()
+    assert "difference" not in notebook.summary(result)
+
+
+
 def test_a_notebook_that_is_not_there_is_told_in_one_line(tmp_path):
     done = subprocess.run([sys.executable, "-m", "proxyless_lite.course.notebook", str(tmp_path / "x.ipynb"), "--out", str(tmp_path / "out")],
                           capture_output=True, text=True, timeout=120, cwd=Path(notebook.__file__).parents[1])

@@ -7,6 +7,7 @@ import ast
 import importlib.metadata
 import inspect
 import json
+import math
 import os
 import re
 import shutil
@@ -144,9 +145,19 @@ def summary(result):
     return "\n".join([
         f"found network ({result['params']:,} params, {result['macs']:,} MACs):", result["network"],
         f"test accuracy   {100 * result['test_accuracy']:.2f} %",
-        f"random networks {statistics.mean(accuracies):.2f}{spread}trained alike)",
+        f"random networks {statistics.mean(accuracies):.2f}{spread}trained alike)", *difference(result, accuracies),
         f"search {runtime.clock(result['search_seconds'])}, training {runtime.clock(result['train_seconds'])} "
         f"({result['dataset']}, preset {result['preset']}, seed {result['seed']})"])
+
+
+def difference(result, accuracies):
+    """A line on whether the found network differs by more than the choice of test images explains, where result.json has their number."""
+    if not (n := result.get("test_images")):
+        return []
+    mean = statistics.mean(accuracies)
+    by, chance = 100 * result["test_accuracy"] - mean, 2 * math.sqrt(mean * (100 - mean) / n * (1 + 1 / len(accuracies)))  # two standard errors
+    says = "more than" if abs(by) > chance else "no more than"
+    return [f"difference      {by:+.2f} points, {says} chance gives with {n:,} test images (± {chance:.2f})"]
 
 
 def parser():
