@@ -21,6 +21,7 @@ TIMES ?= runs/notebooks/notebook_seconds.csv
 HASHSEED ?= 1
 OFFLINE := PYTHONPATH='$(CURDIR)/tests/offline$(if $(PYTHONPATH),:$(PYTHONPATH))'
 VENV := .venv/bin
+STILLS := $(foreach kind,text/html text/markdown text/latex image/png text/plain,--NbConvertBase.display_data_priority=$(kind))
 METHOD := ops mixed_op spaces architecture supernet objective rules recompute
 # One process per core and one thread per process: what is tested is small. Solutions first: the longest cells are there.
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/python -m pytest -n logical --maxprocesses 8
@@ -93,7 +94,7 @@ animation: setup  ## figures/alpha.gif: the probabilities of a search on the dig
 
 slides: setup  ## notebooks 01, 02, 04 and 08 as slides in runs/slides, to be opened in a browser
 	$(VENV)/jupyter nbconvert --to slides --output-dir runs/slides --SlidesExporter.reveal_scroll=True --SlidesExporter.exclude_input_prompt=True \
-	  --SlidesExporter.exclude_output_prompt=True --template slides --TemplateExporter.extra_template_basedirs=tools/templates --TagRemovePreprocessor.enabled=True \
+	  --SlidesExporter.exclude_output_prompt=True --template slides $(STILLS) --TemplateExporter.extra_template_basedirs=tools/templates --TagRemovePreprocessor.enabled=True \
 	  --TagRemovePreprocessor.remove_cell_tags=remove-cell $(SLIDES) $(foreach n,01 02 04 08,$(wildcard notebooks/$(n)_*.ipynb))
 
 site: setup  ## the course, the documents and an API reference as web pages in runs/site, from stored outputs, with all links checked

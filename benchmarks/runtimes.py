@@ -91,8 +91,8 @@ def truth(args):
     table = ground_truth.load(args.of)
     space = ground_truth.table.setting_of(table.attrs).space
     networks = [pl.Architecture.from_code(space, code) for code in table.index]
-    ms = pd.DataFrame({name: [costs.cost_of(network) for network in networks] for name in RUNTIMES
-                       for costs in [pl.objective.costs(space, pl.latency.Table.load(TABLES / "latency" / f"truth_{args.of}_{name}.csv"))]}, table.index)
+    costs = {name: pl.objective.costs(space, pl.latency.Table.load(TABLES / "latency" / f"truth_{args.of}_{name}.csv")) for name in RUNTIMES}
+    ms = pd.DataFrame({name: map(each.cost_of, networks) for name, each in costs.items()}, table.index)
     best = lambda within: table["mean"][within].idxmax()  # noqa: E731
     rows = []
     for own, other in itertools.permutations(RUNTIMES, 2):

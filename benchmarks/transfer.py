@@ -10,15 +10,15 @@ import argparse
 
 import numpy as np
 import pandas as pd
-from scipy.stats import kendalltau
 from sklearn.linear_model import LinearRegression
 
 import proxyless_lite as pl
 from latency_model import DATA, FIT, parts, split
+from proxyless_lite.latency.errors import accuracy
 from proxyless_lite.latency.features import features
 from proxyless_lite.runtime import write_table
+from runtimes import RUNTIMES
 
-OTHERS = "onnxruntime", "openvino", "onnxruntime-int8", "ncnn", "litert"
 COUNTS = 20, 50, 200, FIT
 MOST = 20  # fits of one kind, on disjoint networks
 
@@ -47,7 +47,7 @@ def main():
     timings = pl.latency.Timings.load(DATA / "mobile_cpu.csv")
     times, networks = np.median(timings.repeats(), axis=1), timings.architectures
     fit, test = split(timings)
-    tables = [pl.latency.Table.load(DATA / f"mobile_runtime_{name}.csv") for name in OTHERS]
+    tables = [pl.latency.Table.load(DATA / f"mobile_runtime_{name}.csv") for name in RUNTIMES]
 
     def with_tables(block):
         work, shape = features(block)
@@ -60,12 +60,12 @@ def main():
         for count in COUNTS:
             for part in parts(fit, count, MOST):
                 predicted = make().fit([networks[i] for i in part], times[part]).predict([networks[i] for i in test])
-                rows.append({"by": label, "networks": count, "tau": kendalltau(predicted, times[test])[0],
-                             "rmse": np.sqrt(np.mean((predicted - times[test]) ** 2)) / times[test].mean()})
+                found = accuracy(predicted, times[test, None])
+                rows.append({"by": label, "networks": count, "tau": found["kendall tau"], "rmse": found["rmse/mean"]})
     frame = pd.DataFrame(rows)
     print(frame.groupby(["by", "networks"], sort=False).agg(fits=("tau", "size"), tau=("tau", "mean"), se=("tau", "sem"), rmse=("rmse", "mean")).round(4))
     if args.out:
-        write_table(args.out, frame, {"command": "python benchmarks/transfer.py", "networks": timings.metadata, "tables": OTHERS}, digits=4)
+        write_table(args.out, frame, {"command": "python benchmarks/transfer.py", "networks": timings.metadata, "tables": RUNTIMES}, digits=4)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK = "#0072B2", "#E69F00", "#009E73", 
 KERNELS = {"3": (BLUE, "", "o"), "5": (ORANGE, "//", "s"), "7": (RED, "xx", "^")}  # colour, hatch, marker; the same everywhere
 OTHER = GREEN, "..", "D"
 
-HEADLINE = 0.27  # inches
+HEADLINE = 0.27  # height of a headline in inches
 STYLE = {"figure.dpi": 100, "savefig.dpi": 150, "font.size": 10, "axes.titlesize": 10, "axes.labelsize": 10,
          "legend.fontsize": 9, "xtick.labelsize": 9, "ytick.labelsize": 9, "axes.spines.top": False,
          "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3, "legend.frameon": False}
