@@ -86,28 +86,37 @@ def truth(args):
     """Write, for every two runtimes and five limits, how much accuracy the network chosen for the other one costs; print means and intervals.
 
     Both are the most accurate networks of a table of ground truth: the other's within a limit there, the own among those that take no
-    longer, in the own runtime, than the other's does.
+    longer, in the own runtime, than the other's does. They are chosen by one seed and judged by the others, in turn: a winner is partly lucky.
     """
-    table = ground_truth.load(args.of)
-    space = ground_truth.table.setting_of(table.attrs).space
+    path = args.table or str(ground_truth.FOLDER / f"{args.of}.csv")
+    table = ground_truth.load(path)
+    setting = ground_truth.table.setting_of(table.attrs)
+    if missing := setting.seeds * len(setting.networks()) - table.runs.sum():
+        raise SystemExit(f"error: {path} lacks {missing} runs: build it first")
+    space = setting.space
     networks = [pl.Architecture.from_code(space, code) for code in table.index]
     costs = {name: pl.objective.costs(space, pl.latency.Table.load(TABLES / "latency" / f"truth_{args.of}_{name}.csv")) for name in RUNTIMES}
     ms = pd.DataFrame({name: map(each.cost_of, networks) for name, each in costs.items()}, table.index)
-    best = lambda within: table["mean"][within].idxmax()  # noqa: E731
+    accuracy = ground_truth.read(path).pivot(index="network", columns="seed", values="accuracy")
     rows = []
-    for own, other in itertools.permutations(RUNTIMES, 2):
-        for share in LIMITS:
-            theirs = best(ms[other] <= ms[other].quantile(share))
-            ours = best(ms[own] <= ms[own][theirs])
-            rows.append({"measured_in": own, "chosen_for": other, "share": share, "theirs": theirs, "ours": ours,
-                         "points": 100 * (table["mean"][ours] - table["mean"][theirs])})
+    for (own, other), share, seed in itertools.product(itertools.permutations(RUNTIMES, 2), LIMITS, accuracy):
+        known, fair = accuracy[seed], accuracy.drop(columns=seed).mean(axis=1)
+        theirs = known[ms[other] <= ms[other].quantile(share)].idxmax()
+        ours = known[ms[own] <= ms[own][theirs]].idxmax()
+        rows.append({"measured_in": own, "chosen_for": other, "share": share, "seed": seed, "theirs": theirs, "ours": ours,
+                     "points": 100 * (fair[ours] - fair[theirs])})
     frame = pd.DataFrame(rows)
-    points = frame.groupby(["measured_in", "chosen_for"], sort=False).points
-    half = t.ppf(0.975, len(LIMITS) - 1) * points.sem()
     print(f"{len(table)} networks; Kendall's τ of their latencies:\n{ms.corr('kendall').round(2)}\npoints of accuracy lost:")
-    print(pd.DataFrame({"mean": points.mean(), "from": points.mean() - half, "to": points.mean() + half}).round(2))
+    print(lost(frame).round(2))
     if args.out:
         write_table(args.out, frame, {"command": f"python benchmarks/runtimes.py truth --of {args.of}", "networks": len(table)}, digits=4)
+
+
+def lost(frame):
+    """Of `truth`, for every two runtimes: points of accuracy that the other's network costs, the mean over the limits with its 95 % interval."""
+    points = frame.groupby(["measured_in", "chosen_for", "share"], sort=False).points.mean().groupby(level=[0, 1], sort=False)
+    half = t.ppf(0.975, len(LIMITS) - 1) * points.sem()
+    return pd.DataFrame({"mean": points.mean(), "from": points.mean() - half, "to": points.mean() + half})
 
 
 def main():
@@ -115,6 +124,7 @@ def main():
     commands = line.add_subparsers(dest="command", required=True)
     chooser, reporter, known = (commands.add_parser(name) for name in ("choose", "report", "truth"))
     known.add_argument("--of", default="cifar10_32", help="table of ground truth")
+    known.add_argument("--table", help="its file; default: the package's own")
     known.add_argument("--out", help="CSV to write")
     chooser.add_argument("tables", nargs="+", help="latency tables, named after their runtimes")
     chooser.add_argument("--out", required=True, help="folder for the architecture files")

@@ -128,9 +128,17 @@ class Conv2d(nn.Conv2d):
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x):
-        if self.weight.requires_grad or not (torch.is_grad_enabled() and x.requires_grad):
-            return super().forward(x)
-        return _FrozenConv.apply(x, self.weight, self.stride, self.padding, self.dilation, self.groups)
+        if not self.weight.requires_grad and torch.is_grad_enabled() and x.requires_grad:
+            return _FrozenConv.apply(x, self.weight, self.stride, self.padding, self.dilation, self.groups)
+        if self.groups > 1 and self.weight.requires_grad and self.slow_in_half(x):
+            return _DepthwiseConv.apply(x, self.weight, self.stride, self.padding, self.dilation, self.groups)
+        return super().forward(x)
+
+    def slow_in_half(self, x):
+        """Whether backward in bfloat16 would take far longer than in float32: on a CPU, for all but 3×3 with stride 1."""
+        if x.device.type != "cpu" or (self.kernel_size, self.stride, self.dilation) == ((3, 3), (1, 1), (1, 1)):
+            return False
+        return (torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype) == torch.bfloat16
 
 
 class _FrozenConv(torch.autograd.Function):
@@ -150,6 +158,25 @@ class _FrozenConv(torch.autograd.Function):
             grad, unread, weight.to(grad.dtype), None, stride, padding, dilation, False, [0, 0], groups,
             [True, False, False])
         return (grad_x.to(dtype), *[None] * 5)
+
+
+class _DepthwiseConv(torch.autograd.Function):
+    """Forward in the precision of autocast, gradients in float32 from the same rounded tensors."""
+
+    @staticmethod
+    def forward(ctx, x, weight, *geometry):
+        y = F.conv2d(x, weight, None, *geometry)
+        ctx.save_for_backward(x.to(y.dtype), weight.to(y.dtype))
+        ctx.geometry, ctx.dtypes = geometry, (x.dtype, weight.dtype)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        (x, weight), (stride, padding, dilation, groups) = ctx.saved_tensors, ctx.geometry
+        *grads, _ = torch.ops.aten.convolution_backward(
+            grad.float(), x.float(), weight.float(), None, stride, padding, dilation, False, [0, 0], groups, [*ctx.needs_input_grad[:2], False])
+        return (*(None if g is None else g.to(dtype) for g, dtype in zip(grads, ctx.dtypes)), *[None] * 4)
 
 
 class BatchNorm2d(nn.BatchNorm2d):

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -147,10 +148,35 @@ def test_help_says_what_is_measured():
     assert "--full" in done.stdout and "within 10 minutes" in done.stdout and done.stderr == ""
 
 
+def truth_table(folder, accuracies):
+    """A file like cifar10_32.csv, in which the networks have these accuracies (networks, seeds)."""
+    stored = ground_truth.FOLDER / "cifar10_32.csv"
+    codes = sorted(ground_truth.table.setting_of(ground_truth.read(stored).attrs).networks())
+    rows = [f"{code},{seed},{accuracy:.4f},1.0,100.0" for code, of in zip(codes, accuracies, strict=True) for seed, accuracy in enumerate(of)]
+    (folder / "table.csv").write_text("\n".join([*stored.read_text().splitlines()[:2], *rows, ""]))
+    return argparse.Namespace(of="cifar10_32", table=str(folder / "table.csv"), out=folder / "truth.csv")
+
+
+def lost_in(folder, accuracies):
+    """What `runtimes.truth` writes."""
+    runtimes.truth(truth_table(folder, accuracies))
+    return pd.read_csv(folder / "truth.csv", comment="#")
+
+
 def test_no_network_for_another_runtime_beats_the_own_one(tmp_path, capsys):
-    """Both are the best of what they may be, so points are never negative; and nothing is lost where a runtime's order is the same."""
-    runtimes.truth(argparse.Namespace(of="cifar10_32", out=tmp_path / "truth.csv"))
-    rows = pd.read_csv(tmp_path / "truth.csv", comment="#")
-    assert len(rows) == 5 * 4 * 5 and (rows.points >= 0).all()
+    """Both are the best of what they may be: without luck, points are never negative, and nothing is lost where a runtime's order is the same."""
+    rows = lost_in(tmp_path, np.random.default_rng(0).uniform(0.6, 0.8, (105, 1)).repeat(2, 1))
+    assert len(rows) == 5 * 4 * 5 * 2 and (rows.points >= 0).all()
     assert (rows.points == 0).eq(rows.theirs == rows.ours).all() and (rows.points > 0).any()
     assert "points of accuracy lost" in capsys.readouterr().out
+
+
+def test_a_lucky_seed_is_no_loss_for_another_runtime(tmp_path):
+    rows = lost_in(tmp_path, [(accuracy, 0.7) for accuracy in np.random.default_rng(0).uniform(0.6, 0.8, 105)])
+    by_luck = rows[rows.seed == 0]
+    assert (by_luck.theirs != by_luck.ours).any() and (by_luck.points == 0).all()
+
+
+def test_a_table_with_gaps_says_nothing_of_runtimes(tmp_path):
+    with pytest.raises(SystemExit, match=r"^error: .*table.csv lacks 5 runs: build it first$"):
+        lost_in(tmp_path, [(0.7, 0.7)] * 100 + [(0.7,)] * 5)

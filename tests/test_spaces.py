@@ -200,6 +200,27 @@ def test_every_stage_but_the_first_halves_the_resolution_before_its_edges():
     assert str(pl.Architecture(space, names[:4])).splitlines()[1] == "max 3x3  64→64 s1 8x8"
 
 
+def test_several_entries_are_candidates_of_an_edge_in_front_of_each_stage_but_the_first():
+    entries = ("conv 3x3", "MB3 3x3", "conv 1x1 pooled")
+    space = pl.spaces.staged(widths=(4, 6, 8), edges=(1, 0, 2), classes=3, input_size=9, entry=entries)
+    assert [(edge.name, edge.in_channels, edge.out_channels, edge.input_size, edge.stride, edge.residual, edge.candidates == entries)
+            for edge in space.edges()] == [
+        ("stage0.0", 4, 4, 9, 1, True, False), ("stage1.entry", 4, 6, 9, 2, False, True), ("stage2.entry", 6, 8, 5, 2, False, True),
+        ("stage2.0", 8, 8, 3, 1, True, False), ("stage2.1", 8, 8, 3, 1, True, False)]
+    assert [str(block) for block in space.fixed_blocks()] == ["conv 3x3 3→4 s1 9x9", "linear 8→3 s1 3x3"]
+    assert space.size() == 3 ** 2 * 5 ** 3 and len(space.rows) == 5
+    choices = ("conv 3x3", "MB3 3x3", "conv 1x1 pooled", "Zero", "DW 5x5")
+    assert space.canonical(choices) == (*choices[:3], "DW 5x5", "Zero") and same_function(space, choices)
+    network = pl.Architecture(space, choices)
+    assert network.macs() == pl.costs.costs(space, "macs").cost_of(network) == (
+        9 * 3 * 4 * 81 + 9 * 4 * 4 * 81 + (4 * 12 * 81 + 9 * 12 * 25 + 12 * 6 * 25) + 6 * 8 * 25 + (25 * 8 + 8 * 8) * 9 + 8 * 3)
+    assert pl.SuperNet(space).check((3, 9, 9)) == (3,)
+
+
+def test_one_entry_in_a_list_is_no_choice():
+    assert pl.spaces.staged(entry=["conv 3x3"]).settings == pl.spaces.staged(entry="conv 3x3").settings
+
+
 def staged(edges=(1, 2)):
     return pl.spaces.staged(widths=(4, 6, 4)[:len(edges)], edges=edges, classes=3, input_size=8)
 
@@ -253,7 +274,8 @@ def test_canonical_networks_of_a_staged_space_differ():
     assert min((a - b).abs().max() for a, b in combinations(outputs, 2)) > 1e-4
 
 
-@pytest.mark.parametrize("settings", [{}, dict(widths=(4, 6), edges=(1, 2), stride=2, classes=3, input_size=9, candidates=("Zero", "conv 3x3"))], ids=len)
+@pytest.mark.parametrize("settings", [{}, dict(widths=(4, 6), edges=(1, 2), stride=2, classes=3, input_size=9, candidates=("Zero", "conv 3x3")),
+                                      dict(entry=("conv 3x3", "conv 3x3 pooled"))], ids=len)
 def test_a_staged_network_is_saved_and_loaded(settings, tmp_path):
     space = pl.spaces.staged(**settings)
     network = pl.Architecture(space, tuple(edge.candidates[i % 2] for i, edge in enumerate(space.edges())))

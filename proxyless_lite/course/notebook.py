@@ -127,8 +127,8 @@ def own_kernel():
     with tempfile.TemporaryDirectory() as folder:
         spec = Path(folder) / "kernels/python3/kernel.json"
         spec.parent.mkdir(parents=True)
-        spec.write_text(json.dumps({"argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
-                                    "display_name": "Python 3", "language": "python"}))
+        command = [sys.executable, "-m", "ipykernel_launcher", "--log-level=ERROR", "-f", "{connection_file}"]  # no warning of its local port
+        spec.write_text(json.dumps({"argv": command, "display_name": "Python 3", "language": "python"}))
         os.environ["JUPYTER_PATH"] = os.pathsep.join([folder, *filter(None, [before])])
         try:
             yield

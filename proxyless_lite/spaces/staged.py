@@ -10,34 +10,39 @@ from .space import Block, Edge, Space, named_once, settings_of
 CANDIDATES = ("Zero", "max 3x3", "DW 5x5", "conv 3x3", "MB3 3x3")
 
 
-def staged(widths: tuple = (16, 32, 64, 128), edges: tuple = (0, 1, 2, 1), stride: int = 1, entry: str = "conv 3x3 pooled",
+def staged(widths: tuple = (16, 32, 64, 128), edges: tuple = (0, 1, 2, 1), stride: int = 1, entry: str | tuple = "conv 3x3 pooled",
            classes: int = 10, input_size: int = 32, candidates: tuple = CANDIDATES) -> Space:
-    """Stages of residual blocks x + o(x): len(candidates) ** sum(edges) networks.
+    """Stages of residual blocks x + o(x).
 
-    Stage i begins with a fixed operation that gives `widths[i]` channels: the first a convolution with a `stride`, the others an
-    `entry` that halves the resolution (by pooling; by a stride, "conv 3x3", is cheaper and less accurate). Then come `edges[i]`
-    blocks to choose. Input (batch, 3, input_size, input_size), output (batch, classes). Blocks of a stage have one shape, so a
+    Stage i begins with an operation that gives `widths[i]` channels: the first a convolution with a `stride`, the others an
+    `entry` that halves the resolution (by pooling; by a stride, "conv 3x3", is cheaper and less accurate). Several entries are
+    the candidates of one more edge of each of these stages. Then come `edges[i]` blocks to choose among `candidates`.
+    Input (batch, 3, input_size, input_size), output (batch, classes). Blocks of a stage have one shape, so a
     block left out by Zero may stand anywhere in it. Raises ValueError for a number out of range.
     """
     widths, edges = tuple(widths), tuple(edges)
     if not widths or len(edges) != len(widths) or min(*widths, stride, classes, input_size) < 1 or min(edges) < 0 or not sum(edges):
         raise ValueError(f"staged(widths={widths}, edges={edges}, stride={stride}, classes={classes}, input_size={input_size}): give a "
                          f"width of at least 1 and a number of edges for every stage, at least one edge in all")
-    names, entering, size, stages = named_once(candidates), 3, input_size, []
+    names, entries = named_once(candidates), named_once([entry] if isinstance(entry, str) else entry)
+    entering, size, stages, runs = 3, input_size, [], ()
     for i, (width, count) in enumerate(zip(widths, edges)):
-        begin = Block(entry, entering, width, size, stride=2) if i else Block("conv 3x3", entering, width, size, stride)
-        size, entering = -(-size // begin.stride), width
+        if i and len(entries) > 1:
+            begin, runs = Edge(f"stage{i}.entry", entries, entering, width, size, stride=2), (*runs, 1)
+        else:
+            begin = Block(entries[0] if i else "conv 3x3", entering, width, size, 2 if i else stride)
+        size, entering, runs = -(-size // begin.stride), width, (*runs, count)
         stages.append((begin, [Edge(f"stage{i}.{j}", names, width, width, size, residual=True) for j in range(count)]))
     head = Block("linear", entering, classes, size)
     return Space(
         name="staged",
-        settings=settings_of(names, CANDIDATES, widths=list(widths), edges=list(edges), stride=stride, entry=entry, classes=classes,
-                             input_size=input_size),
+        settings=settings_of(names, CANDIDATES, widths=list(widths), edges=list(edges), stride=stride,
+                             entry=entries[0] if len(entries) == 1 else list(entries), classes=classes, input_size=input_size),
         input_size=input_size,
         network=lambda fill: nn.Sequential(OrderedDict(
-            [(f"stage{i}", nn.Sequential(begin.module(), *(ops.Residual(fill(edge)) for edge in chosen)))
+            [(f"stage{i}", nn.Sequential(fill(begin) if isinstance(begin, Edge) else begin.module(), *(ops.Residual(fill(edge)) for edge in chosen)))
              for i, (begin, chosen) in enumerate(stages)] + [("classifier", head.module())])),
-        fixed=(*(begin for begin, _ in stages), head),
-        runs=tuple(edges),
-        rows=tuple((f"{edge.in_channels}→{edge.out_channels} s1 {edge.input_size}x{edge.input_size}", 1) for _, chosen in stages for edge in chosen),
+        fixed=(*(begin for begin, _ in stages if isinstance(begin, Block)), head),
+        runs=runs,
+        rows=tuple((edge.block(edge.candidates[0]).shape, 1) for begin, chosen in stages for edge in (begin, *chosen) if isinstance(edge, Edge)),
     )
