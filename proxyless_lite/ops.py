@@ -109,7 +109,8 @@ class Residual(nn.Module):
 
 
 # -- layers that store and compute less in an α step, when weights and statistics are frozen --------------------------
-# With frozen weights only y and ∂L/∂x are needed. In weight steps and in compact networks both are PyTorch's own layers.
+# With frozen weights only y and ∂L/∂x are needed. In weight steps and in compact networks both are PyTorch's own layers, but for
+# the gradients of a depthwise convolution in bfloat16.
 
 
 class Conv2d(nn.Conv2d):
@@ -117,6 +118,7 @@ class Conv2d(nn.Conv2d):
 
     ∂L/∂x of a convolution needs only the weight; ∂L/∂w needs the input. PyTorch stores the input in either case
     (2.15 still does), about a third of what a frozen MBConv would keep.
+    A depthwise one in bfloat16 has its gradients in float32 where that is far faster, on a CPU.
     Initialised N(0, √(2 / (k²·out))), as the released code does.
     """
 
@@ -128,15 +130,20 @@ class Conv2d(nn.Conv2d):
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x):
-        if not self.weight.requires_grad and torch.is_grad_enabled() and x.requires_grad:
-            return _FrozenConv.apply(x, self.weight, self.stride, self.padding, self.dilation, self.groups)
-        if self.groups > 1 and self.weight.requires_grad and self.slow_in_half(x):
-            return _DepthwiseConv.apply(x, self.weight, self.stride, self.padding, self.dilation, self.groups)
-        return super().forward(x)
+        function, grad = None, torch.is_grad_enabled()
+        if grad and self.weight.requires_grad:
+            function = _DepthwiseConv if self.slow_in_half(x) else None
+        elif grad and x.requires_grad:
+            function = _FrozenConv
+        if function is None:
+            return super().forward(x)
+        return function.apply(x, self.weight, self.stride, self.padding, self.dilation, self.groups)
 
     def slow_in_half(self, x):
-        """Whether backward in bfloat16 would take far longer than in float32: on a CPU, for all but 3×3 with stride 1."""
-        if x.device.type != "cpu" or (self.kernel_size, self.stride, self.dilation) == ((3, 3), (1, 1), (1, 1)):
+        """Whether backward in bfloat16 would take far longer than in float32: on a CPU, for depthwise ones but 3×3 with stride 1."""
+        if self.groups < self.in_channels or x.device.type != "cpu":
+            return False
+        if (self.kernel_size, self.stride, self.dilation) == ((3, 3), (1, 1), (1, 1)):
             return False
         return (torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype) == torch.bfloat16
 

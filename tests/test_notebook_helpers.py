@@ -109,7 +109,6 @@ def test_the_summary_says_what_a_difference_is_worth(found, n, told):
     assert "difference" not in notebook.summary(result)
 
 
-
 def test_a_notebook_that_is_not_there_is_told_in_one_line(tmp_path):
     done = subprocess.run([sys.executable, "-m", "proxyless_lite.course.notebook", str(tmp_path / "x.ipynb"), "--out", str(tmp_path / "out")],
                           capture_output=True, text=True, timeout=120, cwd=Path(notebook.__file__).parents[1])

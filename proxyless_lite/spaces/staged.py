@@ -32,17 +32,25 @@ def staged(widths: tuple = (16, 32, 64, 128), edges: tuple = (0, 1, 2, 1), strid
         else:
             begin = Block(entries[0] if i else "conv 3x3", entering, width, size, 2 if i else stride)
         size, entering, runs = -(-size // begin.stride), width, (*runs, count)
-        stages.append((begin, [Edge(f"stage{i}.{j}", names, width, width, size, residual=True) for j in range(count)]))
+        stages.append([begin, *(Edge(f"stage{i}.{j}", names, width, width, size, residual=True) for j in range(count))])
     head = Block("linear", entering, classes, size)
+    parts = [part for stage in stages for part in stage]
     return Space(
         name="staged",
         settings=settings_of(names, CANDIDATES, widths=list(widths), edges=list(edges), stride=stride,
                              entry=entries[0] if len(entries) == 1 else list(entries), classes=classes, input_size=input_size),
         input_size=input_size,
         network=lambda fill: nn.Sequential(OrderedDict(
-            [(f"stage{i}", nn.Sequential(fill(begin) if isinstance(begin, Edge) else begin.module(), *(ops.Residual(fill(edge)) for edge in chosen)))
-             for i, (begin, chosen) in enumerate(stages)] + [("classifier", head.module())])),
-        fixed=(*(begin for begin, _ in stages if isinstance(begin, Block)), head),
+            [(f"stage{i}", nn.Sequential(*(module(part, fill) for part in stage))) for i, stage in enumerate(stages)]
+            + [("classifier", head.module())])),
+        fixed=(*(part for part in parts if isinstance(part, Block)), head),
         runs=runs,
-        rows=tuple((edge.block(edge.candidates[0]).shape, 1) for begin, chosen in stages for edge in (begin, *chosen) if isinstance(edge, Edge)),
+        rows=tuple((part.block(part.candidates[0]).shape, 1) for part in parts if isinstance(part, Edge)),
     )
+
+
+def module(part, fill):
+    """The module of a fixed Block, or what `fill` gives for an Edge, with its shortcut."""
+    if isinstance(part, Block):
+        return part.module()
+    return ops.Residual(fill(part)) if part.residual else fill(part)
