@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from numbers import Integral, Real
 from typing import get_args
 
-LATER = {"rise": 0.0, "small_images": 0.0, "from_shared": True, "together": 1}  # fields that were added later, and what was before
+LATER = {"rise": 0.0, "small_images": 0.0, "drawn": 0, "from_shared": True, "together": 1}  # fields that were added later, and what was before
 SMALL = 3 / 4  # width and height of small images, of those of the others
 NUMBERS = {int: (Integral, "an integer"), float: (Real, "a number"), bool: (bool, "True or False")}
 
@@ -102,6 +102,7 @@ class ChoiceConfig:
     """How a finished search chooses among whole networks; the paper has no such step. `train` says how networks are trained from scratch."""
 
     proposals: int = 200           # the most probable networks under α that are considered, for each target
+    drawn: int = 2000              # and so many random ones that its goal allows; all of them in a small space
     tuned: int = 24                # of these in all, trained briefly, each a fraction of a training
     tune_epochs: int = 1
     from_shared: bool = True       # these start from the shared weights; else from fresh ones, by the recipe of `train`

@@ -29,7 +29,7 @@ class Limits(Objective):
         super().__init__(limits[0][0], None)
         self.limits = limits
 
-    def kept_by(self, network) -> bool:
+    def allows(self, network) -> bool:
         """Whether a network, an Architecture or the path of every edge, keeps all limits."""
         return all(costs.cost_of(network) <= most * (1 + ROUNDING) for costs, most in self.limits)
 
@@ -58,7 +58,7 @@ class Limits(Objective):
         """The k choices with the largest Σ worth (E, N) that keep all limits, each by a program of its own."""
         problem, found = Problem(self.limits), []
         while len(found) < k and (paths := problem.best(worth)) is not None:
-            if self.kept_by(paths):  # the solver allows a little more
+            if self.allows(paths):  # the solver allows a little more
                 found.append(paths)
             problem.exclude(paths)
         return found

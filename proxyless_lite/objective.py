@@ -20,6 +20,13 @@ class Objective:
                 raise ValueError("a network's peak memory is that of its largest block, so it has limits but no target; give pl.Limits")
         self.costs, self.target = costs, target
 
+    def allows(self, network) -> bool:
+        """Whether a network, an Architecture or the path of every edge, costs the target within 5 %.
+
+        Without a target none is allowed: only α weighs the accuracy of networks against their costs then.
+        """
+        return self.target is not None and abs(self.costs.cost_of(network) / self.target - 1) <= 0.05
+
     def most_probable(self, net, k: int = 1, tolerance: float | None = 0.05) -> list[list[int]]:
         """The k most probable networks, the best first: of each the path of every edge. With a target, of those within `tolerance` of it.
 

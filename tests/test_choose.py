@@ -14,7 +14,7 @@ from torch import nn
 import proxyless_lite as pl
 import toy
 from proxyless_lite import choose, runtime
-from proxyless_lite.choose import Ratings, covariance, features, posterior, propose, rate
+from proxyless_lite.choose import Ratings, drawn, features, posterior, propose, rate, scores
 from proxyless_lite.config import ChoiceConfig
 from proxyless_lite.costs import costs, most_probable
 from proxyless_lite.objective import LatencyPenalty, Objective, Reward
@@ -147,6 +147,56 @@ def test_proposals_for_costs_of_another_space_are_refused():
         propose(spread(chain()), 5, Objective(costs(chain(width=8), "macs"), 1e6))
 
 
+@pytest.mark.parametrize("rank", [0, 7, 20, 200])
+def test_drawn_are_all_networks_within_the_limits_each_once(rank):
+    space = staged()
+    price = costs(space, "macs")
+    most = sorted(map(price.of, distinct(space)))[min(rank, len(distinct(space)) - 1)]
+    kept = {network.choices for network in distinct(space) if price.of(network) <= most}
+    found = choices_of(drawn(space, 300, pl.Limits([(price, most)])))
+    assert len(found) == len(set(found)) and set(found) == kept
+    some = choices_of(drawn(space, 3, pl.Limits([(price, most)]), seed=1))
+    assert len(some) == len(set(some)) == min(3, len(kept)) and set(some) <= kept
+    assert some == choices_of(drawn(space, 3, pl.Limits([(price, most)]), seed=1))
+
+
+def test_drawn_for_a_target_cost_it_within_5_percent_and_without_one_anything():
+    space = staged()
+    price = costs(space, "macs")
+    target = price.of(distinct(space)[25])
+    near = {network.choices for network in distinct(space) if abs(price.of(network) / target - 1) <= 0.05}
+    assert set(choices_of(drawn(space, 300, Objective(price, target)))) == near and 1 < len(near) < 20
+    assert set(choices_of(drawn(space, 300))) == set(choices_of(distinct(space)))
+    assert drawn(space, 300, LatencyPenalty(price, 0.1)) == [], "only α knows what a network is worth under Eq. 7"
+
+
+def test_a_draw_takes_each_choice_of_operations_alike():
+    space, first = chain(edges=3), [choices_of(drawn(chain(edges=3), 1, seed=seed))[0] for seed in range(2000)]
+    assert pd.Series(first).value_counts(normalize=True)[("conv 3x3", "Zero", "Zero")] == pytest.approx(3 / 64, abs=0.015), "it has three codes"
+    assert pd.Series(first).value_counts(normalize=True).get(("conv 3x3",) * 3) == pytest.approx(1 / 64, abs=0.01)
+    assert len(set(choices_of(drawn(space, 3)))) == 3
+
+
+@pytest.mark.parametrize("space", [chain(), staged()], ids=lambda space: space.name)
+def test_what_is_known_before_is_the_probability_and_the_macs(space):
+    net, networks = spread(space), distinct(space)[::3]
+    log_p, log_macs = scores(net, networks)
+    chance = dict.fromkeys(choices_of(distinct(space)), 0.0)
+    for paths, each in by_probability(net.alpha_matrix().double().softmax(1)).items():
+        chance[canonical(space, paths)] += np.exp(each)  # codes of one network
+    assert sum(chance.values()) == pytest.approx(1)
+    assert_allclose(log_p.exp(), [chance[network.choices] for network in networks], rtol=1e-12)
+    assert_allclose(log_macs.exp(), [network.macs() for network in networks])
+
+
+def test_without_zero_or_runs_the_probability_of_a_network_is_that_of_its_paths():
+    space = replace(chain(candidates=FOUR[1:]), runs=())
+    net = spread(space)
+    for paths, log_p in by_probability(net.alpha_matrix().double().softmax(1)).items():
+        network = pl.Architecture(space, tuple(FOUR[1:][i] for i in paths))
+        assert choose.log_probability(net, [network]).item() == pytest.approx(log_p)
+
+
 # -- what is expected of networks -------------------------------------------------------------------------------------
 
 def test_features_count_operations_in_each_run_by_hand():
@@ -164,13 +214,16 @@ def test_features_of_a_space_without_runs_say_which_operation_stands_on_each_edg
     assert_allclose(features(networks), one_hot - one_hot.mean(0), atol=1e-12)
 
 
-def by_weights(networks, known, y):
+def by_weights(networks, known, y, *scores):
     """Mean and variance of all ratings by Bayesian linear regression over weights: of features, and of each network's own part.
+
+    Of further `scores` too, made of mean 0 and standard deviation 1.
 
     Prior N(0, 1) of a feature's weight, N(0, LEVEL) of the common level, N(0, SPECIFIC) of an own part; noise N(0, NOISE).
     """
     level = np.full((len(networks), 1), choose.LEVEL ** 0.5)
-    inputs = np.hstack([level, features(networks).numpy(), choose.SPECIFIC ** 0.5 * np.eye(len(networks))])
+    more = [((score - score.mean()) / score.std())[:, None] for score in map(np.asarray, scores)]
+    inputs = np.hstack([level, features(networks).numpy(), *more, choose.SPECIFIC ** 0.5 * np.eye(len(networks))])
     seen = inputs[list(known)]
     precision = np.eye(inputs.shape[1]) + seen.T @ seen / choose.NOISE
     spread = inputs @ np.linalg.inv(precision)
@@ -182,7 +235,7 @@ def by_weights(networks, known, y):
 def test_the_posterior_is_that_of_linear_regression_over_weights(space, known):
     networks, draw = distinct(space), np.random.default_rng(0)
     y = draw.standard_normal(len(known)).tolist()
-    mean, variance = posterior(covariance(features(networks)), known, y)
+    mean, variance = posterior(features(networks), known, y)
     expected_mean, expected_variance = by_weights(networks, known, y)
     assert mean.dtype == torch.float64
     assert_allclose(mean, expected_mean, atol=1e-10, rtol=0)
@@ -190,14 +243,21 @@ def test_the_posterior_is_that_of_linear_regression_over_weights(space, known):
 
 
 def test_the_variance_depends_on_which_networks_are_known_not_on_their_ratings():
-    K = covariance(features(distinct(staged())))
-    (_, one), (_, other), (_, more) = posterior(K, [4, 9], [0.1, 0.2]), posterior(K, [4, 9], [70.0, -3.0]), posterior(K, [4, 9, 11], [0, 1, 2])
+    X = features(distinct(staged()))
+    (_, one), (_, other), (_, more) = posterior(X, [4, 9], [0.1, 0.2]), posterior(X, [4, 9], [70.0, -3.0]), posterior(X, [4, 9, 11], [0, 1, 2])
     assert torch.equal(one, other) and (more < one + 1e-12).all() and more[11] < 0.5 * one[11]
+
+
+def test_before_any_rating_all_are_alike_but_for_their_features():
+    X = features(distinct(staged()))
+    mean, variance = posterior(X, [], [])
+    assert (mean == 0).all()
+    assert_allclose(variance, choose.LEVEL + (X ** 2).sum(1) + choose.SPECIFIC)
 
 
 # -- which networks are rated -----------------------------------------------------------------------------------------
 
-def rated(networks, values, count, groups=(), together=1):
+def rated(networks, values, count, groups=(), together=1, scores=()):
     """Ratings, where network i gets values[i]; every network is checked to be asked for once, at most `together` at a time."""
     asked = []
 
@@ -205,7 +265,7 @@ def rated(networks, values, count, groups=(), together=1):
         assert 1 <= len(some) <= together and not set(asked) & set(some), "rated twice"
         asked.extend(some)
         return [values[networks.index(network)] for network in some]
-    found = rate(networks, rating, count, groups, together)
+    found = rate(networks, rating, count, groups, together, scores)
     assert asked == [networks[i] for i in found.rated] and found.values == [values[i] for i in found.rated]
     return found
 
@@ -261,6 +321,22 @@ def test_all_are_expected_by_the_posterior_of_the_rated():
     assert_allclose(found.expected, by_weights(networks, found.rated, found.values)[0], atol=1e-10)
 
 
+def test_scores_are_further_features_whatever_their_unit_and_sign():
+    networks, draw = distinct(chain(edges=2)), np.random.default_rng(3)
+    values, score = draw.standard_normal(13).tolist(), torch.tensor(draw.standard_normal(13))
+    found = rated(networks, values, 6, scores=[1e6 - 1e5 * score, torch.full((13,), 0.1)])
+    assert_allclose(found.expected, by_weights(networks, found.rated, found.values, score)[0], atol=1e-6)
+    assert rated(networks, values, 6, scores=[score]).rated == found.rated
+
+
+def test_a_score_that_tells_the_ratings_leads_to_the_best_network_at_once():
+    networks = distinct(chain(edges=4))
+    values = np.random.default_rng(5).standard_normal(len(networks)).tolist()
+    found = rated(networks, values, 6, scores=[-torch.tensor(values, dtype=torch.float64)])
+    assert values[found.best(range(len(networks)))[0]] == max(values)
+    assert max(rated(networks, values, 6).values) < max(values), "the operations do not tell it"
+
+
 def best_by_linear_ratings(space, seed, count):
     """What is rated best, and what is, in each of three ranges of cost, where ratings are linear in the features."""
     networks, price = distinct(space), costs(space, "macs")
@@ -292,7 +368,7 @@ def test_the_best_of_some_networks_are_sorted_by_what_is_expected():
 # -- what a search does with it ---------------------------------------------------------------------------------------
 
 TRAIN = pl.TrainConfig(epochs=2, batch_size=50, lr=0.1, cutout=0, drop_path=0.0)
-CHOICE = ChoiceConfig(proposals=30, tuned=4, trainings=2, train=TRAIN)
+CHOICE = ChoiceConfig(proposals=30, drawn=0, tuned=4, trainings=2, train=TRAIN)
 SEARCH = pl.SearchConfig(epochs=1, warmup_epochs=1, batch_size=50, alpha_batch_size=50, alpha_every=1, alpha_lr=0.05, lr=0.05, warmup_lr=0.05)
 
 
@@ -488,9 +564,10 @@ def test_the_chosen_network_is_the_best_of_the_trained_ones(whole):
 
 def test_the_trained_ones_are_the_best_expected(whole, images):
     result, _ = whole
-    networks = propose(searched(images).net, CHOICE.proposals)
+    net = searched(images).net
+    networks = propose(net, CHOICE.proposals)
     losses = result.candidates[result.candidates.step == "tuned"].set_index("network").loss
-    found = rate(networks, lambda some: [-losses[network.code] for network in some], 4)
+    found = rate(networks, lambda some: [-losses[network.code] for network in some], 4, scores=scores(net, networks))
     assert [networks[i].code for i in found.best(range(len(networks)), 2)] == result.candidates.network[result.candidates.step == "trained"].tolist()
 
 
@@ -523,9 +600,10 @@ def test_without_a_folder_the_same_is_chosen(whole, images):
 
 def test_the_best_of_the_tuned_ones_is_chosen_without_any_training_and_they_serve_a_later_choice(whole, images, tmp_path, trainings):
     result, shared = whole[0], search(images, "shared", out=tmp_path).run()
-    networks = propose(searched(images).net, CHOICE.proposals)
+    net = searched(images).net
+    networks = propose(net, CHOICE.proposals)
     losses = shared.candidates.set_index("network").loss
-    found = rate(networks, lambda some: [-losses[network.code] for network in some], 4)
+    found = rate(networks, lambda some: [-losses[network.code] for network in some], 4, scores=scores(net, networks))
     assert shared.architecture == networks[int(found.expected.argmax())] and (shared.candidates.step == "tuned").all() and len(trainings) == 4
     later = search(images, out=tmp_path).run()
     assert len(trainings) == 6 and later.architecture == result.architecture and rows(later.candidates) == rows(result.candidates)
@@ -593,16 +671,27 @@ def test_a_front_is_one_network_for_each_target(images, front_folder, choose):
     proposals = [choices_of(propose(searching.net, CHOICE.proposals, pl.Limits([(price, target)]))) for target in targets]
     every = list(dict.fromkeys(itertools.chain(*proposals)))
     groups = [[every.index(choices) for choices in group] for group in proposals]
-    found = rate([pl.Architecture(space, choices) for choices in every], lambda some: [-losses[network.code] for network in some], 8, groups)
+    networks_of_all = [pl.Architecture(space, choices) for choices in every]
+    found = rate(networks_of_all, lambda some: [-losses[network.code] for network in some], 8, groups, scores=scores(searching.net, networks_of_all))
     assert [found.networks[i].code for i in found.rated] == losses.index.tolist(), "by turns of the targets"
     assert choose == "trained" or networks == [found.networks[found.best(group)[0]] for group in groups]
     assert len(tuned) == 8 and len(trained) <= (6 if choose == "trained" else 0)
     for network, target in zip(networks, targets) if choose == "trained" else ():
         group = [index for index, choices in enumerate(every) if price.of(pl.Architecture(space, choices)) <= target]
-        few = [found.networks[index].code for index in found.best(group, 2)]
-        assert trained[network.code] == trained[few].max() and len(few) == 2, "of the two best expected ones within the limit"
+        assert {found.networks[index].code for index in found.best(group, 2)} <= set(trained.index), "the two best expected ones within the limit"
+        kept = [code for code in trained.index if price.of(pl.Architecture.from_code(space, code)) <= target]
+        assert trained[network.code] == trained[kept].max(), "also of those trained for a lower limit"
     again, same_candidates = searching.front(price, targets)
     assert again == networks and rows(same_candidates) == rows(candidates)
+
+
+@pytest.mark.parametrize("drawn, considered", [(0, 1), (100, 13)])
+def test_random_networks_are_looked_at_besides_the_most_probable(images, drawn, considered):
+    space, choice = chain(edges=2), replace(CHOICE, proposals=1, drawn=drawn, tuned=20)
+    price = costs(space, "macs")
+    for goals in ([1e9], [1e9, 1e9]):  # all networks keep them
+        _, candidates = search(images, "shared", space, choice).front(price, goals)
+        assert len(candidates) == considered
 
 
 def test_a_front_of_one_target_is_what_a_search_with_that_limit_chooses(images, tmp_path):

@@ -64,7 +64,7 @@ def test_limits_that_cannot_be_kept_say_by_how_much(limits, told):
         with pytest.raises(ValueError, match=f"keeps all limits: .*{told}"):
             net.derive(limits)
     else:
-        assert limits.kept_by(net.derive(limits))
+        assert limits.allows(net.derive(limits))
 
 
 class Opposed(pl.objective.Costs):
@@ -95,8 +95,8 @@ def test_a_search_keeps_its_limits(choose):
     config = pl.SearchConfig(epochs=1, batch_size=64, alpha_batch_size=64, alpha_every=2)
     choice = pl.config.ChoiceConfig(tuned=3, trainings=0, train=pl.TrainConfig(epochs=1, cutout=0, drop_path=0.0))
     found = pl.Search(CHAIN, pl.data.load("digits", limit=300), config=config, limits=limits, choose=choose, choice=choice).run().architecture
-    assert limits.kept_by(found)
-    assert all(limits.kept_by(network) for network in pl.choose.propose(pl.SuperNet(CHAIN, seed=0), 20, limits))
+    assert limits.allows(found)
+    assert all(limits.allows(network) for network in pl.choose.propose(pl.SuperNet(CHAIN, seed=0), 20, limits))
 
 
 def test_limits_on_the_command_line(tmp_path, capsys):

@@ -21,7 +21,7 @@ SEARCH = {  # chosen by trials on the table "cifar10_third" with seeds 2000 to 2
     "cifar10": dict(epochs=4, warmup_epochs=4, alpha_every=4, alpha_lr=0.06, alpha_batch_size=256),
     "cifar10_32": dict(epochs=2, warmup_epochs=2, alpha_every=4, alpha_lr=0.06, alpha_batch_size=256),
 }
-CHOICE = ChoiceConfig(tuned=16, trainings=4)
+CHOICE = {**dict.fromkeys(("digits", "cifar10"), ChoiceConfig(tuned=16, trainings=4)), "cifar10_32": ChoiceConfig(tuned=12, trainings=3)}
 TARGETS = {"none": 1, "macs": 5, "ms": 3}  # number of targets of one choice
 
 
@@ -90,7 +90,7 @@ def chosen(setting, name, images, seed, kinds):
         search = Search(setting.space, images, config=SearchConfig(**SEARCH[name], seed=seed), device=setting.engine)
         search.loop.run()
         searched = time.process_time() - began
-        chooser = Simulated(search, replace(CHOICE, train=setting.recipe), runs, seed)
+        chooser = Simulated(search, replace(CHOICE[name], train=setting.recipe), runs, seed)
         for kind in kinds:
             price, targets = costs_of(setting, name, kind), goals(setting, name, kind)
             chooser.forget()
@@ -108,7 +108,7 @@ def searcher(setting, name):
 def sweep(setting, name, kinds, seeds, path, workers=2):
     """Choose for every one of the `kinds` of costs with every one of the `seeds`; append what the table at `path` lacks: see Choices."""
     metadata = {"command": f"python -m proxyless_lite.ground_truth choose {name} --kinds {' '.join(kinds)} --first-seed {seeds[0]} --seeds {len(seeds)}",
-                "setting": setting.describe() | {"search": SEARCH[name], "choice": described(CHOICE)}, "digest": setting.load().digest,
+                "setting": setting.describe() | {"search": SEARCH[name], "choice": described(CHOICE[name])}, "digest": setting.load().digest,
                 "machine": {**runtime.describe(), "device": "CPU, 1 thread a search"}, "pace": round(pace(table.load(name)), 3)}
     with closing(Choices(path, metadata)) as rows:
         runs, size = missing(rows.rows, kinds, seeds)

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from ..architecture import Architecture
-from ..choose import covariance, features, posterior
+from ..choose import features, posterior
 from ..costs import costs
 from .searches import drawn_runs
 from .table import alike, setting_of
@@ -75,13 +75,12 @@ def best_first(lab, rng, known, scores):
 
 def regression(lab, rng, known, X, start, designed=False):
     """Ridge regression on features X: `start` networks, random or `designed` as in choose.rate, then always the best predicted one."""
-    K = covariance(X)
-    while len(known) < len(K):
+    while len(known) < len(X):
         if len(known) < start and not designed:
             yield lab.draw(rng, known)
         else:
-            mean, variance = posterior(K, list(known), list(known.values())) if known else (None, K.diagonal())
-            worth = (variance if len(known) < start else mean).numpy().copy()
+            mean, variance = posterior(X, list(known), list(known.values()))
+            worth = (variance if len(known) < start else mean).numpy()
             worth[list(known)] = -np.inf
             yield int(rng.choice(np.flatnonzero(worth >= worth.max() - 1e-9)))
 

@@ -1,4 +1,4 @@
-"""Choosing among whole networks with what a search has learned: trained a little from its weights, then from scratch; resumable."""
+"""Choosing among whole networks with what a search has learned: some are trained a little, a few from scratch; resumable."""
 
 import gc
 import time
@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from .. import runtime
-from ..choose import propose, rate
+from ..choose import drawn, propose, rate, scores
 from ..config import ChoiceConfig, described
 from ..training import evaluate, train_all
 from ..training.evaluation import cross_entropy
@@ -42,7 +42,8 @@ class Chooser:
 
     def opened(self):
         identity = self.search.loop.identity
-        metadata = {"setting": {**{key: str(value) for key, value in identity.items()}, "tuning": described(self.tuning),
+        fresh = {} if self.config.from_shared else {"weights": "fresh"}
+        metadata = {"setting": {**{key: str(value) for key, value in identity.items()}, "tuning": described(self.tuning) | fresh,
                                 "training": described(self.config.train)},
                     "digest": self.data.digest, "machine": {**runtime.describe(), "device": str(self.engine.device)}}
         return Candidates(self.search.loop.out / "candidates.csv", metadata)
@@ -61,7 +62,7 @@ class Chooser:
         return [row["accuracy"] for row in self.results("trained", networks, lambda network: network, self.config.train)]
 
     def results(self, step, networks, start, config):
-        """The rows of networks. Those that are not there yet are trained from what `start` makes of them, side by side if asked for.
+        """The rows of networks. What is missing is trained, from start(network), side by side if asked for.
 
         Raises runtime.Stopped and KeyboardInterrupt saying what is kept.
         """
@@ -77,13 +78,13 @@ class Chooser:
             if self.table:
                 self.table.append(*row.values())
         if new and self.engine.device.type == "cuda":
-            del reports
+            del new, reports, report
             gc.collect()  # a training refers to itself, and would hold the GPU's memory until then
         return [self.rows[step, network.code] for network in networks]
 
     @contextmanager
     def interrupted(self):
-        """A context in which a signal's exception says what the folder holds, not what the training stopped by it does."""
+        """A context in which a signal's exception says what the folder holds, not how far the training came that it stopped."""
         try:
             yield
         except (runtime.Stopped, KeyboardInterrupt) as stop:
@@ -100,28 +101,29 @@ def table(rows):
 def front(chooser, goals):
     """The chosen network for each of several goals, objectives or Limits, and the table of all that were looked at; see Search.front.
 
-    Networks are rated for all of them together: first those that say most about all others, then the best expected ones by turns.
+    Networks are rated for all of them together: first those of which least is known, then the best expected ones by turns.
     """
-    config = chooser.config
-    proposals = [propose(chooser.search.net, config.proposals, goal) for goal in goals]
+    net, config = chooser.search.net, chooser.config
+    proposals = [propose(net, config.proposals, goal) + drawn(net.space, config.drawn, goal, chooser.search.config.seed) for goal in goals]
     networks = list({network.choices: network for group in proposals for network in group}.values())
     index = {network.choices: i for i, network in enumerate(networks)}
-    groups = [[index[network.choices] for network in group] for group in proposals]
+    groups = [list(dict.fromkeys(index[network.choices] for network in group)) for group in proposals]
     with counted("choose: short trainings,", min(config.tuned, len(networks)), chooser.tuned) as rating:
-        ratings = rate(networks, rating, config.tuned, groups, config.together)
+        ratings = rate(networks, rating, config.tuned, groups, config.together, scores(net, networks))
     best = [ratings.best(group, max(config.trainings, 1)) for group in groups]
     if config.trainings:
         finalists, accuracy = list(dict.fromkeys(i for few in best for i in few)), {}
         with counted("choose: whole trainings,", len(finalists), chooser.trained) as training:
             for some in (finalists[k:k + config.together] for k in range(0, len(finalists), config.together)):
                 accuracy |= zip(some, training([networks[i] for i in some]))
-        best = [[max(few, key=accuracy.get)] for few in best]
+        fit = [[i for i in finalists if i in group or (goal and goal.allows(networks[i]))] for goal, group in zip(goals, groups)]
+        best = [[max(few, key=accuracy.get)] for few in fit]  # one that was trained for a lower limit may be better
     return [networks[few[0]] for few in best], table(chooser.rows.values())
 
 
 @contextmanager
 def counted(label, total, work):
-    """`work` on lists of networks, `total` in all, which a progress bar counts."""
+    """A context with `work` on lists of networks, `total` in all, which a progress bar counts."""
     with closing(runtime.Progress(total, label=label)) as progress:
         def run(networks):
             results = work(networks)

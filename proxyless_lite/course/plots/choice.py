@@ -19,7 +19,7 @@ def chosen(others, found, blind=None, unit="MACs", label="every network of the s
     ax.plot(others.cost, 100 * others.accuracy, "o", color="0.78", markersize=5, label=label)
     if blind is not None:
         ax.plot(blind.cost, 100 * blind.accuracy, "_", color=BLACK, markeredgewidth=2, markersize=16, label="a blind choice of that cost, on average")
-        for cost, low, high in zip(blind.cost, 100 * blind.accuracy, 100 * found.accuracy):
+        for cost, low, high in dict.fromkeys(zip(blind.cost, 100 * blind.accuracy, 100 * found.accuracy)):  # one may serve several limits
             ax.annotate(f"{high - low:+.1f}".replace("-", "−"), (cost, min(low, high)), (0, -5), textcoords="offset points", ha="center", va="top", fontsize=9)
         ax.vlines(blind.cost, 100 * blind.accuracy, 100 * found.accuracy, color=ORANGE, linewidth=2.5, label="what the search gains", zorder=1)
     ax.plot(found.cost, 100 * found.accuracy, "*", color=ORANGE, markeredgecolor=BLACK, markersize=20, label="chosen by one search")
