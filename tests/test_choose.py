@@ -155,6 +155,7 @@ def test_drawn_are_all_networks_within_the_limits_each_once(rank):
     kept = {network.choices for network in distinct(space) if price.of(network) <= most}
     found = choices_of(drawn(space, 300, pl.Limits([(price, most)])))
     assert len(found) == len(set(found)) and set(found) == kept
+    assert set(choices_of(drawn(space, 4, pl.Limits([(price, most)])))) == kept, "all, where 20 times as many draws would be more than there are"
     some = choices_of(drawn(space, 3, pl.Limits([(price, most)]), seed=1))
     assert len(some) == len(set(some)) == min(3, len(kept)) and set(some) <= kept
     assert some == choices_of(drawn(space, 3, pl.Limits([(price, most)]), seed=1))
@@ -326,7 +327,7 @@ def test_scores_are_further_features_whatever_their_unit_and_sign():
     values, score = draw.standard_normal(13).tolist(), torch.tensor(draw.standard_normal(13))
     found = rated(networks, values, 6, scores=[1e6 - 1e5 * score, torch.full((13,), 0.1)])
     assert_allclose(found.expected, by_weights(networks, found.rated, found.values, score)[0], atol=1e-6)
-    assert rated(networks, values, 6, scores=[score]).rated == found.rated
+    assert rated(networks, values, 6, scores=[1e-4 * score]).rated == found.rated
 
 
 def test_a_score_that_tells_the_ratings_leads_to_the_best_network_at_once():
@@ -692,6 +693,16 @@ def test_random_networks_are_looked_at_besides_the_most_probable(images, drawn, 
     for goals in ([1e9], [1e9, 1e9]):  # all networks keep them
         _, candidates = search(images, "shared", space, choice).front(price, goals)
         assert len(candidates) == considered
+
+
+def test_a_network_trained_for_a_lower_limit_serves_a_higher_one_where_it_is_better(images, monkeypatch):
+    space, choice = chain(), replace(CHOICE, proposals=5, tuned=8, trainings=1)
+    price = costs(space, "macs")
+    targets = [sorted(price.of(network) for network in distinct(space))[rank] for rank in (5, 20, 35)]
+    monkeypatch.setattr(Chooser, "tuned", lambda self, networks: [price.of(network) for network in networks])  # the dearest are expected to be best,
+    monkeypatch.setattr(Chooser, "trained", lambda self, networks: [-price.of(network) for network in networks])  # and are not
+    networks, _ = search(images, "trained", space, choice).front(price, targets)
+    assert networks == [networks[0]] * 3 and price.of(networks[0]) <= targets[0]
 
 
 def test_a_front_of_one_target_is_what_a_search_with_that_limit_chooses(images, tmp_path):
