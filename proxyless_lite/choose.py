@@ -61,7 +61,7 @@ def scores(net, networks: Sequence[Architecture]) -> list[torch.Tensor]:
 
 def log_probability(net, networks: Sequence[Architecture]) -> torch.Tensor:
     """log P of networks under α, (n,): of each the sum over its codes, since Zeros may stand anywhere in a run of equal edges."""
-    rows, total, start = net.alpha_matrix().double().log_softmax(1).tolist(), 0.0, 0
+    rows, total, start = net.alpha_matrix().double().log_softmax(1).tolist(), torch.zeros(len(networks), dtype=torch.float64), 0
     log_p = [dict(zip(op.names, row)) for op, row in zip(net.mixed_ops.values(), rows)]
     for length in net.space.runs or (1,) * len(log_p):
         run = slice(start, start := start + length)
@@ -70,7 +70,7 @@ def log_probability(net, networks: Sequence[Architecture]) -> torch.Tensor:
         for at in log_p[run]:
             place = torch.tensor([[at[name] for name in each] + [-torch.inf] * (length - len(each)) for each in blocks], dtype=torch.float64)
             ways = torch.logaddexp(ways + at.get("Zero", -torch.inf), pad(ways[:, :-1] + place, (1, 0), value=-torch.inf))
-        total = total + ways[range(len(networks)), list(map(len, blocks))]
+        total += ways[range(len(networks)), list(map(len, blocks))]
     return total
 
 
