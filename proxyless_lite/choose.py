@@ -38,7 +38,7 @@ def propose(net, k: int, objective=None) -> list[Architecture]:
 
 
 def drawn(space, count: int, objective=None, seed: int = 0) -> list[Architecture]:
-    """Random networks that an `objective` allows: `count` of up to 20 times as many draws. All such networks, where a space has so few.
+    """At most `count` random networks that an `objective` allows, of 20 times as many draws. Of a space that has no more, all it allows.
 
     α may be wrong: after a short search it prefers what needs little training.
     """

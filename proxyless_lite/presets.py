@@ -179,7 +179,8 @@ CHOICE = {
         family=dict(name="staged", entry=("conv 3x3 pooled", "conv 3x3", "MB3 3x3", "conv 1x1 pooled")),
         targets=(0.2, 0.5, 0.8), padding=2, random_networks=1,
         search=SearchConfig(epochs=2, warmup_epochs=2, alpha_every=4, alpha_lr=0.06, alpha_batch_size=256),
-        # Measured here: after two or four epochs, or from shared weights, networks that learn fast rank too high; after six less so.
+        # Measured here: after two or four epochs, or from shared weights, networks that learn fast rank too high; after seven less so.
+        # Six keep the whole run within 45 minutes.
         # No trainings: the notebook trains the chosen ones anyway.
         choice=ChoiceConfig(tuned=8, tune_epochs=6, from_shared=False, trainings=0, together=2, train=SHORT_TRAIN)),
     "paper": ChoiceExperiment(     # of its size; the paper itself chooses by α alone
