@@ -107,6 +107,17 @@ def test_a_signal_writes_a_checkpoint_within_a_step_and_the_run_goes_on(tmp_path
     assert_same(runs.everything(resumed, result_resumed), runs.everything(whole, result))
 
 
+def test_a_signal_in_the_last_step_stops_too(tmp_path, interruptible):
+    search, more = runs.small_search(tmp_path), []
+    step, last = search.step, search.loop.total - 1
+    search.step = lambda *where: (step(*where), os.kill(os.getpid(), signal.SIGTERM) if search.loop.done == last else None)
+    with pytest.raises(pl.runtime.Stopped, match="run again"):
+        search.run()  # it would go on with its choice
+    again = runs.small_search(tmp_path)
+    again.step = lambda *where: more.append(where)
+    assert again.run().architecture and not more  # all steps are kept
+
+
 def test_a_second_ctrl_c_acts_at_once(tmp_path, interruptible):
     search = runs.small_search(tmp_path)
     step = search.step

@@ -16,7 +16,7 @@ sys.path.append(str(ROOT / "benchmarks"))
 
 import cifar10_tree_rows
 import search_settings
-from runtimes import slower
+from runtimes import RUNTIMES, lost, slower
 
 from proxyless_lite import ground_truth
 
@@ -79,13 +79,21 @@ def table4(stored):
         (line.row, line.printed, *(f"{ms[name]:.1f}" for ms in clocks)) for name, line in found.iterrows()])
 
 
+def by_runtimes(corner, cells):
+    """A table of what networks chosen for one runtime (columns) do in another (rows); `cells`: (measured in, chosen for) -> text."""
+    return markdown([corner, *(f"for {name}" for name in RUNTIMES)], [(here, *(cells.get((here, there)) for there in RUNTIMES)) for here in RUNTIMES])
+
+
 def runtimes(stored):
     """In each runtime: how much slower the networks are that were chosen for another, with the 95 % interval."""
     found = slower(frame(stored, "results/runtimes.csv")).set_index(["measured_in", "chosen_for"])
-    names = ["onnxruntime", "openvino", "onnxruntime-int8", "ncnn", "litert"]
-    cell = lambda each: f"{each['slower']:+.0f} [{each['from']:+.0f}, {each['to']:+.0f}]"
-    return markdown(["slower, %, in", *(f"for {name}" for name in names)], [
-        (here, *(None if here == there else cell(found.loc[here, there]) for there in names)) for here in names])
+    return by_runtimes("slower, %, in", {pair: f"{each['slower']:+.0f} [{each['from']:+.0f}, {each['to']:+.0f}]" for pair, each in found.iterrows()})
+
+
+def runtimes_truth(stored):
+    """In each runtime: how much accuracy is lost with the networks that were chosen for another, with the 95 % interval."""
+    found = lost(frame(stored, "results/runtimes_truth.csv"))
+    return by_runtimes("points lost in", {pair: f"{each['mean']:.1f} [{each['from']:.1f}, {each['to']:.1f}]" for pair, each in found.iterrows()})
 
 
 STEPS = {"weight": "weight step", "two_path": "α step, two paths (`TwoPath`)", "exact": "α step, all candidates (`Exact`)",
@@ -241,7 +249,8 @@ def estimators(stored):
         for rule in rows.rule.unique()])
 
 
-BLOCKS = {"notebooks": notebooks, "paper": paper, "table4": table4, "runtimes": runtimes, "step-cost": step_cost, "memory": memory, "search-cost": search_cost,
+BLOCKS = {"notebooks": notebooks, "paper": paper, "table4": table4, "runtimes": runtimes, "runtimes-truth": runtimes_truth,
+          "step-cost": step_cost, "memory": memory, "search-cost": search_cost,
           "latency-model": latency_model, "transfer": transfer, "found-and-random": found_and_random, "tree": tree, "seed-noise": seed_noise,
           **{f"truth-{name}": partial(truth, name=name) for name in ("digits", "cifar10", "cifar10_third")},
           "settings": settings, "choices": choices, "estimators": estimators}

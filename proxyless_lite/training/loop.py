@@ -82,7 +82,7 @@ class Loop:
                 if last or stop:
                     self.check_weights(epoch)
                     self.save()
-                if stop and self.done < self.total:
+                if stop:  # even after the last step: a search would go on with its choice
                     raise self.stopped(stopping(), epoch, index)
                 if progress:
                     progress.step(epoch=epoch, loss=self.last_loss)
