@@ -86,8 +86,12 @@ class Architecture:
 
     def save(self, path: str | Path):
         """Write JSON. The file is complete or absent, never half written."""
+        write_atomically(path, self.to_json())
+
+    def to_json(self) -> bytes:
+        """What `save` writes."""
         space = self.space and {"name": self.space.name, **self.space.settings}
-        write_atomically(path, to_json({"space": space, "choices": self.choices}, indent=1))
+        return to_json({"space": space, "choices": self.choices}, indent=1)
 
     @classmethod
     def load(cls, path: str | Path) -> "Architecture":

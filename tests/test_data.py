@@ -4,6 +4,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -299,6 +300,41 @@ def test_every_class_is_in_every_part(tmp_path, counts, valid):
 def test_a_class_that_cannot_be_split_is_named(tmp_path):
     with pytest.raises(ValueError, match="class rare has one image; a split needs two"):
         pl.data.load(numbered(tmp_path, common=20, rare=1))
+
+
+@pytest.mark.parametrize("settings", [dict(), dict(valid=0.01, split=0.01)])
+def test_however_small_a_part_is_it_has_every_class(tmp_path, settings):
+    root = Path(numbered(tmp_path, cat=3, dog=4)) / "train"  # the classes alone
+    data = pl.data.load(root, **settings)
+    for part in (data.train, data.valid, data.test):
+        assert torch.bincount(part.labels).tolist() == [1, 1] or part is data.train and (torch.bincount(part.labels) >= 1).all()
+
+
+@pytest.mark.parametrize("settings", [dict(), dict(limit=2)])
+def test_one_image_a_class_cannot_be_split(tmp_path, settings):
+    folder = numbered(tmp_path, **{"cat": 1 + len(settings), "dog": 1 + len(settings)})
+    with pytest.raises(ValueError, match="class cat has one image; a split needs two"):
+        pl.data.load(folder, **settings)
+
+
+def test_a_link_to_a_folder_around_it_adds_no_images(tmp_path, caplog):
+    folder, caplog = Path(numbered(tmp_path, cat=8, dog=8)), caplog
+    before = str(pl.data.load(folder))
+    for name, target in (("cat/self", "."), ("dog/all", "..")):
+        (folder / "train" / name).symlink_to(target)
+    with caplog.at_level("INFO"):
+        assert str(pl.data.load(folder)) == before
+    assert "in a link to a folder around it" in caplog.text
+
+
+def test_images_that_do_not_fit_into_memory_are_refused_before_they_are_read(tmp_path, monkeypatch):
+    folder = numbered(tmp_path, cat=8, dog=8)
+    need = 2 * 3 * 8 * 8 * sum(1 for _ in Path(folder).rglob("*.png"))
+    monkeypatch.setattr(pl.runtime, "free_memory", lambda device: need)
+    pl.data.load(folder)
+    monkeypatch.setattr(pl.runtime, "free_memory", lambda device: need - 1)
+    with pytest.raises(ValueError, match="images of 8×8 take up to .* GB of memory, and .* give a smaller image_size, or pack or workers"):
+        pl.data.load(folder)
 
 
 @pytest.mark.parametrize("parts", [1, 2])

@@ -152,6 +152,12 @@ def test_an_older_opset_is_made_and_runs(tmp_path, opset, ir):
     assert_close(run_onnx(tmp_path / "network.onnx", images(5)), logits(model, images(5)), rtol=1e-3, atol=1e-4)
 
 
+def test_an_opset_without_its_operations_is_told(tmp_path):
+    network = ARCHITECTURES["tree"]
+    with pytest.raises(ValueError, match=r"not all of its operations can be written in opset 9; allowed: up to \d+, the higher the likelier"):
+        pl.export(network.build(), tmp_path, network, formats=("onnx",), opset=9)
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """The run folder of a network trained on the digits, and its report."""
@@ -169,6 +175,7 @@ def test_int8_from_the_run_alone_is_within_two_points_of_float(trained, tmp_path
     assert told["int8"]["float"]["accuracy"] == pytest.approx(report.test_accuracy, abs=1 / 360)
     assert told["int8"]["int8"]["accuracy"] >= told["int8"]["float"]["accuracy"] - 0.02
     small = onnx.load(tmp_path / "network-int8.onnx")
+    assert {entry.domain for entry in small.opset_import} == {""}
     assert any(node.op_type == "QuantizeLinear" for node in small.graph.node) and any(t.data_type == onnx.TensorProto.INT8 for t in small.graph.initializer)
     data = pl.data.load("digits")
     found = run_onnx(tmp_path / "network-int8.onnx", data.batch(data.test, torch.arange(360))[0].contiguous()).argmax(1)
@@ -348,12 +355,33 @@ def test_a_failed_export_leaves_the_one_before_alone(tmp_path, monkeypatch):
         pl.export(nn.Flatten(), tmp_path, CHAIN, formats=["weights"])
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
-    def full(path, content):
-        raise OSError(28, "No space left on device")
-    monkeypatch.setattr(pl.runtime, "write_atomically", full)
-    with pytest.raises(OSError):
-        pl.export(CHAIN.build(), tmp_path, CHAIN, formats=["weights"])
-    assert not (tmp_path / "export.json").exists()  # it would describe other files
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="weights.pt cannot be written .No space left on device."):
+        pl.export(CHAIN.build(), tmp_path, CHAIN, formats=["weights", "json"])
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("name, formats", [("weights.pt", ["weights"]), ("network.onnx", ["onnx"]), ("predict.py", ["onnx"]), ("architecture.json", ["json"])])
+def test_files_of_yours_are_neither_replaced_nor_removed(tmp_path, monkeypatch, name, formats):
+    (tmp_path / name).write_text("mine")
+    how = dict(data=pl.data.load("digits").preprocessing())
+    network = pl.Architecture(pl.spaces.chain(edges=1, width=4), ("MB3 3x3",))
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "make", lambda *_: pytest.fail("seconds of work for nothing"))
+        with pytest.raises(ValueError, match=f"{tmp_path / name} is not of an earlier export, and would be replaced; choose another folder"):
+            pl.export(network.build(), tmp_path, network, formats=formats, **how)
+    other = ["json"] if formats == ["weights"] else ["weights"]
+    pl.export(network.build(), tmp_path, network, formats=other, **how)  # into the same folder, but not that file
+    pl.export(network.build(), tmp_path, network, formats=other, **how)
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_what_an_earlier_export_wrote_does_not_stay_beside_another_network(tmp_path):
+    network = pl.Architecture(pl.spaces.chain(edges=1, width=4), ("MB3 3x3",))
+    pl.export(network.build(), tmp_path, network, data=pl.data.load("digits"), formats=["onnx", "pt2", "weights"])
+    assert len(list(tmp_path.iterdir())) == 6
+    pl.export(network.build(), tmp_path, network, formats=["pt2"])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["export.json", "network.pt2"]
 
 
 class Branching(nn.Module):
@@ -436,6 +464,14 @@ def test_weights_in_a_file_are_exported(run, tmp_path, monkeypatch):
     written, trained = torch.load(tmp_path / "weights.pt", weights_only=True), model.state_dict()
     assert written.keys() == trained.keys() and all(torch.equal(written[key], trained[key]) for key in trained)
     assert json.loads((tmp_path / "export.json").read_text())["input_size"] == 12
+
+
+def test_weights_in_the_folder_that_is_written_are_refused(run, monkeypatch):
+    folder, _ = run
+    before = (folder / "weights.pt").read_bytes()
+    arguments = ["--weights", folder / "weights.pt", "--architecture", folder / "architecture.json", "--out", folder, "--formats", "pt2"]
+    assert "is in the folder --out, whose files are replaced; give another one" in cli(*arguments, monkeypatch=monkeypatch)
+    assert (folder / "weights.pt").read_bytes() == before
 
 
 def test_weights_under_released_names_are_exported(tmp_path, monkeypatch):

@@ -79,6 +79,26 @@ def classify_signals(out=None, workers=0, **settings):
     return pl.Search(pl.SuperNet(SignalNet()), data, pl.rules.TwoPath(), pl.SearchConfig(**FEW | {"lr": 0.2} | settings), out, "cpu")
 
 
+def linear_on(train, test):
+    data = pl.data.from_datasets(train, train, test, name="signals")
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    return pl.train(net, data, pl.TrainConfig(epochs=1, batch_size=30, cutout=0, drop_path=0.0), device="cpu")
+
+
+def test_labels_that_the_network_does_not_know_are_told():
+    train, other = signals(60, 0), signals(60, 1)
+    assert 0 <= linear_on(train, other).test_accuracy <= 1
+    with pytest.raises(ValueError, match="33.3% of the test labels of signals are none of the network's classes, which count from 0"):
+        linear_on(train, TensorDataset(other.tensors[0], other.tensors[1] + 1))
+
+
+@pytest.mark.parametrize("dataset", [
+    TensorDataset(numbers(0, 60, 2, 32)), TensorDataset(numbers(0, 60, 2, 32), torch.zeros(60)), [{"x": torch.zeros(2, 32), "y": 0}] * 60])
+def test_a_batch_that_is_no_pair_of_inputs_and_labels_is_told(dataset):
+    with pytest.raises(ValueError, match="a batch of signals must be a pair of tensors, inputs and labels of type int64; give .* a collate"):
+        linear_on(dataset, dataset)
+
+
 def dense(width):
     squashed = nn.Sequential(nn.Linear(width, width), nn.Tanh())
     return pl.MixedOp({"tanh": squashed, "linear": nn.Linear(width, width), "identity": nn.Identity()})

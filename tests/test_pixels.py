@@ -86,6 +86,17 @@ def test_photos_come_upright(tmp_path, orientation, ending):
     assert found.shape == turned.shape and np.abs(found - turned).max() <= 2
 
 
+@pytest.mark.parametrize("mode", ["L", "I;16", "P", "RGBA", "CMYK", "RGB"])
+@pytest.mark.parametrize("orientation, turns", [(6, -1), (8, 1)])
+def test_scans_come_upright_whatever_their_colours(tmp_path, mode, orientation, turns):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    grey = np.arange(48, dtype=np.uint8).reshape(6, 8)  # as an uncompressed TIFF, Pillow maps it into memory
+    stored = Image.fromarray(257 * grey.astype(np.uint16)) if mode == "I;16" else Image.fromarray(grey).convert("RGB").convert(mode)
+    found = np.asarray(pixels.read(saved(tmp_path / "x.tif", stored, exif=exif)))[..., 0]
+    assert found.tolist() == np.rot90(np.asarray(stored.convert("RGB"))[..., 0] if mode != "I;16" else grey, turns).tolist()
+
+
 # -- transparency ------------------------------------------------------------------------------------------------------
 
 

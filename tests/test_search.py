@@ -261,9 +261,9 @@ def test_a_failed_write_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
     path = tmp_path / "checkpoint.pt"
     pl.runtime.save_checkpoint(path, {"x": 1})
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match=f"{path} cannot be written .No space left on device.; what was there is kept"):
         pl.runtime.save_checkpoint(path, {"x": 2})
-    assert pl.runtime.load_checkpoint(path)["x"] == 1
+    assert pl.runtime.load_checkpoint(path)["x"] == 1 and [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
 def test_two_processes_do_not_run_in_one_folder(processes, tmp_path):

@@ -58,6 +58,17 @@ def test_another_module_of_the_same_class_is_not_resumed(tmp_path):
         train(torch.nn.Tanh())
 
 
+def test_going_on_from_other_weights_is_told(tmp_path, caplog):
+    def train(seed, out="a"):
+        torch.manual_seed(seed)
+        return pl.train(nn.Sequential(nn.Flatten(), nn.Linear(192, 10)), pl.data.load("digits"), pl.TrainConfig(**FEW), tmp_path / out, "cpu")
+    train(0), train(0), train(1, "b")
+    assert not [each for each in caplog.records if each.levelname == "WARNING"]
+    train(1)
+    assert [each.message for each in caplog.records if each.levelname == "WARNING"] == [
+        f"train: {tmp_path / 'a'} goes on with a training that started from other weights; choose another folder to train from these"]
+
+
 def test_droppath_is_scheduled_and_off_in_evaluation(architecture):
     data = pl.data.load("digits")
     training = Training(architecture.build(), data, pl.TrainConfig(**FEW), None, "cpu", "x", "train")

@@ -112,8 +112,10 @@ def run(notebook, out, parameters):
     given = {name: text if is_text(known.get(name, {}).get("default")) else typed(text) for name, text in parameters.items()}
     if "out" in known:
         given["out"] = str(out)
-    out.mkdir(parents=True, exist_ok=True)
     executed = out / Path(notebook).name
+    if executed == Path(notebook).resolve():
+        raise ValueError(f"{executed} is the notebook itself, and would be replaced; give another folder with --out")
+    out.mkdir(parents=True, exist_ok=True)
     with own_kernel():
         papermill.execute_notebook(str(notebook), str(executed), parameters=given, kernel_name="python3",
                                    log_output=True, progress_bar=False, stdout_file=sys.stdout, stderr_file=sys.stderr)

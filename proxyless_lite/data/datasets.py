@@ -12,7 +12,7 @@ from torchvision import datasets
 
 from .. import runtime
 from . import folders, packed
-from .folders import Files, at_most, balanced
+from .folders import Files, all_but, at_most, balanced
 from .in_memory import InMemoryData, Split, decoded, statistics
 from .module import DataModule
 from .packed import Packed
@@ -113,7 +113,7 @@ def drawn(labels, held, limit, fraction, seed, classes):
     """Indices of the images for weights and of those for α: of the training images, or of these followed by those `held` for α."""
     kept = np.arange(len(labels)) if limit is None else at_most(labels, limit, seed, classes)
     if held is None:
-        weights, alpha = balanced(labels[kept], max(len(classes), len(kept) - round(len(kept) * fraction)), seed, classes)
+        weights, alpha = balanced(labels[kept], all_but(len(kept), fraction, classes), seed, classes)
         return kept[weights], kept[alpha]
     enough = max(len(classes), round(len(held) * len(kept) / len(labels)))
     return kept, len(labels) + at_most(held.labels, enough, seed, classes)

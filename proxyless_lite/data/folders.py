@@ -78,7 +78,7 @@ def find(root, split=None):
         return everything, held, tested, classes
     share = 0.2 if split is None else split
     try:
-        kept, rest = balanced(everything.labels, max(len(classes), len(everything) - round(len(everything) * share)), 0, classes)
+        kept, rest = balanced(everything.labels, all_but(len(everything), share, classes), 0, classes)
     except ValueError as error:
         raise ValueError(f"{root}: {error}") from None
     log.info(f"{root} has no test/: {len(rest):,} of its {len(everything):,} images, of every class alike, are the test set")
@@ -102,7 +102,7 @@ class ImageFolder(datasets.ImageFolder):
     """torchvision's, with all files that can be read; those left out are counted by their endings, and logged."""
 
     def __init__(self, folder):
-        self.left_out = Counter()
+        self.left_out, self.circles = Counter(), {Path(folder): False}
         try:
             super().__init__(str(folder), is_valid_file=self.is_image)
         except FileNotFoundError as error:
@@ -121,10 +121,19 @@ class ImageFolder(datasets.ImageFolder):
         inside = Path(path).relative_to(self.root)
         if any(part.startswith(".") for part in inside.parts):
             return False
+        if self.is_circle(Path(path).parent):
+            self.left_out["in a link to a folder around it"] += 1
+            return False
         if inside.suffix.lower() in pixels.ENDINGS:
             return True
         self.left_out[inside.suffix.lower() or inside.name] += 1
         return False
+
+    def is_circle(self, folder):
+        """Whether a link has led from a folder back to one around it: its images would be read again, under other names or classes."""
+        if folder not in self.circles:
+            self.circles[folder] = self.is_circle(folder.parent) or any(folder.samefile(around) for around in folder.parents if around in self.circles)
+        return self.circles[folder]
 
     def told(self):
         """The files that were left out, by ending: "30 .heic, 1 .txt"."""
@@ -148,13 +157,10 @@ def balanced(labels, count, seed, names=None):
     kinds, sizes = np.unique(labels, return_counts=True)
     if not len(kinds) <= count <= len(labels):
         raise ValueError(f"{count} images asked for, of {len(labels)} in {len(kinds)} classes; allowed: {len(kinds)} to {len(labels)}")
-    everything = np.arange(len(labels))
-    if count == len(labels):
-        return everything, everything[:0]
     if (rare := kinds[sizes < 2]).size:
         raise ValueError(f"class {names[rare[0]] if names else rare[0]} has one image; a split needs two, one for each part: add one or remove the class")
     from sklearn.model_selection import train_test_split  # here, since importing scikit-learn takes seconds
-    kept, rest = train_test_split(everything, train_size=min(count, len(labels) - len(kinds)), stratify=labels.numpy(), random_state=seed)
+    kept, rest = train_test_split(np.arange(len(labels)), train_size=min(count, len(labels) - len(kinds)), stratify=labels.numpy(), random_state=seed)
     labels = labels.numpy()
     for part, other in ((rest, kept), (kept, rest)):
         for kind in np.setdiff1d(kinds, labels[part]):  # rounding gave it none: exchange one
@@ -166,4 +172,9 @@ def balanced(labels, count, seed, names=None):
 
 def at_most(labels, limit, seed, names=None):
     """Indices of `limit` images with equal shares of every class, or of all images where there are no more; see `balanced`."""
-    return balanced(labels, min(limit, len(labels)), seed, names)[0]
+    return np.arange(len(labels)) if limit >= len(labels) else balanced(labels, limit, seed, names)[0]
+
+
+def all_but(n, share, classes):
+    """How many of n images are left without a `share` of them, for `balanced`: at least one a class."""
+    return max(len(classes), n - round(n * share))

@@ -150,7 +150,11 @@ class Batches:
 
 
 def decoded(parts, side):
-    """Files -> Splits of images side × side. Raises ValueError that counts and names those that cannot be read."""
+    """Files -> Splits of images side × side. Raises ValueError that counts and names those that cannot be read, or where they do not fit."""
+    count, free = sum(map(len, parts)), runtime.free_memory(torch.device("cpu"))
+    if (need := 2 * 3 * side ** 2 * count) > free:  # a training puts training and validation images together once more
+        raise ValueError(f"{count:,} images of {side}×{side} take up to {need / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free; "
+                         f"give a smaller image_size, or pack or workers, which leave them on the disk")
     images, failed = zip(*(decode_all(files, side) for files in parts))
     problem = refusal([error for errors in failed for error in errors], sum(map(len, parts)))
     if problem:

@@ -201,8 +201,14 @@ class Shard:
 
 
 def sizes_on_disk(files):
-    """Bytes of each file (n,); in threads, because network drives answer slowly."""
+    """Bytes of each file (n,), -1 where there is none; in threads, because network drives answer slowly."""
+    def size(path):
+        try:
+            return os.stat(path).st_size
+        except OSError:  # a link to nothing: refused by name when it is decoded
+            return -1
+
     def of(paths):
-        return [os.stat(os.path.join(os.fsencode(files.root), path)).st_size for path in paths]
+        return [size(os.path.join(os.fsencode(files.root), path)) for path in paths]
     with ThreadPoolExecutor() as pool:
         return np.array(sum(pool.map(of, np.array_split(files.paths, 64)), []))

@@ -29,7 +29,7 @@ def read(path):
     Of an animation it is the first frame. Raises Unreadable.
     """
     try:
-        with Image.open(path, formats=KINDS) as image:
+        with open(path, "rb") as file, Image.open(file, formats=KINDS) as image:  # of a path, Pillow maps a TIFF, and turns it wrongly
             ImageOps.exif_transpose(image, in_place=True)
             if image.mode.startswith(("I", "F")):
                 clear, deep = image.info.get("transparency"), image

@@ -31,6 +31,8 @@ def parser():
 
 def main(arguments=None):
     args = parser().parse_args(arguments)
+    if args.weights and Path(args.weights).resolve().parent == Path(args.out).resolve():
+        raise ValueError(f"--weights {args.weights} is in the folder --out, whose files are replaced; give another one")
     file = architecture_file(args)
     architecture = Architecture.load(file)
     model, how, loaded = architecture.build(), None, {}

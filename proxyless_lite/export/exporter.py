@@ -13,12 +13,11 @@ import torch
 
 from .. import runtime
 from ..architecture import count_macs
-from ..data import ImageData, pixels
+from ..data import ImageData
 from ..mixed_op import MixedOp
+from .folder import FILES, INT8, check_own, standalone, written_earlier
 from .int8 import calibration, compared, quantised
 
-FILES = {"onnx": "network.onnx", "pt2": "network.pt2", "json": "architecture.json", "weights": "weights.pt"}
-INT8 = "network-int8.onnx"
 ONNX = "onnx", "onnxscript", "onnxruntime"  # the packages of the extra `export`
 BATCHES = 1, 3    # images at once in the check
 TOLERANCE = 1e-4  # of the largest logit
@@ -43,10 +42,10 @@ def export(model: torch.nn.Module, out: str | Path, architecture=None, input_siz
     PyTorch. With `int8` network-int8.onnx is written too, whose ranges come from validation images; export.json compares its test
     accuracy and its time with the float file's. `opset` is that of the ONNX file, for older runtimes; by default PyTorch's.
 
-    The model is not changed, even in training mode or on a GPU: a copy on the CPU is exported, in evaluation mode. Raises
-    ValueError, before anything is written, for a model that cannot be exported or that the architecture does not describe, and
-    for a file that computes something else. OSError for a folder that cannot be written to; ImportError for "onnx" where the
-    packages of the extra `export` are missing.
+    The model is not changed, even in training mode or on a GPU: a copy on the CPU is exported, in evaluation mode. What an earlier
+    export left in the folder is replaced. Raises ValueError, before anything is written, for a model that cannot be exported or that
+    the architecture does not describe, for a file that computes something else, and where a file of yours would be replaced.
+    OSError for a folder that cannot be written to; ImportError for "onnx" where the packages of the extra `export` are missing.
     """
     check_arguments(model, formats, data, int8)
     images = example_images(architecture, input_size)
@@ -54,26 +53,25 @@ def export(model: torch.nn.Module, out: str | Path, architecture=None, input_siz
     network = copy.deepcopy(model).cpu().eval().to(memory_format=torch.contiguous_format)
     classes = classes_of(network, images)
     how = preprocessing_of(data, images.shape[-1], classes)
+    described = {FILES["json"]: architecture.to_json()} if architecture is not None and "json" in formats else {}
+    earlier = written_earlier(out)
+    check_own(out, earlier, [*(FILES[kind] for kind in formats if kind != "json"), *[INT8] * int8, *standalone(how, formats)], described)
     made = make(network, twin_of(network, architecture, images), images, formats, opset, how)
     small, comparison = int8_of(made[FILES["onnx"]][0], data) if int8 else (None, None)
 
-    for file in {"export.json", INT8, *FILES.values()} - {FILES["json"]}:  # those of another export must never be next to it
-        (out / file).unlink(missing_ok=True)
-    for file, (content, difference) in made.items():
-        runtime.write_atomically(out / file, content)
-        say(out / file, f"differs from the model by {difference:.1g} of the largest logit at most")
-    if architecture is not None and "json" in formats:
-        architecture.save(out / FILES["json"])
-        say(out / FILES["json"], f"{len(architecture.choices)} operations")
-    for file, content in {INT8: small, **standalone(how is not None and "onnx" in formats)}.items():
-        if content:
-            runtime.write_atomically(out / file, content)
     params, macs, size = sum(p.numel() for p in network.parameters()), count_macs(network, images[:1]), images.shape[-1]
     told = {"params": params, "macs": macs, "input_size": size, "classes": classes,
             "max_difference": {file: difference for file, (_, difference) in made.items()},  # of the largest logit
             **({"preprocessing": how} if how else {}), **({"int8": comparison} if comparison else {}),
             "tolerance": TOLERANCE, "batches": BATCHES, "machine": {**runtime.describe(), **onnx_versions(formats)}}
-    runtime.write_atomically(out / "export.json", runtime.to_json(told, indent=1))
+    contents = {**{file: content for file, (content, _) in made.items()}, **({INT8: small} if int8 else {}), **described, **standalone(how, formats)}
+    runtime.write_all(out, {**contents, "export.json": runtime.to_json(told, indent=1)})
+    for file in earlier - contents.keys():  # those of another export must never be next to it
+        (out / file).unlink(missing_ok=True)
+    for file, (_, difference) in made.items():
+        say(out / file, f"differs from the model by {difference:.1g} of the largest logit at most")
+    if described:
+        say(out / FILES["json"], f"{len(architecture.choices)} operations")
     say(out / "export.json", f"{params:,} params, {macs:,} MACs, images of {size}×{size}, {classes} classes")
     if comparison:
         say(out / INT8, "; ".join(f"{name}: {of['accuracy']:.1%} of the test images, {of['ms']:.3g} ms" for name, of in comparison.items()))
@@ -149,12 +147,6 @@ def preprocessing_of(data, size, classes):
     return how
 
 
-def standalone(wanted):
-    """File name -> bytes of the program that runs the exported network without this package."""
-    here = {"predict.py": Path(__file__).with_name("predict.py"), "pixels.py": Path(pixels.__file__)}
-    return {name: path.read_bytes() for name, path in here.items()} if wanted else {}
-
-
 def int8_of(content, data):
     """The int8 copy of an ONNX file, and how the two compare on the test images."""
     with attempt(f"{INT8} cannot be made"):
@@ -198,10 +190,10 @@ def trace(network, images):
 
 
 def onnx_file(program, opset, how):
-    import onnx.version_converter
+    import onnx
     model = onnx.load_from_string(to_onnx(program, input_names=["images"], output_names=["logits"], dynamic_shapes=({0: "batch"},)))
     if opset is not None:
-        model = onnx.version_converter.convert_version(model, opset)
+        model = converted(model, opset)
         for node in model.graph.node:  # the converter leaves an attribute that older opsets lack; 0 is what they do
             for default in [a for a in node.attribute if a.name == "noop_with_empty_axes" and not a.i]:
                 node.attribute.remove(default)
@@ -214,6 +206,16 @@ def onnx_file(program, opset, how):
         raise ValueError(f"it needs operations from {', '.join(sorted(foreign))}, which runtimes do not know")
     session = onnx_session(content, torch.get_num_threads())
     return content, lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+
+
+def converted(model, opset):
+    """An ONNX model in another opset. Raises ValueError where the network cannot be written in it."""
+    import onnx.version_converter
+    try:
+        return onnx.version_converter.convert_version(model, opset)
+    except Exception:  # RuntimeError of onnx's own, with the place in its C++ code
+        own = model.opset_import[0].version
+        raise ValueError(f"not all of its operations can be written in opset {opset}; allowed: up to {own}, the higher the likelier") from None
 
 
 def to_onnx(model, args=(), **names):

@@ -30,7 +30,17 @@ def quantised(content, feeds):
                             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
         finally:
             logging.disable(disabled)
-        return made.read_bytes()
+        return without_unused(made.read_bytes())
+
+
+def without_unused(content):
+    """The bytes of an ONNX file without the operation sets that it only names: older runtimes refuse those that they do not know."""
+    import onnx
+    model = onnx.load_from_string(content)
+    used = {node.domain for node in model.graph.node}
+    for entry in [entry for entry in model.opset_import if entry.domain not in used | {""}]:
+        model.opset_import.remove(entry)
+    return model.SerializeToString()
 
 
 def calibration(data):

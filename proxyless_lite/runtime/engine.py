@@ -197,7 +197,7 @@ def engine(device=None, precision="float32", grad_accumulation=1, compile=False,
     if grad_accumulation < 1:
         raise ValueError(f"grad_accumulation={grad_accumulation}: a batch has at least 1 part")
     world_size, rank = from_environment("WORLD_SIZE", 1), from_environment("RANK", 0)
-    if world_size > 1 and torch.cuda.is_available() and device in (None, "cuda"):
+    if world_size > 1 and torch.cuda.is_available() and str(device) in ("None", "cuda"):
         device = f"cuda:{from_environment('LOCAL_RANK', 0)}"
     found = machine.device(device)
     if precision == "auto":

@@ -11,6 +11,7 @@ import pickle
 import re
 import tempfile
 import zipfile
+from contextlib import suppress
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -21,28 +22,41 @@ FORMAT = "proxyless_lite checkpoint 1"
 
 def write_atomically(path, content):
     """Write bytes atomically: `path` is complete or unchanged whenever the process dies."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    write_all(Path(path).parent, {Path(path).name: content})
+
+
+def write_all(folder, contents):
+    """Write files, name -> bytes, into a folder: none of them takes its place before all are on the disk. Raises OSError in one line."""
+    partials = [(write_partial(Path(folder) / name, content), Path(folder) / name) for name, content in contents.items()]
+    for partial, path in partials:
+        os.replace(partial, path)
+
+
+def write_partial(path, content):
+    """Write bytes onto the disk next to `path`, as *.partial; returns where. Raises OSError in one line; then nothing is left there."""
     partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        raise OSError(f"{path} cannot be written ({error.strerror or error}); what was there is kept; make room, or choose another place") from None
+    return partial
 
 
 def save_checkpoint(path, state):
     """Write `state` (tensors, numbers, strings, lists, dicts) to `path`; the one before is kept as *.previous.
 
-    Raises ValueError naming the entry that a safe loader would refuse later; then both files stay as they are.
+    Raises ValueError naming the entry that a safe loader would refuse later, OSError where the disk is full; then both files stay
+    as they are.
     """
     path, state = Path(path), plain({"format": FORMAT, **state})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial, previous = path.with_name(path.name + ".partial"), previous_of(path)
-    with open(partial, "wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
+    torch.save(state, buffer := io.BytesIO())  # PyTorch tells a full disk in words of its own
+    partial, previous = write_partial(path, buffer.getbuffer()), previous_of(path)
     try:
         read_checkpoint(partial)
     except ValueError as error:
@@ -158,8 +172,14 @@ def digest(*parts):
     """A short fingerprint of tensors and of anything with a faithful repr, to distinguish the inputs of runs."""
     total = hashlib.sha256()
     for part in parts:
-        total.update(part.cpu().numpy().tobytes() if isinstance(part, torch.Tensor) else repr(part).encode())
+        total.update(as_array(part) if isinstance(part, torch.Tensor) else repr(part).encode())
     return total.hexdigest()[:12]
+
+
+def as_array(tensor):
+    """A tensor as an array whose bytes can be read, without a copy where it is on the CPU and contiguous."""
+    tensor = tensor.detach().cpu()
+    return np.ascontiguousarray((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())  # NumPy has no bfloat16
 
 
 def check_writable(folder):

@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from .files import reason_of
+
 
 def load_weights(model, path, head=True, names=None):
     """Load the state dict in a file, also one under "state_dict", strictly; in the model's own names, or in those of the keys of `names`.
@@ -28,8 +30,7 @@ def read_weights(path):
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can fail anywhere in zipfile, pickle or torch
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
-        raise ValueError(f"{path} cannot be read as weights ({reason}); give another file, or move this one away") from None
+        raise ValueError(f"{path} cannot be read as weights ({reason_of(error)}); give a file that torch.save made of model.state_dict()") from None
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ValueError(f"{path} holds no weights: expected a dict of tensors, or one under \"state_dict\"")

@@ -1,5 +1,6 @@
 """Train and evaluate a compact network: SGD, Nesterov, cosine, label smoothing, Cutout, DropPath (§4.1)."""
 
+import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from .loop import Loop, cosine, sgd
 from .step import Step
 
 TRAIN, CUTOUT = range(2)  # purposes of random numbers
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Training:
         self.batch_size = engine.batch_size(config.batch_size, len(data.train) + len(data.valid))  # smaller for a small set
         engine.check_batch(self.batch_size)
         self.config, self.data = config, data.to(engine.device)
+        self.start = runtime.digest(*model.state_dict().values()) if out is not None else None
         self.model = engine.prepare(model).train()
         if engine.compile:
             runtime.compile_once(self.model)
@@ -75,7 +78,7 @@ class Training:
         self.optimizer = sgd(parameter_groups(self.model, config.decay_norms), config, engine.device)
         self.drop_rate = torch.zeros((), device=engine.device)
         regularise(self.model, config, self.drop_rate)
-        check_inputs(self.model, self.data, config)
+        self.outputs = check_inputs(self.model, self.data, config)
         graph = engine.device.type == "cuda" and not engine.compile and not engine.sync_batch_norm
         self.trainer = Step(self.model, self.optimizer, partial(cross_entropy, label_smoothing=config.label_smoothing), engine, graph)
         self.loop = Loop(self, label, config.epochs, self.batches.batches_per_epoch, out, engine,
@@ -85,8 +88,16 @@ class Training:
         self.loop.run()
         self.model.eval()
         size = memory.evaluation_size(self.engine, self.batch_size)
-        found = self.loop.within_memory(evaluate, self.model, self.data, self.data.test, top_k, size, self.engine)
+        found = self.loop.within_memory(evaluate, self.model, self.data, self.data.test, self.tested, size, self.engine)
+        if found["unknown"]:
+            raise ValueError(f"{found['unknown']:.1%} of the test labels of {self.data.name} are none of the network's classes, which count from 0; "
+                             f"number classes alike in all parts")
         return Report(found["accuracy"], self.loop.history(), self.loop.seconds, self.model, found["top5"])
+
+    def tested(self, model, batch):
+        """What top_k gives, and the share of labels that are none of the network's classes."""
+        _, labels = batch
+        return {**top_k(model, batch), "unknown": ((labels < 0) | (labels >= self.outputs)).double().mean()}
 
     def step(self, epoch, index):
         images, labels = self.batches[self.loop.done]
@@ -116,9 +127,12 @@ class Training:
     def state_dict(self):
         scaler = self.trainer.state_dict()
         how = {"preprocessing": self.data.preprocessing(), "loaded": self.data.loaded} if isinstance(self.data, ImageData) else {}  # for exports
-        return {**how, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), **({"scaler": scaler} if scaler else {})}
+        return {**how, "start": self.start, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), **({"scaler": scaler} if scaler else {})}
 
     def load_state_dict(self, state):
+        if state.get("start", self.start) != self.start and self.engine.is_main:
+            log.warning(f"{self.loop.label}: {self.loop.out} goes on with a training that started from other weights; "
+                        f"choose another folder to train from these")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.trainer.load_state_dict(state.get("scaler"))
@@ -134,8 +148,13 @@ def regularise(model, config, drop_rate):
 
 
 def check_inputs(model, data, config):
-    """Raises ValueError unless there is a test set, Cutout and shrinking have images, and the model gives one number per class."""
-    images, _ = data.example(2)
+    """How many numbers the model gives for an image. Raises ValueError unless it is one per class, there is a test set, a batch is
+    (inputs, labels), and Cutout and shrinking have images."""
+    batch = data.example(2)
+    if not is_labelled(batch):
+        raise ValueError(f"a batch of {data.name} must be a pair of tensors, inputs and labels of type int64; give data.from_datasets a "
+                         f"collate(samples) that makes one")
+    images, _ = batch
     if not len(data.test):
         raise ValueError(f"{data.name} has no test {data.unit}; give data.from_datasets a test set")
     if config.cutout and images.dim() != 4:
@@ -150,10 +169,21 @@ def check_inputs(model, data, config):
                 images = shrunk(images)
                 model(images)
     except RuntimeError as error:
+        if runtime.is_out_of_memory(error):
+            raise
         raise ValueError(f"the network does not take images of {tuple(images.shape[1:])} ({str(error).splitlines()[0]})") from None
     model.train()
     if data.classes and outputs != (len(data.classes),):
         raise ValueError(f"the network gives {outputs} for an image, but {data.name} has {len(data.classes)} classes")
+    if not outputs:
+        raise ValueError("the network gives a single number for an image; it must give one per class")
+    return outputs[0]
+
+
+def is_labelled(batch):
+    """Whether a batch is (inputs, labels): a tensor, and one of class numbers."""
+    return (isinstance(batch, (tuple, list)) and len(batch) == 2 and all(isinstance(part, torch.Tensor) for part in batch)
+            and batch[1].dtype == torch.long)
 
 
 class DropPath(StochasticDepth):
