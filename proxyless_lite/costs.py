@@ -166,9 +166,20 @@ def costs(net, source) -> Costs:
         raise ValueError(f"costs from {source!r} are not known; allowed: a latency.Table, a latency.Model, 'macs', 'params', 'memory'")
     measured_at = source.input_sizes() if hasattr(source, "input_sizes") else []
     if measured_at and space.input_size not in measured_at:
-        raise ValueError(f"the latency table is for input size {', '.join(map(str, measured_at))}, but {space} has {space.input_size}; measure that one")
-    fixed = sum(source[block] for block in space.fixed_blocks())
-    return Costs(space, fixed, [[source[edge.block(name)] for name in edge.candidates] for edge in edges], "ms")
+        raise ValueError(f"the latency table is for input size {', '.join(map(str, measured_at))}, but {space} has {space.input_size}; {measured_by(space)}")
+    try:
+        fixed = sum(source[block] for block in space.fixed_blocks())
+        return Costs(space, fixed, [[source[edge.block(name)] for name in edge.candidates] for edge in edges], "ms")
+    except KeyError as error:
+        raise KeyError(f"{error.args[0]}; {measured_by(space)}") from None
+
+
+def measured_by(space):
+    """What to do for a latency table of a space."""
+    if not all(isinstance(value, (int, float)) for value in space.settings.values()):
+        return "measure that one, by latency.measure"
+    settings = " ".join(f"{name}={value}" for name, value in space.settings.items())
+    return f"measure that one: proxyless-latency measure --space {space.name} --set {settings} --out t.csv (or kit, for another device)"
 
 
 @lru_cache(maxsize=None)

@@ -1,8 +1,11 @@
 """A kit for another device: made here, run in an environment without PyTorch, killed, damaged, and read back."""
 
 import ast
+import fcntl
 import json
 import os
+import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -188,9 +191,45 @@ def test_results_of_another_measurement_are_not_added_to(device):
     on(device, "--rounds", 1, "--out", "r.csv", "--drift", 100)
     again = on(device, "--rounds", 1, "--out", "r.csv", "--threads", 2)
     assert again.returncode == 1 and "r.csv holds results of another threads" in again.stderr
+    assert "1 there, 2 now" in again.stderr
+    text = (device / "r.csv").read_text()
+    (device / "r.csv").write_text(text.replace(f'"python": "{platform.python_version()}"', '"python": "3.8.1"'))
+    assert on(device, "--rounds", 1, "--out", "r.csv", "--drift", 100).returncode == 0, "an update of the system is no other device"
+    (device / "r.csv").write_text(re.sub('"processor": "[^"]*"', '"processor": "a board"', text))
+    assert "results of another processor: a board there" in on(device, "--rounds", 1, "--out", "r.csv").stderr
     (device / "notes.csv").write_text("my notes\n")
     assert "is not a file of results" in on(device, "--out", "notes.csv").stderr
     assert (device / "notes.csv").read_text() == "my notes\n"
+
+
+def test_two_runs_do_not_write_one_file(device):
+    on(device, "--rounds", 1, "--out", "r.csv", "--drift", 100)
+    before = (device / "r.csv").read_text()
+    with open(device / "r.csv") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        done = on(device, "--rounds", 2, "--out", "r.csv", "--drift", 100)
+    assert done.returncode == 1 and "another run.py is writing r.csv" in done.stderr and (device / "r.csv").read_text() == before
+
+
+def test_a_network_that_the_runtime_does_not_read_is_told_in_one_line(device):
+    (device / "kit/onnx/0001.onnx").write_bytes(b"of a later version")
+    kit.seal(device / "kit")
+    done = on(device)
+    assert done.returncode == 1 and re.search(r"^error: onnxruntime [\d.]+ does not read 0001.onnx, install a newer one: .+$", done.stderr)
+    (device / "kit/SHA256SUMS").write_text("")
+    assert "manifest.json is missing, or was changed or cut" in on(device).stderr
+
+
+def test_a_board_is_told_apart_by_its_name(tmp_path, monkeypatch):
+    files = {"/proc/cpuinfo": "processor\t: 0\nCPU part\t: 0xd08\n", "/proc/device-tree/model": "Raspberry Pi 4 Model B Rev 1.4\0"}
+    for path, text in files.items():
+        (tmp_path / path[1:]).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path[1:]).write_text(text)
+    for module in (pl.runtime.machine, run):
+        monkeypatch.setattr(module, "Path", lambda path: tmp_path / str(path).lstrip("/"))
+        assert module.processor() == "Raspberry Pi 4 Model B Rev 1.4"
+        monkeypatch.setattr(module, "Path", lambda path: tmp_path / "nothing")
+        assert module.processor()
 
 
 def test_a_device_that_stays_slow_is_refused_and_one_that_cools_is_not(monkeypatch, capsys):
@@ -249,6 +288,10 @@ def test_results_that_do_not_fit_the_kit_are_refused(made, tmp_path):
     other.write_text(other.read_text().replace(run.verified(made)[1], "0" * 64))
     with pytest.raises(ValueError, match="was not measured with the kit in"):
         kit.results(other, made)
+    twice = written(tmp_path / "f.csv", made, ms)
+    twice.write_text(twice.read_text() + "0,0,1,10\n")
+    with pytest.raises(ValueError, match="f.csv has visits of two runs at once"):
+        kit.results(twice, made)
     (tmp_path / "e.csv").write_text("nothing\n")
     with pytest.raises(ValueError, match="e.csv is not a file of visits"):
         kit.results(tmp_path / "e.csv", made)
@@ -334,6 +377,26 @@ def test_the_shell_goes_on_after_a_cut(made, device):
     lines = out.read_text().splitlines()
     assert lines[:len(kept)] == kept and len(lines) == len({*lines}) == 2 + 2 * len(items_of(made))
     assert "holds another measurement" in shell(device, "onnx", fake, THREADS="2").stderr
+
+
+def test_a_network_that_fails_leaves_no_row_and_is_measured_by_the_next_run(made, device):
+    broken = program(device, f"[ -f healthy ] || case $* in *0003*) exit 1;; esac\n{PROGRAMS['onnx']}")
+    done = shell(device, "onnx", broken, ROUNDS="1")
+    assert done.returncode == 1 and "program failed" in done.stderr and "rounds in" not in done.stdout
+    assert all(re.fullmatch(r"0,\d+,[\d.]+,[\d.]+", line) and line.split(",")[1] != "3" for line in (device / "results-onnx.csv").read_text().splitlines()[2:])
+    (device / "healthy").touch()
+    assert shell(device, "onnx", broken, ROUNDS="1").returncode == 0 and kit.results(device / "results-onnx.csv", made).table
+
+
+@pytest.mark.parametrize("rounds, asked, unfinished, uncertain", [(2, 3, 1, 1), (3, 3, 0, 1), (9, 9, 0, 0)])
+def test_what_is_not_finished_or_not_certain_is_told(made, tmp_path, capsys, rounds, asked, unfinished, uncertain):
+    count = len(items_of(made))
+    results = written(tmp_path / "r.csv", made, [1.0] * count, rounds=rounds)
+    results.write_text(results.read_text().replace(f'"rounds": {rounds}', f'"rounds": {asked}'))
+    main(["import", str(results), "--kit", str(made), "--out", str(tmp_path / "t.csv")])
+    told = capsys.readouterr().out
+    assert (f"not finished: {count} of the kit's networks" in told) == unfinished
+    assert (f"{count} of the kit's networks are not certain to 1%" in told) == uncertain and (tmp_path / "t.csv").exists()
 
 
 def test_the_shell_refuses_in_one_line(device):

@@ -17,8 +17,10 @@ from torch import nn
 from torch.testing import assert_close
 
 import proxyless_lite as pl
-from proxyless_lite.latency import Table, Timings, clocks, measure, networks, rounds, run
+from proxyless_lite.latency import Entry, Table, Timings, clocks, measure, networks, rounds, run
+from proxyless_lite.latency import __main__ as latency_cli
 from proxyless_lite.latency.measure import Pool, conditions, random_networks, reference
+from proxyless_lite.latency.parts import blocks_of
 from proxyless_lite.spaces import Block
 
 ABOUT = {"seed": 3, "device": "fake"}
@@ -485,6 +487,25 @@ def test_measure_then_predict(tmp_path, monkeypatch, capsys):
     assert len(lines) == 2 and lines[0].startswith(f"{network}: ") and lines[0].endswith(" ms (prediction from blocks timed alone)")
     by_table = sum(measured[block] for block in space.blocks(("MB6 7x7", "Zero", "MB3 3x3", "MB3 5x5")))
     assert float(lines[0].split()[1]) == pytest.approx(by_table, rel=0.5)
+
+
+def test_a_table_for_another_space_says_how_to_make_the_right_one(tmp_path):
+    wanted = pl.spaces.mobile(width=0.25, classes=3, input_size=64)
+    for other in (pl.spaces.mobile(width=0.25, classes=3, input_size=32), pl.spaces.mobile(width=0.25, classes=4, input_size=64)):
+        table = Table({block: Entry(1.0) for block in blocks_of(other)})
+        with pytest.raises((ValueError, KeyError), match="proxyless-latency measure") as caught:
+            pl.objective.costs(wanted, table)
+        words = caught.value.args[0].split("proxyless-latency ")[1].split(" --out ")[0].split()
+        assert words[:3] == ["measure", "--space", "mobile"] and latency_cli.space_of("mobile", words[4:]) == wanted
+
+
+def test_a_block_that_takes_no_time_does_not_stop_a_prediction(tmp_path, monkeypatch, capsys):
+    space = pl.spaces.chain(edges=2, width=4, classes=3, input_size=4)
+    entries = {block: Entry(0.0 if block.operation == "MB3 5x5" else 1.0) for block in blocks_of(space)}
+    Table(entries, {"factor": 1.1}).save(tmp_path / "t.csv")
+    pl.Architecture(space, ("MB6 7x7", "MB3 3x3")).save(tmp_path / "a.json")
+    cli("predict", "--data", tmp_path / "t.csv", tmp_path / "a.json", monkeypatch=monkeypatch)
+    assert capsys.readouterr().out.endswith(" ms (prediction from blocks and whole networks)\n")
 
 
 def test_networks_then_predict(tmp_path, monkeypatch, capsys):

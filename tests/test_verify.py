@@ -10,6 +10,7 @@ import proxyless_lite as pl
 from proxyless_lite import choose, runtime
 from proxyless_lite.latency import Entry, Table, first_within, verify
 from proxyless_lite.latency.parts import blocks_of
+from proxyless_lite.search import __main__ as command
 from proxyless_lite.search.__main__ import main
 
 SPACE = pl.spaces.chain(edges=2, width=4, classes=3, input_size=4, candidates=("Zero", "conv 3x3", "MB3 3x3"))
@@ -105,6 +106,17 @@ def test_the_reference_is_that_of_the_table(monkeypatch):
     assert asked.beside == {str(other)}
 
 
+@pytest.mark.parametrize("given, target", [(["latency<=12", "latency<=11", "macs<=9e9"], 11), (["macs<=9e9"], None)])
+def test_the_mobile_search_aims_at_its_limit_on_latency(tmp_path, given, target):
+    space = pl.spaces.mobile(width=0.25, classes=3, input_size=64)
+    Table({block: Entry(1.0) for block in blocks_of(space)}).save(tmp_path / "t.csv")
+    limits = [part for text in given for part in ("--limit", text)]
+    args = vars(command.parser().parse_args(["--space", "mobile", "--costs", str(tmp_path / "t.csv"), *limits]))
+    usual, aimed = (command.objective_of(args | change, command.experiment_of(args), space).target for change in ({"limit": []}, {}))
+    assert aimed == (target or usual)
+    assert command.objective_of(args | {"target": 9.0}, command.experiment_of(args), space).target == 9
+
+
 TREE = ["--images", "300", "--epochs", "1", "--warmup-epochs", "0", "--blocks", "1", "--width", "72"]
 
 
@@ -132,6 +144,11 @@ def test_on_the_command_line(tmp_path, monkeypatch, capsys):
     written = sorted(path.name for path in (tmp_path / "b").glob("architecture*.json"))
     assert 2 <= len(written) <= 5 and "to measure there: proxyless-latency kit --networks" in capsys.readouterr().out and len(measured) == 1 + verify.TIMES
     assert pl.Architecture.load(tmp_path / "b/architecture.json").code == measured[0]
+    (tmp_path / "b/architecture-9.json").write_text("of an earlier limit")
+    lower = ["--limit", f"latency<={0.9 * cost[0]}", "--verify"]
+    main([*TREE, "--out", str(tmp_path / "b"), "--costs", str(tmp_path / "phone.csv"), *lower])
+    assert "held another network; it is kept as" in capsys.readouterr().out and not (tmp_path / "b/architecture-9.json").exists()
+    assert pl.Architecture.load(tmp_path / "b/architecture.previous.json").code == measured[0]
     for given in (["--limit", "latency<=200"], ["--limit", "latency<=200", "--costs", "macs"]):
         with pytest.raises(ValueError, match="needs --costs with a latency table"):
             main([*TREE, "--out", str(tmp_path / "c"), "--verify", *given])

@@ -117,7 +117,8 @@ def predict(args):
         timings = Timings.load(path)
         model, told = Model().fit(timings.architectures, timings.repeats()), "prediction"
     else:
-        model, told = Model().fit(Table.load(path)), "prediction from blocks timed alone"
+        table = Table.load(path)
+        model, told = Model().fit(table), f"prediction from blocks {'and whole networks' if 'factor' in table.metadata else 'timed alone'}"
     for file in args["networks"]:
         network = Architecture.load(file)
         print(f"{file}: {model.predict(network):.4g} ± {model.uncertainty(network):.2g} ms ({told})")
@@ -135,6 +136,10 @@ def make_kit(args):
 def import_results(args):
     found = kits.results(args["results"], args["kit"])
     print(found.networks.drop(columns="sd").to_string(float_format="%.4g"))
+    if found.unfinished:
+        print(f"not finished: {found.unfinished} of the kit's networks have fewer visits than asked for; run it again on the device to go on")
+    if found.uncertain:
+        print(f"{found.uncertain} of the kit's networks are not certain to {found.networks.attrs.get('precision', 0.01):.0%}; more --rounds make them so")
     if found.table is not None and args["out"]:
         found.table.save(args["out"])
         print(f"{found.table}\nwritten to {args['out']}: proxyless-search --costs {args['out']}")
@@ -143,6 +148,8 @@ def import_results(args):
     if args["limit"] is not None:
         given = found.networks.loc[[name for name in found.networks.index if name != "reference" and not name.startswith("random ")]]
         within = given[given.ms <= args["limit"]]
+        if given.empty:
+            raise ValueError("--limit is for a kit of your own networks, made with --networks; this one has none")
         if within.empty:
             raise ValueError(f"none of {len(given)} networks takes at most {args['limit']} ms here; the fastest takes {given.ms.min():.4g} ms")
         print(f"first within {args['limit']} ms: {within.index[0]}, {within.ms.iloc[0]:.4g} ms")

@@ -21,7 +21,7 @@ milliseconds() {  # of one run of a file, the mean that the program prints
 }
 
 timed() {
-  ms=$(milliseconds "$1")
+  ms=$(milliseconds "$1") || exit 1
   [ -n "$ms" ] || fail "$program printed no time for $1"
   echo "$ms"
 }
@@ -50,8 +50,10 @@ while [ "$round" -lt "$rounds" ]; do
   echo "round $((round + 1)) of $rounds, $(date +%H:%M)"
   echo "$items" | awk -v seed=$((seed * 1000003 + round)) 'BEGIN {srand(seed)} {print rand(), $1, $2}' | sort -n | while read -r _ item file; do
     grep -q "^$round,$item," "$out" && continue
-    first=$(timed "$kit/$file") beside=$(timed "$reference")
-    second=$(timed "$kit/$file") again=$(timed "$reference")
+    first=$(timed "$kit/$file") || exit 1  # one by one: of several in a line only the last can fail
+    beside=$(timed "$reference") || exit 1
+    second=$(timed "$kit/$file") || exit 1
+    again=$(timed "$reference") || exit 1
     echo "$round $item $first $second $beside $again" | awk '{print $1 "," $2 "," ($3 < $4 ? $3 : $4) "," ($5 < $6 ? $5 : $6)}' >> "$out"
   done
   round=$((round + 1))

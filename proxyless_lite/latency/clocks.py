@@ -3,7 +3,6 @@
 import tempfile
 import time
 from contextlib import contextmanager
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -119,7 +118,7 @@ class Deployed:
         return lambda kept=folder: timed()  # some runtimes read their file as they run
 
     def versions(self):
-        return {self.package: version(self.package.replace("_", "-"))}
+        return {self.package: run.release(self.package)}
 
 
 def at_least_one(threads):

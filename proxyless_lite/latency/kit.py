@@ -97,11 +97,14 @@ def seal(folder):
 @dataclass(frozen=True)
 class Results:
     """What a device measured: the `table` of the blocks, or None for a kit of networks alone, and the frame `networks`, by name: ms, sd,
-    visits, and beside a table predicted_ms. `architectures`, by name, are these networks."""
+    visits, and beside a table predicted_ms. `architectures`, by name, are these networks. `unfinished` counts the items that are
+    neither certain nor were visited as often as asked for; `uncertain` those that are not certain."""
 
     table: Table | None
     networks: pd.DataFrame
     architectures: dict
+    unfinished: int
+    uncertain: int
 
 
 def results(path: str | Path, kit: str | Path) -> Results:
@@ -123,6 +126,11 @@ def results(path: str | Path, kit: str | Path) -> Results:
         raise ValueError(f"{path} has visits of item {stray[0]}; this kit has 0 to {len(items) - 1}")
     if missing := sorted({*range(len(items))} - {*visits["item"]}):
         raise ValueError(f"{path} is not finished: {len(missing)} of {len(items)} networks have no visit; run it again on the device to go on")
+    if visits.duplicated(["round", "item"]).any():
+        raise ValueError(f"{path} has visits of two runs at once, which slowed each other; run it again with another --out")
+    certain = run.certain_items(visits[["round", "item", "ms", "reference_ms"]].itertuples(index=False), metadata.get("precision", 0.01))
+    seen = visits["item"].value_counts()
+    unfinished = [i for i in range(len(items)) if i not in certain and seen[i] < metadata.get("rounds", 1)]
     found = summarize(visits)
     about = {**{key: manifest[key] for key in ("space", "space_settings", "input_size") if key in manifest}, **metadata,
              "reference_ms": visits.reference_ms.median()}
@@ -134,7 +142,7 @@ def results(path: str | Path, kit: str | Path) -> Results:
         table, predicted = table_of(timed, found, about)
         networks["predicted_ms"] = [predicted.get(i) for i in wholes.values()]
     networks.attrs = about
-    return Results(table, networks, {name: timed[i] for name, i in wholes.items()})
+    return Results(table, networks, {name: timed[i] for name, i in wholes.items()}, len(unfinished), len(items) - len(certain))
 
 
 def part_of(told):

@@ -128,10 +128,10 @@ class Model:
 
 
 def rows_of(table):
-    """(blocks, milliseconds) of a latency.Table, without Zero. Raises ValueError for anything else."""
+    """(blocks, milliseconds) of a latency.Table, without those that take no time. Raises ValueError for anything else."""
     if not isinstance(table, Table):
         raise ValueError(f"{type(table).__name__} given without timings; only a latency.Table brings its own")
-    blocks = [block for block in table if block.operation != "Zero"]
+    blocks = [block for block in table if table[block] > 0]
     return blocks, [table[block] for block in blocks]
 
 

@@ -1,8 +1,6 @@
 """Time the networks of a kit on this device: python run.py
 
-This file needs Python 3.8, NumPy and one runtime: onnxruntime, openvino, ncnn or ai_edge_litert. It lies in a kit beside manifest.json
-and SHA256SUMS, and writes one CSV, a row per visit as it is made; run it again to go on after a cut. How it times is how the package
-itself times (see rounds.py): in rounds of a new random order, each network next to a reference network, until its median is certain.
+Needs Python 3.8, NumPy and one runtime. Writes one CSV, a row per visit as it is made; how it times is how the package times (rounds.py).
 """
 
 import argparse
@@ -16,6 +14,7 @@ import re
 import statistics
 import sys
 import time
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,15 +26,13 @@ CERTAIN = 7       # visits before an item may be called certain
 RECENT = 15       # visits whose median reference time says how fast the device is now
 COOLING = 20      # seconds of each pause for a device that has become slow
 COLUMNS = "round,item,ms,reference_ms"
+MAY_DIFFER = {"rounds", "precision", "date", "machine", "system", "python"}  # where a run goes on; an update of the system changes the last two
 
 
 # -- the protocol, which the package uses too ---------------------------------------------------------------------------
 
 def visit(run, reference):
-    """Milliseconds of an item and of the reference: a warm-up, then PASSES turns of both; the shortest of each counts.
-
-    `run` and `reference` are functions that run once and return seconds.
-    """
+    """Milliseconds of two functions that run once and return seconds: a warm-up, then PASSES turns of both; the shortest counts."""
     repeats = math.ceil(SHORTEST / max(run(), 1e-7))
     turns = [(sum(run() for _ in range(repeats)) / repeats, reference()) for _ in range(PASSES)]
     return tuple(1e3 * min(times) for times in zip(*turns))
@@ -63,7 +60,6 @@ def order(seed, round_number, count):
 
 # -- runtimes: from files and threads to a function that runs the network, array to array ---------------------------------
 
-
 def onnxruntime(files, threads):
     import onnxruntime
     options = onnxruntime.SessionOptions()
@@ -86,7 +82,6 @@ def ncnn(files, threads):
     net.opt.num_threads = threads
     net.load_param(files[0])
     net.load_model(files[1])
-
     def run(x):
         extractor = net.create_extractor()
         extractor.input("in0", ncnn.Mat(x[0]).clone())  # it may compute in place
@@ -99,7 +94,6 @@ def litert(files, threads):
     interpreter = Interpreter(files[0], num_threads=threads)
     interpreter.allocate_tensors()
     given, made = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
-
     def run(x):
         interpreter.set_tensor(given, x)
         interpreter.invoke()
@@ -116,10 +110,14 @@ EXACT, COARSE = 2e-3, 0.25  # tolerated difference from PyTorch, of the largest 
 
 def prepared(runtime, files, threads, shape, expected):
     """A function that runs a network once and returns seconds; its output is compared with PyTorch's first. Raises Refused."""
-    make, kind, _ = RUNTIMES[runtime]
-    run, x = make([str(file) for file in files], threads), example(shape)
-    if kind == CHANNELS_LAST:
-        x = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+    make, kind, package = RUNTIMES[runtime]
+    try:
+        run, x = make([str(file) for file in files], threads), example(shape)
+    except ImportError:
+        raise Refused(f"{package} is not installed here: pip install {package.replace('_', '-')}") from None
+    except Exception as error:  # each runtime has its own
+        raise Refused(f"{package} {release(package)} does not read {Path(files[0]).name}, install a newer one: {' '.join(str(error).split())[:150]}") from None
+    x = np.ascontiguousarray(x.transpose(0, 2, 3, 1)) if kind == CHANNELS_LAST else x
     output = run(x)
     output = output.transpose(0, 3, 1, 2) if kind == CHANNELS_LAST and output.ndim == 4 else output
     off = np.abs(sampled(output) - np.float32(expected)).max() / max(np.abs(expected).max(), 1e-30)
@@ -152,20 +150,25 @@ class Refused(Exception):
 
 def verified(kit):
     """The manifest of a kit, and the SHA-256 of its list of checksums, which names this kit. Raises Refused, naming the file."""
-    try:
-        listed = (kit / "SHA256SUMS").read_bytes()
-    except OSError:
-        raise Refused(f"{kit} has no SHA256SUMS: it is not a whole kit; copy it once more") from None
-    for line in listed.decode().splitlines():
-        told, _, name = line.partition("  ")
-        if not (kit / name).exists() or hashlib.sha256((kit / name).read_bytes()).hexdigest() != told:
+    if not (kit / "SHA256SUMS").exists():
+        raise Refused(f"{kit} has no SHA256SUMS: it is not a whole kit; copy it once more")
+    listed = (kit / "SHA256SUMS").read_bytes()
+    told = dict(line.split("  ", 1)[::-1] for line in listed.decode().splitlines())
+    for name in ("manifest.json", *told):
+        if not (kit / name).exists() or hashlib.sha256((kit / name).read_bytes()).hexdigest() != told.get(name):
             raise Refused(f"{kit / name} is missing, or was changed or cut; copy the kit once more")
     return json.loads((kit / "manifest.json").read_text("utf-8")), hashlib.sha256(listed).hexdigest()
 
 
 def opened(path, identity):
-    """The file of results, to be appended to, and its rows so far. Raises Refused where it belongs to another measurement."""
-    rows = []
+    """The file of results, locked, to be appended to, and its rows so far. Raises Refused where it belongs to another measurement."""
+    file, rows = open(path, "a", encoding="utf-8"), []
+    try:
+        with suppress(ImportError):  # on Windows
+            import fcntl
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Refused(f"another run.py is writing {path}; wait for its end, or stop it") from None
     if path.exists() and path.stat().st_size:
         lines = path.read_text("utf-8").splitlines(True)
         if not lines[-1].endswith("\n"):  # cut while it was written
@@ -173,30 +176,37 @@ def opened(path, identity):
             lines.pop()
         try:
             saved = json.loads(lines[0][1:])
-            rows = [(int(r), int(i), float(ms), float(reference)) for r, i, ms, reference in (line.split(",") for line in lines[2:])]
+            visits = [line.split(",") for line in lines[lines.index(f"{COLUMNS}\n") + 1:]]
+            rows = [(int(r), int(i), float(ms), float(reference)) for r, i, ms, reference in visits]
         except (ValueError, IndexError):
             raise Refused(f"{path} is not a file of results; give another --out, or move it away") from None
-        for key in ("kit", "device", "threads", "seed", "machine"):
-            if identity[key] != saved.get(key):
-                raise Refused(f"{path} holds results of another {key}; give another --out, or move it away")
+        there, here = ({**about, **about.get("machine", {})} for about in (saved, identity))
+        for key in sorted(here.keys() - MAY_DIFFER):
+            if there.get(key) != here[key]:
+                raise Refused(f"{path} holds results of another {key}: {there.get(key)} there, {here[key]} now; give another --out, or move it away")
     else:
         path.write_text(f"# {json.dumps(identity, ensure_ascii=False)}\n{COLUMNS}\n", "utf-8")
-    return open(path, "a", encoding="utf-8"), rows
+    return file, rows
 
 
 def machine(package):
     """What identifies this device."""
-    told = {"processor": processor(), "system": platform.platform(), "python": platform.python_version(), package: version(package.replace("_", "-"))}
-    governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
-    return dict(told, governor=governor.read_text().strip()) if governor.exists() else told
+    told = {"processor": processor(), "system": platform.platform(), "python": platform.python_version(), package: release(package)}
+    with suppress(OSError):
+        told["governor"] = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").read_text().strip()
+    return told
+
+
+def release(package):
+    """The version of a runtime, whatever the name under which it was installed."""
+    return getattr(sys.modules[package], "__version__", None) or version(package.replace("_", "-"))
 
 
 def processor():
     """The name of the board or of the processor."""
     for path, pattern in (("/proc/device-tree/model", "[^\\0\\n]+"), ("/proc/cpuinfo", "(?<=model name\\t: ).+"), ("/proc/cpuinfo", "(?<=Hardware\\t: ).+")):
-        found = re.search(pattern, Path(path).read_text("utf-8", "replace")) if Path(path).exists() else None
-        if found:
-            return found.group().strip()
+        with suppress(OSError, AttributeError):  # where it cannot be read, or says nothing of that
+            return re.search(pattern, Path(path).read_text("utf-8", "replace")).group().strip()
     return platform.processor() or platform.machine()
 
 
@@ -204,7 +214,6 @@ def processor():
 
 class Steady:
     """Watches the reference network: a device that has become slow is given time, and then refused."""
-
     def __init__(self, drift):
         self.drift, self.times, self.best, self.slower = drift, [], math.inf, 1.0
 
@@ -224,8 +233,8 @@ class Steady:
             for _ in range(RECENT):
                 self.note(1e3 * min(reference() for _ in range(PASSES)))
         if self.slower > self.drift:
-            raise Refused(f"the reference network takes {self.slower:.2f} times as long as at best: the device is throttling or busy; cool it or close "
-                      f"other programs and run again, the visits are kept; or accept it by --drift")
+            raise Refused(f"the reference network takes {self.slower:.2f} times as long as at best: the device is throttling or busy; cool it, close other "
+                      f"programs and run again, the visits are kept; or accept it by --drift")
 
 
 def measure(kit, out, runtime, threads, rounds, precision, drift):
@@ -234,20 +243,15 @@ def measure(kit, out, runtime, threads, rounds, precision, drift):
     _, kind, package = RUNTIMES[runtime]
     if kind not in manifest["formats"]:
         raise Refused(f"this kit has no files for {runtime}; it has {', '.join(manifest['formats'])}")
-    try:
-        items = [prepared(runtime, [kit / file for file in item["files"][kind]], threads, item["shape"], item["expected"])
-                 for item in manifest["items"]]
-    except ImportError:
-        raise Refused(f"{package} is not installed here: pip install {package.replace('_', '-')}") from None
+    items = [prepared(runtime, [kit / file for file in each["files"][kind]], threads, each["shape"], each["expected"]) for each in manifest["items"]]
     reference, count = items[manifest["reference"]], len(items)
     about = {"kit": identity, "device": runtime, "threads": threads, "batch": manifest["batch"], "seed": manifest["seed"], "rounds": rounds,
-             "machine": machine(package), "date": time.strftime("%Y-%m-%d")}
+             "precision": precision, "machine": machine(package), "date": time.strftime("%Y-%m-%d")}
     file, rows = opened(out, about)
-    if rows:
-        print(f"going on after {len(rows)} visits in {out}")
-    done, steady, began, made, shown = {(r, i) for r, i, _, _ in rows}, Steady(drift), time.time(), 0, time.time()
-    for row in rows:
-        steady.note(row[3])
+    print(f"going on after {len(rows)} visits in {out}" if rows else f"{count} networks, at most {rounds} visits of each")
+    done, steady, began, kept, shown = {(r, i) for r, i, _, _ in rows}, Steady(drift), time.time(), len(rows), time.time()
+    for *_, reference_ms in rows:
+        steady.note(reference_ms)
     with file:
         for r in range(rounds):
             certain = certain_items(rows, precision)
@@ -259,18 +263,16 @@ def measure(kit, out, runtime, threads, rounds, precision, drift):
                 file.flush()
                 steady.note(rows[-1][3])
                 steady.wait(reference)
-                made += 1
                 if time.time() - shown > 10:
                     shown = time.time()
-                    left = (rounds - r) * (count - len(certain)) * (shown - began) / made
-                    print(f"round {r + 1} of at most {rounds}, {len(certain)} of {count} networks certain, at most {math.ceil(left / 60)} min left")
+                    left = math.ceil((rounds - r) * (count - len(certain)) * (shown - began) / (len(rows) - kept) / 60)
+                    print(f"round {r + 1} of at most {rounds}, {len(certain)} of {count} networks certain, at most {left} min left")
             os.fsync(file.fileno())
     print(f"{len(rows)} visits in {out}; take it to where the kit was made: proxyless-latency import {out.name} --kit <kit> --out table.csv")
 
 
 def parser():
-    line = argparse.ArgumentParser(description="Time the networks of this kit on this device. Run it again to go on after a cut.",
-                                   formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    line = argparse.ArgumentParser(description="Time this kit's networks here; run again to go on.", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     line.add_argument("--runtime", default="onnxruntime", choices=list(RUNTIMES), help="what runs the networks")
     line.add_argument("--threads", type=int, default=1, help="of the runtime")
     line.add_argument("--rounds", type=int, default=30, help="at most this many visits of each network")
@@ -288,12 +290,10 @@ def main():
             raise Refused("--threads and --rounds must be at least 1, --drift more than 1")
         measure(Path(__file__).resolve().parent, **dict(vars(args), out=args.out or Path(f"results-{args.runtime}.csv")))
     except (Refused, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return f"error: {error}"
     except KeyboardInterrupt:
         print("stopped; run again to go on", file=sys.stderr)
         return 130
-    return 0
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import platform
 import re
 import resource
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -132,12 +132,12 @@ def describe():
 
 
 def processor():
-    """The CPU's model name, if the system gives it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    """The CPU's model name, or that of the board; what else the system says, where it gives neither."""
+    named = []
+    for path, pattern in (("/proc/cpuinfo", r"(?<=model name\t: ).+"), ("/proc/device-tree/model", r"[^\0\n]+")):  # x86; ARM
+        with suppress(OSError):
+            named += re.findall(pattern, Path(path).read_text("utf-8", "replace"))[:1]
+    return named[0].strip() if named else platform.processor() or platform.machine()
 
 
 def free_memory(device):

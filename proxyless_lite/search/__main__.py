@@ -38,7 +38,7 @@ def parser():
     cost = cli.add_argument_group("add a cost penalty (§3.3)")
     cost.add_argument("--costs", help="a latency table (what proxyless_lite.latency measure wrote), or macs, or params")
     cost.add_argument("--weight", type=float, help="of the cost in the loss; needed by --space tree with --costs and rules that use gradients")
-    cost.add_argument("--target", type=float, help="the target cost; default: the preset's for mobile; for tree none, "
+    cost.add_argument("--target", type=float, help="the target cost; default: for mobile the --limit on latency, else the preset's; for tree none, "
                                                    "but needed by --form add#linear, abs#linear, mul#log and by reinforce")
     cost.add_argument("--form", choices=objective.LatencyPenalty.FORMS, help="of the loss; by default that of the preset, for tree linear, Eq. 7")
     images = cli.add_argument_group("images")
@@ -157,17 +157,27 @@ def keep_limit(search, found, table, out):
         network, measured = latency.first_within(networks, most, table)
         print(f"\nmeasured for the limit of {most:.6g} ms:\n{measured.to_string(index=False, float_format='%.4g')}")
         return network
+    for stale in out.glob("architecture-[2-9].json"):  # of another limit
+        stale.unlink()
     files = [out / "architecture.json", *(out / f"architecture-{i}.json" for i in range(2, len(networks) + 1))]
     for network, file in zip(networks, files):
-        network.save(file)
+        save(network, file)
     print(f"the table is of another device; to measure there: proxyless-latency kit --networks {' '.join(map(str, files))} --out {out / 'check'}")
     return found
+
+
+def save(network, file):
+    """Save a network; another one that is there, found for other limits, is kept beside it."""
+    if file.exists() and file.read_bytes() != network.to_json():
+        file.replace(kept := file.with_suffix(".previous.json"))
+        print(f"{file} held another network; it is kept as {kept}")
+    network.save(file)
 
 
 def report(search, result, out, source):
     """Write and print the result: with a target, the most probable network that costs it."""
     network = result.architecture
-    network.save(out / "architecture.json")
+    save(network, out / "architecture.json")
     result.history.drop(columns="probabilities").to_csv(out / "history.csv", index=False)
     print(f"\n{network}\n{network.params():,} params, {network.macs():,} MACs, "
           f"searched in {runtime.clock(result.seconds)}; written to {out / 'architecture.json'}")
@@ -214,7 +224,7 @@ def objective_of(args, experiment, space):
     source = source_of(args)
     if mobile:
         experiment = replace(experiment, **{k: args[k] for k in ("weight", "form") if args[k] is not None})
-        penalty = experiment.objective(space, source, args["target"])
+        penalty = experiment.objective(space, source, args["target"] or latency_limit(args))
         target = penalty.target
     else:
         if args["weight"] is None and args["rule"] != "reinforce":
@@ -227,18 +237,28 @@ def objective_of(args, experiment, space):
     return penalty
 
 
+def latency_limit(args):
+    """The lowest --limit on latency, or None."""
+    return min((number for name, number in map(limit_of, args["limit"]) if name == "latency"), default=None)
+
+
+def limit_of(text):
+    """Name and number of a --limit. Raises ValueError for one that is not known."""
+    name, _, most = text.partition("<=")
+    try:
+        number = float(most)
+    except ValueError:
+        raise ValueError(f"--limit {text!r}: give a cost and a number, such as \"memory<=2e6\"") from None
+    if (name := name.strip()) not in ("latency", "macs", "params", "memory"):
+        raise ValueError(f"--limit {text!r}: {name!r} is none of latency, macs, params, memory")
+    return name, number
+
+
 def limits_of(args, space):
-    """The Limits that the command line asks for, or None. Raises ValueError for one that is not known."""
+    """The Limits that the command line asks for, or None. Raises ValueError for a limit on latency without a latency table."""
     limits = []
     for text in args["limit"]:
-        name, _, most = text.partition("<=")
-        name = name.strip()
-        try:
-            number = float(most)
-        except ValueError:
-            raise ValueError(f"--limit {text!r}: give a cost and a number, such as \"memory<=2e6\"") from None
-        if name not in ("latency", "macs", "params", "memory"):
-            raise ValueError(f"--limit {text!r}: {name!r} is none of latency, macs, params, memory")
+        name, number = limit_of(text)
         if name == "latency" and args["costs"] in (None, "macs", "params"):
             raise ValueError(f"--limit {text!r} needs --costs with a latency table")
         limits.append((objective.costs(space, source_of(args) if name == "latency" else name), number))
@@ -249,7 +269,7 @@ def latency_table(args):
     """The table in --costs, for --verify. Raises ValueError without one, without a limit on latency, and for several targets."""
     if args["targets"]:
         raise ValueError("--verify is for one network, --targets for several; leave one of them out")
-    if not any(text.partition("<=")[0].strip() == "latency" for text in args["limit"]):
+    if latency_limit(args) is None:
         raise ValueError("--verify needs a limit to be verified: --costs with a latency table, and --limit \"latency<=8\"")
     return latency.Table.load(args["costs"])
 
