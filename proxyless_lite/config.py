@@ -1,12 +1,20 @@
 """How a search and a training run, as plain data; comments give the paper's values for CIFAR-10."""
 
 from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
 from numbers import Integral, Real
 from typing import get_args
 
 LATER = {"rise": 0.0, "small_images": 0.0, "drawn": 0, "from_shared": True, "together": 1}  # fields that were added later, and what was before
 SMALL = 3 / 4  # width and height of small images, of those of the others
 NUMBERS = {int: (Integral, "an integer"), float: (Real, "a number"), bool: (bool, "True or False")}
+
+
+def name_of(function):
+    """A function, a partial or a callable object as part of a run's identity: the same text in every process."""
+    if isinstance(function, partial):
+        return f"{name_of(function.func)}, {function.args}, {function.keywords}"
+    return getattr(function, "__qualname__", type(function).__qualname__)
 
 
 def plain_numbers(config):

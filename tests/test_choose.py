@@ -1,6 +1,7 @@
 """Choosing among whole networks: the k most probable ones, what is expected of them, and what a search does with both."""
 
 import itertools
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import nn
 import proxyless_lite as pl
 import toy
 from proxyless_lite import choose, runtime
-from proxyless_lite.choose import Ratings, drawn, features, posterior, propose, rate, scores
+from proxyless_lite.choose import FEW, Ratings, drawn, features, posterior, propose, rate, scores
 from proxyless_lite.config import ChoiceConfig
 from proxyless_lite.costs import costs, most_probable
 from proxyless_lite.objective import LatencyPenalty, Objective, Reward
@@ -766,6 +767,35 @@ def test_a_choice_that_cannot_be_is_refused(images, settings, told):
     with pytest.raises(ValueError, match=told) as caught:
         search(images, **settings)
     assert "\n" not in str(caught.value)
+
+
+def test_a_batch_that_cannot_be_cut_is_refused_before_the_search(images):
+    engine, config = pl.runtime.engine("cpu", grad_accumulation=3), replace(SEARCH, batch_size=66, alpha_batch_size=66)
+    choice = replace(CHOICE, train=replace(CHOICE.train, batch_size=64))
+    with pytest.raises(ValueError, match="a batch of 64 images cannot be divided"):
+        pl.Search(few(), images, config=config, device=engine, choose="trained", choice=choice)
+
+
+def test_a_network_whose_training_diverges_comes_last(images, monkeypatch, caplog):
+    chooser = opened(images)
+    networks = propose(chooser.search.net, 3)
+    whole = choosing.train_all
+    def diverging(made, *arguments, **settings):
+        if networks[1].code in made:
+            raise FloatingPointError("train_loss is not finite")
+        return whole(made, *arguments, **settings)
+    monkeypatch.setattr(choosing, "train_all", diverging)
+    ratings, accuracies = chooser.tuned(networks), chooser.trained(networks)
+    assert ratings[1] == min(ratings) > -math.inf and accuracies[1] == 0 < min(accuracies[0], accuracies[2])
+    assert f"network {networks[1].code} comes last, since its training diverges: train_loss is not finite" in caplog.text
+    monkeypatch.setattr(choosing, "train_all", whole)
+    assert opened(images).tuned([networks[0], networks[2]]) == [ratings[0], ratings[2]], "the others are trained as if alone"
+
+
+def test_under_several_limits_few_are_proposed():
+    space = chain(edges=4)
+    net, limits = pl.SuperNet(space, seed=0), [(costs(space, name), 1e9) for name in ("macs", "params")]
+    assert len(propose(net, 200, pl.Limits(limits[:1]))) > FEW >= len(propose(net, 200, pl.Limits(limits))) > 1
 
 
 def test_a_loss_or_module_of_ones_own_is_chosen_by_alpha(images):

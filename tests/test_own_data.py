@@ -2,6 +2,7 @@
 
 import gc
 import random
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset, random_split
 
 import proxyless_lite as pl
+from proxyless_lite.config import name_of
 
 FEW = dict(epochs=2, batch_size=20, alpha_batch_size=20, alpha_every=2, lr=0.05, weight_decay=0.0)
 
@@ -97,6 +99,15 @@ def test_labels_that_the_network_does_not_know_are_told():
 def test_a_batch_that_is_no_pair_of_inputs_and_labels_is_told(dataset):
     with pytest.raises(ValueError, match="a batch of signals must be a pair of tensors, inputs and labels of type int64; give .* a collate"):
         linear_on(dataset, dataset)
+
+
+def weighted(model, batch, weight):
+    return weight * F.cross_entropy(model(batch[0]), batch[1])
+
+
+def test_a_partial_as_loss_is_the_same_in_every_process():
+    names = {name_of(partial(weighted, weight=weight)) for weight in (1.0, 1.0, 2.0)}
+    assert len(names) == 2 and not [name for name in names if "0x" in name] and "0x" not in name_of(type("Loss", (), {"__call__": weighted})())
 
 
 def dense(width):

@@ -257,6 +257,22 @@ def test_spoilt_weights_are_never_saved(tmp_path):
     assert state is None or all(v.isfinite().all() for v in state["state"]["net"].values())
 
 
+def test_an_alpha_that_is_not_finite_stops_the_search_and_is_not_saved(tmp_path):
+    below_zero = pl.rules.Reinforce(reward=lambda metrics: (metrics["accuracy"] - 2).sqrt())
+    for _ in range(2):
+        with pytest.raises(FloatingPointError, match="α is not finite after epoch .*, step .*: a reward or a cost is not"):
+            runs.small_search(tmp_path, below_zero, alpha_every=4).run()  # the last step of an epoch
+    state = pl.runtime.load_checkpoint(tmp_path / "checkpoint.pt")
+    assert state is None or all(v.isfinite().all() for v in state["state"]["net"].values())
+
+
+def test_no_targets_are_refused_before_the_search():
+    search = runs.small_search(None)
+    search.step = lambda *_: pytest.fail("minutes of work for nothing")
+    with pytest.raises(ValueError, match="no targets given"):
+        search.front(pl.objective.costs(search.net.space, "macs"), [])
+
+
 def test_a_failed_write_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
     path = tmp_path / "checkpoint.pt"
     pl.runtime.save_checkpoint(path, {"x": 1})

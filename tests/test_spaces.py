@@ -325,3 +325,21 @@ def test_choices_that_do_not_fit():
         space.compact(("Zero", "max 3x3"))
     with pytest.raises(ValueError, match=r"1 operations given, but chain\(.*\) has 2 edges"):
         space.compact(("Zero",))
+
+
+def test_edges_in_another_order_than_their_modules_are_refused():
+    class Swapped(nn.Module):
+        def __init__(self, fill):
+            super().__init__()
+            late = fill(pl.spaces.Edge("late", ("MB3 3x3", "conv 3x3"), 4, 4, 4))
+            self.early = fill(pl.spaces.Edge("early", ("MB3 3x3", "conv 3x3"), 4, 4, 4))
+            self.late = late
+    space = pl.spaces.Space("swapped", {}, 4, Swapped, ())
+    with pytest.raises(ValueError, match="fills its edges in another order than that of its modules"):
+        pl.SuperNet(space)
+
+
+@pytest.mark.parametrize("candidates", ["Zero", ()])
+def test_candidates_are_a_list_of_names(candidates):
+    with pytest.raises(ValueError, match="give a list of names"):
+        pl.spaces.chain(candidates=candidates)

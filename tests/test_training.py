@@ -58,6 +58,17 @@ def test_another_module_of_the_same_class_is_not_resumed(tmp_path):
         train(torch.nn.Tanh())
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_frozen_weights_stay(precision):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
+    model[0].requires_grad_(False)
+    before = copy.deepcopy(model.state_dict())
+    pl.train(model, pl.data.load("digits", limit=200), pl.TrainConfig(**FEW | {"epochs": 1}), device=pl.runtime.engine("cpu", precision))
+    same = {key: torch.equal(value, before[key]) for key, value in model.state_dict().items()}
+    assert same == {"0.weight": True, "0.bias": True, "3.weight": False, "3.bias": False}
+
+
 def test_going_on_from_other_weights_is_told(tmp_path, caplog):
     def train(seed, out="a"):
         torch.manual_seed(seed)

@@ -6,6 +6,7 @@ from ..architecture import Architecture
 from ..runtime.cli import OneLineParser, run
 from . import BY_NAME, FOLDER, METHODS, build, choices, estimators, load, rank, seed_sd, sweep, verify
 from .criteria import spreads
+from .searches import CONFIG
 
 
 def parser():
@@ -20,7 +21,7 @@ def parser():
                        ("estimators", "bias and variance of the gradients of α, by enumerating all paths on real images")):
         command = commands.add_parser(name, help=told, description=f"{told}.", allow_abbrev=False,
                                       formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-        command.add_argument("setting", choices=BY_NAME, help="which table")
+        command.add_argument("setting", choices=CONFIG if name in ("search", "estimators") else BY_NAME, help="which table")
     for name in ("build", "verify", "rank"):
         commands.choices[name].add_argument("--table", help="its file; default: the package's own")
     for name in ("build", "search", "choose"):

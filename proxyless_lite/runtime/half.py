@@ -24,7 +24,7 @@ class HalfWeights:
     @contextmanager
     def instead_of(self, parameters):
         """A context in which layers compute with stand-ins of these parameters; on exit each gets the gradient of its stand-in."""
-        weights = [p for p in parameters if p in self._places]
+        weights = [p for p in parameters if p.requires_grad and p in self._places]
         halves = [self._half(p) for p in weights]
         with torch.no_grad():
             torch._foreach_copy_(halves, weights)

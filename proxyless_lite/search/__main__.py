@@ -12,7 +12,8 @@ from ..config import ChoiceConfig, SearchConfig
 from ..limits import Limits
 from ..runtime.cli import OneLineParser, run
 from . import forecast
-from .search import CHOICES, Search
+from .fitting import CHOICES
+from .search import Search
 
 
 def parser():

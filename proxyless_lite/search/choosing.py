@@ -1,6 +1,8 @@
 """Choosing among whole networks with what a search has learned: some are trained a little, a few from scratch; resumable."""
 
 import gc
+import logging
+import math
 import time
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -11,9 +13,11 @@ import torch
 from .. import runtime
 from ..choose import drawn, propose, rate, scores
 from ..config import ChoiceConfig, described
-from ..training import evaluate, train_all
+from ..training import Report, evaluate, train_all
 from ..training.evaluation import cross_entropy
 from ..training.memory import evaluation_size
+
+log = logging.getLogger(__name__)
 
 
 class Candidates(runtime.Rows):
@@ -66,14 +70,18 @@ class Chooser:
 
         Raises runtime.Stopped and KeyboardInterrupt saying what is kept.
         """
-        new = {network.code: start(network) for network in networks if (step, network.code) not in self.rows}
+        new = {network.code: network for network in networks if (step, network.code) not in self.rows}
         began, size = time.monotonic(), evaluation_size(self.engine, self.engine.batch_size(config.batch_size, len(self.data.train)))
         with runtime.silently(), self.interrupted():
-            reports = train_all(new, self.data, config, device=self.engine, workers=min(self.config.together, torch.get_num_threads()))
-            losses = [evaluate(report.model, self.data, self.data.test, cross_entropy, size, self.engine)["loss"] for report in reports.values()]
+            reports = self.reports(new, start, config)
+            losses = {code: evaluate(report.model, self.data, self.data.test, cross_entropy, size, self.engine)["loss"]
+                      for code, report in reports.items() if isinstance(report, Report)}
         seconds = (time.monotonic() - began) / max(len(new), 1)  # shared out, so that the column adds up to what the choice took
-        for (code, report), loss in zip(reports.items(), losses):
-            row = {"step": step, "network": code, "loss": loss, "accuracy": report.test_accuracy, "seconds": seconds}
+        for code, report in reports.items():
+            if code not in losses:
+                log.warning(f"network {code} comes last, since its training diverges: {report}")
+            loss, accuracy = (losses[code], report.test_accuracy) if code in losses else (self.worst(step), 0.0)
+            row = {"step": step, "network": code, "loss": loss, "accuracy": accuracy, "seconds": seconds}
             self.rows[step, code] = row
             if self.table:
                 self.table.append(*row.values())
@@ -81,6 +89,20 @@ class Chooser:
             del new, reports, report
             gc.collect()  # a training refers to itself, and would hold the GPU's memory until then
         return [self.rows[step, network.code] for network in networks]
+
+    def reports(self, networks, start, config):
+        """Reports of networks, {code: Architecture}, trained from start(network); the FloatingPointError of one whose training diverges."""
+        try:
+            made = {code: start(network) for code, network in networks.items()}
+            return train_all(made, self.data, config, device=self.engine, workers=min(self.config.together, torch.get_num_threads()))
+        except FloatingPointError as error:
+            if len(networks) == 1:
+                return dict.fromkeys(networks, error)
+        return {code: report for each in networks.items() for code, report in self.reports(dict([each]), start, config).items()}
+
+    def worst(self, step):
+        """A loss that says nothing good: the worst so far, or that of a blind guess."""
+        return max([math.log(max(len(self.data.classes), 2)), *(row["loss"] for row in self.rows.values() if row["step"] == step)])
 
     @contextmanager
     def interrupted(self):

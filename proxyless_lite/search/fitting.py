@@ -7,6 +7,8 @@ import torch
 from ..data import ImageData
 from ..training.evaluation import cross_entropy, metrics_of
 
+CHOICES = "alpha", "shared", "trained"
+
 
 def check_shapes(net, data, loss, engine):
     """Raises ValueError unless the network takes the data's inputs, all candidates fit, and the default loss gets one number per class."""
@@ -32,3 +34,23 @@ def check_loss(net, data, loss, engine):
     if "loss" not in metrics:
         raise ValueError(f'the loss gives {", ".join(metrics)}, but nothing with the key "loss" to learn from')
     return tuple(outputs[-1].shape[1:]) if outputs and isinstance(outputs[-1], torch.Tensor) else None
+
+
+def check_choice(search, data):
+    """Raises ValueError for a way to choose that is not known, or that cannot work with this search, its data and its engine."""
+    choose, choice, engine = search.choose, search.choice, search.engine
+    if choose not in CHOICES:
+        raise ValueError(f"choose={choose!r}: must be one of {', '.join(CHOICES)}")
+    if choose == "alpha":
+        return
+    if search.loss is not cross_entropy or search.net.space is None:
+        raise ValueError(f"choose={choose!r} trains networks of a space by cross-entropy; with a loss or module of your own give choose='alpha'")
+    if choose == "trained" or not choice.from_shared:
+        engine.check_batch(engine.batch_size(choice.train.batch_size, len(data.train)))
+
+
+def check_alpha(net, where, objective):
+    """Raises FloatingPointError where α is not finite: nothing could be drawn from it. α is on the CPU, so nothing waits."""
+    if not torch.cat(net.architecture_parameters()).isfinite().all():
+        raise FloatingPointError(f"α is not finite after {where}: a reward or a cost is not, or is too large{f' ({objective})' if objective else ''}; "
+                                 f"the last checkpoint, if any, is kept")

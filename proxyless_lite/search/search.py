@@ -12,7 +12,7 @@ import torch
 
 from .. import presets, rules, runtime
 from ..architecture import Architecture
-from ..config import ChoiceConfig, SearchConfig
+from ..config import ChoiceConfig, SearchConfig, name_of
 from ..costs import Costs
 from ..data import DataModule, shuffled
 from ..limits import Limits
@@ -23,10 +23,9 @@ from ..training.evaluation import cross_entropy, evaluate, top_1
 from ..training.loop import Loop, cosine, sgd
 from ..training.step import Step, batch_loss
 from . import choosing, timing
-from .fitting import check_shapes
+from .fitting import check_alpha, check_choice, check_shapes
 
 WEIGHT, ALPHA, PATHS = range(3)  # purposes of random numbers
-CHOICES = "alpha", "shared", "trained"
 
 
 @dataclass(frozen=True)
@@ -110,10 +109,7 @@ class Search:
         for size in self.batch_sizes(data):
             self.engine.check_batch(size)
         self.rule.check(self.objective)
-        if self.choose not in CHOICES:
-            raise ValueError(f"choose={self.choose!r}: must be one of {', '.join(CHOICES)}")
-        if self.choose != "alpha" and (self.loss is not cross_entropy or self.net.space is None):
-            raise ValueError(f"choose={self.choose!r} trains networks of a space by cross-entropy; with a loss or module of your own give choose='alpha'")
+        check_choice(self, data)
         for part in self.objective if isinstance(self.objective, tuple) else [self.objective] * (self.objective is not None):
             part.costs.check(self.net.space)
         if self.limits:
@@ -123,7 +119,7 @@ class Search:
     def identity(self, data):
         """What must match a folder for it to be resumed."""
         edges = [(op.names, [repr(candidate) for candidate in op.candidates]) for op in self.net.mixed_ops.values()]
-        own_loss = {} if self.loss is cross_entropy else {"loss": getattr(self.loss, "__qualname__", repr(self.loss))}
+        own_loss = {} if self.loss is cross_entropy else {"loss": name_of(self.loss)}
         return {**asdict(self.config), "rule": repr(self.rule), "objective": self.objective and repr(self.objective),
                 "space": str(self.net.space), "data": str(data), "images": data.digest, "edges": runtime.digest(edges),
                 "weights": runtime.digest([(k, tuple(v.shape)) for k, v in self.net.state_dict().items()]), **own_loss}
@@ -175,6 +171,8 @@ class Search:
     def goals(self, costs, targets):
         """The Limits of each target. Raises ValueError as `front` does, before anything long."""
         costs.check(self.net.space)
+        if not len(targets):
+            raise ValueError("no targets given; give at least one, in the unit of the costs")
         own = self.limits.limits if self.limits else []
         goals = [Limits([(costs, target), *own]) for target in targets]
         for goal in goals:
@@ -193,6 +191,7 @@ class Search:
         if searching and (self.loop.done + 1) % self.config.alpha_every == 0:
             self.alpha_step(self.alpha_batches[self.alpha_steps])
             self.loop.check_finite(epoch)  # before the next draw from an α that may be NaN
+            check_alpha(self.net, f"epoch {epoch}, step {index}", self.objective)
 
     def weight_step(self, epoch, batch):
         """Train the weights of one sampled network on a batch."""

@@ -98,8 +98,16 @@ class Space:
     make: Callable = field(default=ops.build, repr=False)
 
     def supernet(self):
-        """The network with a MixedOp of all candidates on every edge."""
-        return self.network(lambda edge: MixedOp({name: edge.operation(name) for name in edge.candidates}))
+        """The network with a MixedOp of all candidates on every edge. Raises ValueError where modules are not in the order of the edges."""
+        filled = []
+
+        def fill(edge):
+            filled.append(MixedOp({name: edge.operation(name) for name in edge.candidates}))
+            return filled[-1]
+        network = self.network(fill)
+        if [id(op) for op in network.modules() if isinstance(op, MixedOp)] != [*map(id, filled)]:
+            raise ValueError(f"{self}: network(fill) fills its edges in another order than that of its modules; assign each where it is filled")
+        return network
 
     def compact(self, choices):
         """The network with one operation on every edge; `choices` lists their names in network order.
@@ -168,9 +176,8 @@ class Bypass(nn.Module):
 
 def named_once(candidates):
     """The candidates as a tuple. Raises ValueError for none or for duplicates."""
-    candidates = tuple(candidates)
-    if not candidates or len(set(candidates)) != len(candidates):
-        raise ValueError(f"candidates {candidates}: give at least one, and each once")
+    if isinstance(candidates, str) or not (candidates := tuple(candidates)) or len(set(candidates)) != len(candidates):
+        raise ValueError(f"candidates {candidates}: give a list of names, at least one, and each once")
     return candidates
 
 
