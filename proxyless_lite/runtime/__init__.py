@@ -2,7 +2,7 @@
 
 from .engine import PRECISIONS, Engine, LostRank, OutOfMemory, compile_once, engine, step_only
 from .files import (FORMAT, check_same, check_target, check_writable, digest, load_checkpoint, lock, only_writer, previous_of,
-                    read_checkpoint, reason_of, save_checkpoint, to_json, write_all, write_atomically)
+                    read_checkpoint, save_checkpoint, to_json, write_all, write_atomically)
 from .graph import Graphed
 from .half import HalfWeights
 from .machine import (TABLES, default_root, describe, device, free_memory, generator, is_out_of_memory, keep_freed_memory,
