@@ -19,19 +19,17 @@ from .costs import costs, most_probable
 # Variances that the regression assumes, over that of a feature's effect: of the level that all networks share, which is all but
 # unknown; of what the features do not explain; and of a rating.
 LEVEL, SPECIFIC, NOISE = 1e4, 0.1, 0.1
-FEW = 20  # proposals under several limits
 SHARES = 0.97, 0.94, 0.9, 0.85  # of a cost, for networks that shall keep a limit although they cost more than predicted
 
 
 def propose(net, k: int, objective=None) -> list[Architecture]:
-    """The k most probable networks under α, the best first; fewer where codes are the same network because of Zero, or limits are several.
+    """The k most probable networks under α, the best first; fewer where codes are the same network because of Zero.
 
     With an `objective` that has a target, of those whose cost is within 5 % of it, or of the nearest ones; with Limits, of those that
     keep them.
     """
     space, found = net.space, {}
     names = [op.names for op in net.mixed_ops.values()]
-    k = min(k, FEW) if len(getattr(objective, "limits", ())) > 1 else k  # each is a program of its own, with the ones before excluded
     paths = objective.most_probable(net, k, tolerance=None) if objective else most_probable(net.alpha_matrix().double().softmax(1), k)
     for each in paths:
         choices = space.canonical(name[i] for name, i in zip(names, each))

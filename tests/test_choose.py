@@ -15,7 +15,7 @@ from torch import nn
 import proxyless_lite as pl
 import toy
 from proxyless_lite import choose, runtime
-from proxyless_lite.choose import FEW, Ratings, drawn, features, posterior, propose, rate, scores
+from proxyless_lite.choose import Ratings, drawn, features, posterior, propose, rate, scores
 from proxyless_lite.config import ChoiceConfig
 from proxyless_lite.costs import costs, most_probable
 from proxyless_lite.objective import LatencyPenalty, Objective, Reward
@@ -792,10 +792,13 @@ def test_a_network_whose_training_diverges_comes_last(images, monkeypatch, caplo
     assert opened(images).tuned([networks[0], networks[2]]) == [ratings[0], ratings[2]], "the others are trained as if alone"
 
 
-def test_under_several_limits_few_are_proposed():
-    space = chain(edges=4)
-    net, limits = pl.SuperNet(space, seed=0), [(costs(space, name), 1e9) for name in ("macs", "params")]
-    assert len(propose(net, 200, pl.Limits(limits[:1]))) > FEW >= len(propose(net, 200, pl.Limits(limits))) > 1
+@pytest.mark.parametrize("names, most", [(["macs"], 30), (["macs", "params"], choosing.FEW)])
+def test_under_several_limits_few_are_proposed(images, monkeypatch, names, most):
+    asked = []
+    monkeypatch.setattr(choosing, "propose", lambda net, k, goal: asked.append(k) or propose(net, k, goal))
+    searching = search(images, limits=pl.Limits([(costs(few(), name), 1e9) for name in names]))
+    choosing.front(Chooser(searching, CHOICE), [searching.limits])
+    assert asked == [most]
 
 
 def test_a_loss_or_module_of_ones_own_is_chosen_by_alpha(images):

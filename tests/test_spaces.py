@@ -4,6 +4,7 @@ from functools import partial
 import random
 from itertools import combinations, product
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -343,3 +344,9 @@ def test_edges_in_another_order_than_their_modules_are_refused():
 def test_candidates_are_a_list_of_names(candidates):
     with pytest.raises(ValueError, match="give a list of names"):
         pl.spaces.chain(candidates=candidates)
+
+
+def test_numpys_numbers_are_the_same_space():
+    ours = pl.spaces.staged(widths=[8, 16], edges=[1, 1])
+    other = pl.spaces.staged(widths=[np.int64(8), np.int64(16)], edges=[np.int64(1), 1])
+    assert str(other) == str(ours) and "np." not in str(pl.spaces.chain(edges=np.int64(2), width=np.int64(8)))

@@ -17,6 +17,7 @@ from ..training import Report, evaluate, train_all
 from ..training.evaluation import cross_entropy
 from ..training.memory import evaluation_size
 
+FEW = 20  # proposals under several limits
 log = logging.getLogger(__name__)
 
 
@@ -126,7 +127,7 @@ def front(chooser, goals):
     Networks are rated for all of them together: first those of which least is known, then the best expected ones by turns.
     """
     net, config = chooser.search.net, chooser.config
-    proposals = [propose(net, config.proposals, goal) + drawn(net.space, config.drawn, goal, chooser.search.config.seed) for goal in goals]
+    proposals = [propose(net, min(config.proposals, FEW) if several(goal) else config.proposals, goal) + drawn(net.space, config.drawn, goal, chooser.search.config.seed) for goal in goals]
     networks = list({network.choices: network for group in proposals for network in group}.values())
     index = {network.choices: i for i, network in enumerate(networks)}
     groups = [list(dict.fromkeys(index[network.choices] for network in group)) for group in proposals]
@@ -141,6 +142,11 @@ def front(chooser, goals):
         fit = [[i for i in finalists if i in group or (goal and goal.allows(networks[i]))] for goal, group in zip(goals, groups)]
         best = [[max(few, key=accuracy.get)] for few in fit]  # one that was trained for a lower limit may be better
     return [networks[few[0]] for few in best], table(chooser.rows.values())
+
+
+def several(goal):
+    """Whether a goal is several limits: then each proposal is a program of its own, with all before it excluded."""
+    return len(getattr(goal, "limits", ())) > 1
 
 
 @contextmanager

@@ -49,8 +49,8 @@ def check_choice(search, data):
         engine.check_batch(engine.batch_size(choice.train.batch_size, len(data.train)))
 
 
-def check_alpha(net, where, objective):
+def check_alpha(net, steps, objective):
     """Raises FloatingPointError where α is not finite: nothing could be drawn from it. α is on the CPU, so nothing waits."""
     if not torch.cat(net.architecture_parameters()).isfinite().all():
-        raise FloatingPointError(f"α is not finite after {where}: a reward or a cost is not, or is too large{f' ({objective})' if objective else ''}; "
+        raise FloatingPointError(f"α is not finite after α step {steps}: a loss, a reward or a cost is not, or is too large{f' ({objective})' if objective else ''}; "
                                  f"the last checkpoint, if any, is kept")

@@ -191,11 +191,11 @@ class Search:
         if searching and (self.loop.done + 1) % self.config.alpha_every == 0:
             self.alpha_step(self.alpha_batches[self.alpha_steps])
             self.loop.check_finite(epoch)  # before the next draw from an α that may be NaN
-            check_alpha(self.net, f"epoch {epoch}, step {index}", self.objective)
 
     def weight_step(self, epoch, batch):
         """Train the weights of one sampled network on a batch."""
         self.optimizer.param_groups[0]["lr"] = self.learning_rate(epoch)
+        check_alpha(self.net, self.alpha_steps, self.objective)
         self.net.sample(runtime.generator("cpu", self.config.seed, PATHS, 0, self.loop.done))
         self.engine.assert_same_across_ranks("the paths they train", self.net.gates)
         self.loop.record("train_", self.trainer.train_step(batch, self.net.active_parameters()))
@@ -215,6 +215,7 @@ class Search:
         return cosine(self.config.lr, done - warmup, self.config.epochs * self.loop.steps_per_epoch)
 
     def end_epoch(self, epoch):
+        check_alpha(self.net, self.alpha_steps, self.objective)
         p = self.net.probability_matrix()
         self.probabilities.append(p)
         names = [f"{part}_{name}" for part in ("train", "valid") for name in self.trainer.names]

@@ -97,17 +97,12 @@ class Space:
     runs: tuple = field(default=(), repr=False, compare=False)
     make: Callable = field(default=ops.build, repr=False)
 
-    def supernet(self):
-        """The network with a MixedOp of all candidates on every edge. Raises ValueError where modules are not in the order of the edges."""
-        filled = []
+    def __post_init__(self):
+        object.__setattr__(self, "settings", {name: plain(value) for name, value in self.settings.items()})
 
-        def fill(edge):
-            filled.append(MixedOp({name: edge.operation(name) for name in edge.candidates}))
-            return filled[-1]
-        network = self.network(fill)
-        if [id(op) for op in network.modules() if isinstance(op, MixedOp)] != [*map(id, filled)]:
-            raise ValueError(f"{self}: network(fill) fills its edges in another order than that of its modules; assign each where it is filled")
-        return network
+    def supernet(self):
+        """The network with a MixedOp of all candidates on every edge."""
+        return self.network(lambda edge: MixedOp({name: edge.operation(name) for name in edge.candidates}))
 
     def compact(self, choices):
         """The network with one operation on every edge; `choices` lists their names in network order.
@@ -127,15 +122,17 @@ class Space:
             edge.check(name)
 
     def edges(self):
-        """All edges, in network order."""
+        """All edges, in network order. Raises ValueError for a network that fills them in another order than that of its modules."""
         return list(self._edges)
 
     @cached_property
     def _edges(self):
-        found = []
+        found: dict = {}  # placeholder -> edge
         with torch.device("meta"):
-            self.network(lambda edge: found.append(edge) or nn.Identity())
-        return tuple(found)
+            network = self.network(lambda edge: found.setdefault(nn.Identity(), edge) and [*found][-1])
+        if [module for module in network.modules() if module in found] != [*found]:
+            raise ValueError(f"{self}: network(fill) fills its edges in another order than that of its modules; assign each where it is filled")
+        return tuple(found.values())
 
     def canonical(self, choices):
         """The choices of the same network with the Zeros of each run last: x + 0 = x, so the next blocks move up."""
@@ -172,6 +169,13 @@ class Bypass(nn.Module):
 
     def forward(self, x):
         return self.output.expand(len(x), -1, -1, -1)
+
+
+def plain(value):
+    """A setting in Python's own types: a space is known by its printed settings, and NumPy prints numbers in another way."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return type(value)(map(plain, value)) if isinstance(value, (list, tuple)) else value
 
 
 def named_once(candidates):
