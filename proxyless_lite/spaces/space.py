@@ -127,9 +127,14 @@ class Space:
 
     @cached_property
     def _edges(self):
-        found: dict = {}  # placeholder -> edge
+        found = {}  # placeholder -> edge
+
+        def fill(edge):
+            placeholder = nn.Identity()
+            found[placeholder] = edge
+            return placeholder
         with torch.device("meta"):
-            network = self.network(lambda edge: found.setdefault(nn.Identity(), edge) and [*found][-1])
+            network = self.network(fill)
         if [module for module in network.modules() if module in found] != [*found]:
             raise ValueError(f"{self}: network(fill) fills its edges in another order than that of its modules; assign each where it is filled")
         return tuple(found.values())
