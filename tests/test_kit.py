@@ -396,7 +396,7 @@ def test_what_is_not_finished_or_not_certain_is_told(made, tmp_path, capsys, rou
     main(["import", str(results), "--kit", str(made), "--out", str(tmp_path / "t.csv")])
     told = capsys.readouterr().out
     assert (f"not finished: {count} of the kit's networks" in told) == unfinished
-    assert (f"{count} of the kit's networks are not certain to 1%" in told) == uncertain and (tmp_path / "t.csv").exists()
+    assert (f"{count} of the kit's networks are not certain to 1 %" in told) == uncertain and (tmp_path / "t.csv").exists()
 
 
 def test_the_shell_refuses_in_one_line(device):

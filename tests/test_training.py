@@ -77,7 +77,7 @@ def test_going_on_from_other_weights_is_told(tmp_path, caplog):
     assert not [each for each in caplog.records if each.levelname == "WARNING"]
     train(1)
     assert [each.message for each in caplog.records if each.levelname == "WARNING"] == [
-        f"train: {tmp_path / 'a'} goes on with a training that started from other weights; choose another folder to train from these"]
+        f"train: {tmp_path / 'a'} resumes a training that started from other weights; choose another folder to train from these"]
 
 
 def test_droppath_is_scheduled_and_off_in_evaluation(architecture):

@@ -139,7 +139,7 @@ def import_results(args):
     if found.unfinished:
         print(f"not finished: {found.unfinished} of the kit's networks have fewer visits than asked for; run it again on the device to go on")
     if found.uncertain:
-        print(f"{found.uncertain} of the kit's networks are not certain to {found.networks.attrs.get('precision', 0.01):.0%}; more --rounds make them so")
+        print(f"{found.uncertain} of the kit's networks are not certain to {100 * found.networks.attrs.get('precision', 0.01):g} %; more rounds make them so")
     if found.table is not None and args["out"]:
         found.table.save(args["out"])
         print(f"{found.table}\nwritten to {args['out']}: proxyless-search --costs {args['out']}")

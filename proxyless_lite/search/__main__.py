@@ -168,7 +168,7 @@ def keep_limit(search, found, table, out):
 
 
 def save(network, file):
-    """Save a network; another one that is there, found for other limits, is kept beside it."""
+    """Save a network; another one that is there, found for other limits, is kept next to it."""
     if file.exists() and file.read_bytes() != network.to_json():
         file.replace(kept := file.with_suffix(".previous.json"))
         print(f"{file} held another network; it is kept as {kept}")

@@ -131,7 +131,7 @@ class Training:
 
     def load_state_dict(self, state):
         if state.get("start", self.start) != self.start and self.engine.is_main:
-            log.warning(f"{self.loop.label}: {self.loop.out} goes on with a training that started from other weights; "
+            log.warning(f"{self.loop.label}: {self.loop.out} resumes a training that started from other weights; "
                         f"choose another folder to train from these")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
