@@ -117,7 +117,7 @@ class SuperNet(nn.Module):
     def activate(self, paths: Sequence[int] | Architecture):
         """Make path `paths[e]` the only one of edge e; an Architecture may be given instead of indices.
 
-        Raises ValueError for another number of paths, and for an operation that is not a candidate of its edge.
+        Raises ValueError for another number of paths, and for a path or an operation that its edge does not have.
         """
         for op, i in zip(self.mixed_ops.values(), self.paths_of(paths), strict=True):
             op.gate = Path(i)
@@ -129,6 +129,9 @@ class SuperNet(nn.Module):
             raise ValueError(f"{len(given)} paths given, but the network has {len(self.mixed_ops)} edges; give one per edge")
         if isinstance(network, Architecture):
             return [index_of(choice, op, edge) for choice, (edge, op) in zip(given, self.mixed_ops.items())]
+        for i, (edge, op) in zip(given, self.mixed_ops.items()):
+            if i not in range(len(op.names)):
+                raise ValueError(f"edge {edge!r} has no path {i!r}; give 0 to {len(op.names) - 1}")
         return list(given)
 
     def probe(self, active: Sequence[int], others: Sequence[Sequence[int]]):

@@ -110,6 +110,7 @@ def test_paths_that_do_not_fit_are_told_in_one_line():
     space = pl.spaces.chain(edges=3, width=4)
     net = pl.SuperNet(space)
     for paths, told in (([0, 1], "2 paths given, but the network has 3 edges; give one per edge"), ([0] * 4, "4 paths given"),
+                        ([0, -1, 0], "edge 'edge1' has no path -1; give 0 to 6"), ([0, 0, 7], "edge 'edge2' has no path 7"),
                         (pl.Architecture(space, ("Zero",) * 2), "2 paths given"),
                         (pl.Architecture(space, ("Zero", "identity", "Zero")), "edge 'edge1' has no candidate 'identity'; allowed: MB3 3x3, ")):
         with pytest.raises(ValueError, match=told) as caught:

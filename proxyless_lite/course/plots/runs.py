@@ -190,10 +190,10 @@ def front(networks, price=None, budget=None):
     edge = pareto(networks)
     ax.step(edge.latency, edge.cross_entropy, where="post", color=BLACK, linewidth=0.8, label="front")
     low, high = networks.cross_entropy.min(), networks.cross_entropy.quantile(0.9)
-    if hidden := (networks.cross_entropy > high + 0.1 * (high - low)).sum():
-        ax.text(0.99, 0.92, f"↑ {hidden} networks above", transform=ax.transAxes, ha="right", va="top", fontsize=9)
-    ax.set(xlabel="latency (ms)", ylabel="test cross-entropy (nats)", xlim=(0, 1.05 * networks.latency.max()),
-           ylim=(low - 0.1 * (high - low), high + 0.1 * (high - low)))
+    bottom, top = low - 0.1 * (high - low), high + 0.1 * (high - low)
+    if len(hidden := networks[networks.cross_entropy > top]):
+        ax.plot(hidden.latency, [top] * len(hidden), "^", color=BLACK, markersize=8, clip_on=False, label=f"{len(hidden)} above the figure")
+    ax.set(xlabel="latency (ms)", ylabel="test cross-entropy (nats)", xlim=(0, 1.05 * networks.latency.max()), ylim=(bottom, top))
     if budget is not None:
         ax.axvspan(budget, ax.get_xlim()[1], color="0.92", zorder=0)
         ax.text(budget, 0.98, " over the budget", transform=ax.get_xaxis_transform(), va="top", fontsize=9)

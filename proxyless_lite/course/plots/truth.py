@@ -117,10 +117,10 @@ RIVALS = {  # colour, marker and dashes in regret_over_cost
 def label_ends(ax, ends, low, top):
     """Names next to the right ends of lines, pushed apart. `ends`: name -> (cost, regret, look), a look as in RIVALS."""
     at = low
-    for name, (x, y, (colour, marker, _)) in sorted(ends.items(), key=lambda end: end[1][1]):
+    for name, (x, y, (colour, marker, dashes)) in sorted(ends.items(), key=lambda end: end[1][1]):
         y = min(y, top)
         at = max(at + 0.053 * (top - low), y)
-        ax.plot([x, 1.09 * x, 1.16 * x], [y, at, at], "-", color=colour, linewidth=0.7, marker=marker, markevery=[2], markersize=5, markerfacecolor="white", clip_on=False)
+        ax.plot([x, 1.06 * x, 1.16 * x], [y, at, at], linestyle=dashes, color=colour, linewidth=1.3, marker=marker, markevery=[2], markersize=5, markerfacecolor="white", clip_on=False)
         ax.annotate(name, (1.16 * x, at), (6, 0), textcoords="offset points", va="center", fontsize=9, color=BLACK, annotation_clip=False)
 
 
@@ -158,14 +158,14 @@ def regret_over_cost(curves, chosen, seed_sd, start=3):
 
 @described
 def bias_and_variance(frame):
-    """Left: direction of each estimator's mean against that of the true gradient, 1 if unbiased. Right: scatter of a single estimate.
+    """Left: cosine of each estimator's mean and the true gradient. Right: scatter of a single estimate.
 
     `frame` has rule, alpha (a label), cosine, and variance in units of the true gradient's norm²; several rows of a rule and an α
     are drawn as their median and quartiles. Estimates that do not scatter have no variance to be drawn.
     """
     figure, axes = new_figure(1, 2, figsize=(8.6, 3.2))
     rules, alphas = list(frame.rule.unique()), list(frame.alpha.unique())
-    for ax, column, label in zip(axes, ("cosine", "variance"), ("cosine of mean and ∂J/∂α (1: unbiased)", "variance / norm² of ∂J/∂α")):
+    for ax, column, label in zip(axes, ("cosine", "variance"), ("cosine to ∂J/∂α (1: right direction)", "variance / norm² of ∂J/∂α")):
         for i, (alpha, marker, colour) in enumerate(zip(alphas, "os^Dv", (BLUE, ORANGE, GREEN, PURPLE, BLACK))):
             low, middle, high = (frame[frame.alpha == alpha].groupby("rule")[column].quantile(q)[rules] for q in (0.25, 0.5, 0.75))
             x = np.arange(len(rules)) + 0.14 * (i - (len(alphas) - 1) / 2)
