@@ -1,6 +1,7 @@
 """What every candidate costs, in milliseconds, multiply-adds or weights, and what a network of them costs (Eq. 5–6)."""
 
 import math
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
@@ -182,15 +183,23 @@ def measured_by(space):
     return f"measure that one: proxyless-latency measure --space {space.name} --set {settings} --out t.csv (or kit, for another device)"
 
 
-@lru_cache(maxsize=None)
 def candidate_macs(edge, name):
     """Multiply-adds of candidate `name` on `edge`, for one image."""
+    return macs_of(replace(edge, name=""), name)  # counted once for all edges of a shape
+
+
+def candidate_params(edge, name):
+    """Number of weights of candidate `name` on `edge`."""
+    return params_of(replace(edge, name=""), name)
+
+
+@lru_cache(maxsize=None)
+def macs_of(edge, name):
     return count_macs(candidate_on_meta(edge, name), torch.empty(1, edge.in_channels, edge.input_size, edge.input_size, device="meta"))
 
 
 @lru_cache(maxsize=None)
-def candidate_params(edge, name):
-    """Number of weights of candidate `name` on `edge`."""
+def params_of(edge, name):
     return sum(p.numel() for p in candidate_on_meta(edge, name).parameters())
 
 

@@ -4,8 +4,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
-from .costs import Costs, Peaks
+from .costs import Costs, Peaks, most_probable
 from .objective import Objective
 
 ROUNDING = 1e-9  # sums of costs are rounded
@@ -28,6 +29,8 @@ class Limits(Objective):
             costs.check(limits[0][0].space)
         super().__init__(limits[0][0], None)
         self.limits = limits
+        self.sums = [(costs, most) for costs, most in limits if not isinstance(costs, Peaks)]
+        self.peaks = [(costs, most) for costs, most in limits if isinstance(costs, Peaks)]
 
     def allows(self, network) -> bool:
         """Whether a network, an Architecture or the path of every edge, keeps all limits."""
@@ -40,23 +43,24 @@ class Limits(Objective):
     def most_probable(self, net, k: int = 1, tolerance: float | None = None) -> list[list[int]]:
         """The k most probable networks that keep all limits, the best first; fewer if there are fewer. `tolerance` has no meaning here.
 
-        Exact; only several networks under a single limit on a sum are right up to the rounding of `costs.knapsack`, which is faster.
-        Raises ValueError where none does, naming what each limit would have to be, and for a SuperNet of another space.
+        The first is exact, and so are all under limits on several sums. Under a single sum the others come from `costs.knapsack`,
+        which is faster, and are right up to its rounding. Raises ValueError where no network keeps all limits, naming what each would
+        have to be, and for a SuperNet of another space.
         """
         self.costs.check(net.space)
-        p = net.alpha_matrix().double().softmax(1)
-        (costs, most), *others = self.limits
-        if k > 1 and not others and not isinstance(costs, Peaks):
-            found = costs.at_most(p, most * (1 + ROUNDING), k)
-        else:
-            found = self.one_by_one(p.clamp_min(1e-300).log().numpy(), k)
+        problem, p = Problem(self), net.alpha_matrix().double().softmax(1)
+        found = self.one_by_one(problem, p.clamp_min(1e-300).log().numpy(), k if len(self.sums) > 1 else 1)
         if not found:
-            raise ValueError(f"no network of {net.space} keeps all limits: {Problem(self.limits).conflict()}")
+            raise ValueError(f"no network of {net.space} keeps all limits: {Problem(self).conflict()}")
+        if len(found) < k and len(self.sums) < 2:
+            p = p * torch.from_numpy(problem.allowed)
+            more = self.sums[0][0].at_most(p, self.sums[0][1] * (1 + ROUNDING), k) if self.sums else most_probable(p, k)
+            found += [paths for paths in more if paths != found[0]][:k - 1]
         return found
 
-    def one_by_one(self, worth, k):
+    def one_by_one(self, problem, worth, k):
         """The k choices with the largest Σ worth (E, N) that keep all limits, each by a program of its own."""
-        problem, found = Problem(self.limits), []
+        found = []
         while len(found) < k and (paths := problem.best(worth)) is not None:
             if self.allows(paths):  # the solver allows a little more
                 found.append(paths)
@@ -71,10 +75,8 @@ class Problem:
     """One path of every edge, so that Σ cost ≤ limit for every sum, and no block above the limit of a peak."""
 
     def __init__(self, limits):
-        self.limits = limits
-        self.edges = [len(edge.candidates) for edge in limits[0][0].space.edges()]
-        self.sums = [(costs, most) for costs, most in limits if not isinstance(costs, Peaks)]
-        self.peaks = [(costs, most) for costs, most in limits if isinstance(costs, Peaks)]
+        self.limits, self.sums, self.peaks = limits.limits, limits.sums, limits.peaks
+        self.edges = [len(edge.candidates) for edge in limits.costs.space.edges()]
         allowed = np.array([[j < n for j in range(max(self.edges))] for n in self.edges])                 # (E, N)
         for costs, most in self.peaks:
             allowed &= (costs.matrix.numpy() <= most) & (costs.fixed <= most)

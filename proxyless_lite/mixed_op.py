@@ -39,9 +39,11 @@ class MixedOp(nn.Module):
     def _apply(self, fn, recurse=True):
         """.to(…) and the like move the candidates; of α they change only the precision."""
         alpha = self._parameters.pop("alpha")
-        super()._apply(fn, recurse)
-        alpha.data = alpha.data.to(fn(alpha.data).dtype)
-        self._parameters["alpha"] = alpha
+        try:
+            super()._apply(fn, recurse)
+            alpha.data = alpha.data.to(fn(alpha.data).dtype)
+        finally:
+            self._parameters["alpha"] = alpha
         return self
 
     def list_normalisations(self):

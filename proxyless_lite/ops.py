@@ -19,7 +19,7 @@ ANY_SHAPE: dict = {  # name -> (in channels, out channels, stride, what the name
     "linear": lambda i, o, _: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.0), nn.Linear(i, o)),
 }
 SAME_SHAPE: dict = {  # name -> (channels, what the name says) -> operation
-    rf"DW {ODD}x\1(?: d([1-9]))?": lambda c, k, d: depthwise_separable(c, int(k), dilation=int(d or 1)),
+    rf"DW {ODD}x\1(?: d([1-9]\d*))?": lambda c, k, d: depthwise_separable(c, int(k), dilation=int(d or 1)),
     rf"avg {ODD}x\1": lambda c, k: nn.AvgPool2d(int(k), stride=1, padding=int(k) // 2, count_include_pad=False),
     rf"max {ODD}x\1": lambda c, k: nn.MaxPool2d(int(k), stride=1, padding=int(k) // 2),
     "identity": lambda c: nn.Identity(),
@@ -46,7 +46,7 @@ def build(name: str, in_channels: int, out_channels: int, stride: int = 1) -> nn
                 raise ValueError(f"operation {name!r} keeps the shape, but {in_channels}→{out_channels} stride {stride} "
                                  f"was asked for; only MB… and conv … operations change it")
             return make(in_channels, *match.groups())
-    raise ValueError(f"unknown operation {name!r}; allowed: {', '.join(TREE + MBCONV)}, Zero")
+    raise ValueError(f"unknown operation {name!r}; allowed: {', '.join(TREE + MBCONV)}, Zero, conv 3x3, conv 3x3 pooled, linear, and other kernels")
 
 
 def depthwise_separable(channels, kernel, dilation=1):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional as F
 
+from .config import name_of
 from .objective import LatencyPenalty, Reward
 from .runtime import fetch, send
 
@@ -77,7 +78,8 @@ class Rule:
         """Restore what `state_dict` gave."""
 
     def __repr__(self):
-        settings = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if not k.startswith("_"))
+        told = lambda value: name_of(value) if callable(value) else repr(value)  # a function's own repr differs in every process
+        settings = ", ".join(f"{k}={told(v)}" for k, v in vars(self).items() if not k.startswith("_"))
         return f"{type(self).__name__}({settings})"
 
 
@@ -220,7 +222,7 @@ class Reinforce(Rule):
         told = super().__repr__()
         if self._reward is accuracy:
             return told
-        return f"{told[:-1]}, reward={getattr(self._reward, '__qualname__', type(self._reward).__name__)})"
+        return f"{told[:-1]}, reward={name_of(self._reward)})"
 
     def _baseline(self, rewards):
         mean = rewards.mean()

@@ -792,7 +792,7 @@ def test_a_network_whose_training_diverges_comes_last(images, monkeypatch, caplo
     assert opened(images).tuned([networks[0], networks[2]]) == [ratings[0], ratings[2]], "the others are trained as if alone"
 
 
-@pytest.mark.parametrize("names, most", [(["macs"], 30), (["macs", "params"], choosing.FEW)])
+@pytest.mark.parametrize("names, most", [(["macs"], 30), (["macs", "memory"], 30), (["macs", "params"], choosing.FEW)])
 def test_under_several_limits_few_are_proposed(images, monkeypatch, names, most):
     asked = []
     monkeypatch.setattr(choosing, "propose", lambda net, k, goal: asked.append(k) or propose(net, k, goal))

@@ -124,6 +124,11 @@ def test_a_run_folder_is_needed_except_for_a_forecast():
     assert "--sync-batch-norm" in parser().format_help()
 
 
+def test_a_forecast_refuses_options_that_it_does_not_use():
+    with pytest.raises(ValueError, match="leave out --rule, --epochs, or start the search"):
+        main(["--forecast", "--device", "cpu", "--rule", "exact", "--epochs", "3"])
+
+
 @pytest.mark.slow
 def test_forecast_on_the_command_line_names_every_preset(monkeypatch, capsys):
     monkeypatch.setitem(forecast.ALL, "mobile", {"quick": SMALL, "lesson": presets.replace(SMALL, width=0.15)})

@@ -46,6 +46,30 @@ def test_the_most_probable_networks_within_three_limits_are_those_of_enumeration
     assert net.derive(pl.Limits(limits)).choices == tuple(op.names[i] for op, i in zip(net.mixed_ops.values(), found[0]))
 
 
+@pytest.mark.parametrize("sources, quantiles", [(["memory"], [0.7]), (["macs", "memory"], [0.6, 0.8]), (["macs"], [0.4])])
+def test_many_networks_under_peak_memory_and_one_sum_are_those_of_enumeration(monkeypatch, sources, quantiles):
+    net, every, programs = decided(CHAIN, 3), list(itertools.product(range(4), repeat=4)), []
+    best = pl.limits.Problem.best
+    monkeypatch.setattr(pl.limits.Problem, "best", lambda self, worth: programs.append(1) or best(self, worth))
+    log_p, limits = net.alpha_matrix().double().log_softmax(1), []
+    for costs, q in zip((pl.costs.costs(CHAIN, source) for source in sources), quantiles):
+        limits.append((costs, sorted(map(costs.cost_of, every))[int(q * 255)]))
+    kept = [paths for paths in every if all(costs.cost_of(paths) <= most for costs, most in limits)]
+    expected = sorted(kept, key=lambda paths: -sum(log_p[e, i].item() for e, i in enumerate(paths)))
+    assert pl.Limits(limits).most_probable(net, k=60) == [list(paths) for paths in expected[:60]]
+    assert len(programs) == 1, "one program, not one for each network"
+
+
+def test_networks_that_the_knapsack_rounds_away_are_found():
+    """Costs of 1 and 1.0001 round to the same steps: there it keeps the most probable, which break the limit."""
+    space = pl.spaces.chain(edges=12, width=4, candidates=("DW 3x3", "DW 5x5"))
+    net, price = pl.SuperNet(space, seed=0), pl.costs.Costs(space, 0.0, [[1.0, 1.0001]] * 12, "ms")
+    net.set_alpha(torch.tensor([[0.0, 3.0]] * 12))
+    assert pl.Limits([(price, 12.0)]).most_probable(net, k=20)[0] == [0] * 12
+    first = pl.Limits([(price, 12.0003)]).most_probable(net, k=20)[0]
+    assert sum(first) == 3, "the most probable one that keeps it has three of the dearer"
+
+
 def test_a_network_at_the_limit_keeps_it_and_one_above_does_not():
     net, (macs, *_) = decided(CHAIN, 2), costs_of(CHAIN)
     best = macs.cost_of(net.best_paths())

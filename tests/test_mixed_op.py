@@ -241,6 +241,17 @@ def test_probe_names_the_candidate_of_another_shape():
         op(torch.randn(4, 5)).sum().backward()
 
 
+def test_an_op_whose_move_fails_keeps_its_alpha():
+    class Stuck(nn.Identity):
+        def _apply(self, fn, recurse=True):
+            raise RuntimeError("out of memory")
+
+    op = pl.MixedOp({"a": Stuck(), "b": nn.Identity()})
+    with pytest.raises(RuntimeError, match="out of memory"):
+        op.double()
+    assert_close(op.probabilities().sum().item(), 1.0)
+
+
 def test_no_candidates():
     with pytest.raises(ValueError, match="no candidates"):
         pl.MixedOp({})

@@ -128,6 +128,17 @@ def test_the_released_mobile_network_has_its_20_blocks():
     assert 22 - left_out == 20, "the fixed first block and those not left out"
 
 
+@pytest.mark.parametrize("block, change, told", [
+    (0, dict(expand_ratio=6), "begins with MB6 3x3; the mobile space with MB1 3x3"), (0, dict(kernel_size=7), "begins with MB1 7x7"),
+    (2, dict(out_channels=64), "block 2 .* 64 channels with stride 1; the mobile space has 32 with stride 1"),
+    (5, dict(stride=1), "block 5 .* 40 channels with stride 1; the mobile space has 40 with stride 2")])
+def test_a_released_network_of_another_shape_is_not_read_as_one_of_ours(block, change, told):
+    config = released_config("mobile")
+    config["blocks"][block]["mobile_inverted_conv"] |= change
+    with pytest.raises(ValueError, match=told):
+        pl.Architecture.from_released(config)
+
+
 def test_a_released_configuration_outside_the_space_is_refused():
     config = {"blocks": [{"mobile_inverted_conv": {"name": "ZeroLayer"}}] * 3}
     with pytest.raises(ValueError, match="2 blocks.* 21"):

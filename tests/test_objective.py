@@ -127,6 +127,14 @@ def test_costs_in_macs_and_params_are_those_of_the_architecture(space, source, c
         assert c.of(network) == count(network)
 
 
+@pytest.mark.parametrize("source", ["macs", "params"])
+def test_a_block_is_counted_once_for_all_edges_of_its_shape(monkeypatch, source):
+    whole, made, space = pl.costs.candidate_on_meta, [], pl.spaces.tree(1, 104, classes=3, input_size=8)
+    monkeypatch.setattr(pl.costs, "candidate_on_meta", lambda edge, name: made.append((edge.in_channels, edge.input_size, name)) or whole(edge, name))
+    costs(space, source)
+    assert len(made) == len(set(made)) > 0
+
+
 def test_costs_follow_the_precision_of_the_network():
     net = pl.SuperNet(uneven())
     c = costs(net, table(net.space))

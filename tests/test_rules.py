@@ -283,7 +283,19 @@ def test_a_reward_of_ones_own_is_part_of_the_identity():
     assert repr(Reinforce()) == "Reinforce(samples=10, baseline=0.99)"  # stored runs are known by it
     assert repr(Reinforce(4, reward=reward)) == "Reinforce(samples=4, baseline=0.99, reward=reward)"
     assert repr(Combined(reinforce=Reinforce(2, reward=partial(reward)))) == (
-        "Combined(gradient=TwoPath(), reinforce=Reinforce(samples=2, baseline=0.99, reward=partial), weight=0.5)")
+        "Combined(gradient=TwoPath(), reinforce=Reinforce(samples=2, baseline=0.99, reward=reward, (), {}), weight=0.5)")
+
+
+def test_functions_of_ones_own_are_told_alike_in_every_process():
+    class Own(TwoPath):
+        def __init__(self, scale):
+            self.scale = scale
+
+    def times(x, k):
+        return k * x
+
+    one, two = (repr(Reinforce(reward=partial(times, k=k))) for k in (1, 2))
+    assert one != two and "times" in one and " at 0x" not in one + repr(Own(times))
 
 
 # -- Combined ---------------------------------------------------------------------------------------------------------

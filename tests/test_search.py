@@ -1,5 +1,6 @@
 """The alternating search: it learns, it survives, it refuses."""
 
+import functools
 import json
 import math
 import multiprocessing
@@ -369,6 +370,17 @@ def test_a_forecast_adds_reading_to_the_step_unless_batches_are_read_ahead(monke
     monkeypatch.setattr(type(search.data), "prefetches", ahead)
     found = search.forecast(steps=1)
     assert found["hours"] * 3600 == pytest.approx(seconds[0] * found["weight_steps"] + seconds[1] * found["alpha_steps"])
+
+
+def test_a_space_of_a_partial_can_be_forecast():
+    space = pl.spaces.chain(edges=2, width=8, input_size=8, candidates=("Zero", "DW 3x3"), make=functools.partial(built, extra=1))
+    penalty = pl.objective.LatencyPenalty(pl.costs.costs(space, "macs"), 1e-6)
+    search = pl.Search(space, pl.data.load("digits"), objective=penalty, device="cpu")
+    assert search.forecast(steps=1)["hours"] > 0
+
+
+def built(name, i, o, stride, extra):
+    return pl.ops.build(name, i, o, stride)
 
 
 def test_forecast_touches_nothing():

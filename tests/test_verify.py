@@ -117,6 +117,20 @@ def test_the_mobile_search_aims_at_its_limit_on_latency(tmp_path, given, target)
     assert command.objective_of(args | {"target": 9.0}, command.experiment_of(args), space).target == 9
 
 
+def test_a_limit_that_every_mobile_network_keeps_is_no_target(tmp_path):
+    space = pl.spaces.mobile(width=0.25, classes=10, input_size=64)
+    Table({block: Entry(1.0) for block in blocks_of(space)}).save(tmp_path / "t.csv")
+    given = ["--space", "mobile", "--images", "300", "--costs", str(tmp_path / "t.csv"), "--out", str(tmp_path / "out")]
+    prepared = lambda *more: command.prepared(vars(command.parser().parse_args([*given, *more])), pl.runtime.engine("cpu"))[0]  # noqa: E731
+    loose, usual = prepared("--limit", "latency<=1000"), prepared()
+    assert loose.cost_objective.target == usual.cost_objective.target < 1000 and loose.limits.limits[0][1] == 1000
+
+
+def with_reference(frame):
+    frame.attrs = {"reference_ms": 2.0}
+    return frame
+
+
 TREE = ["--images", "300", "--epochs", "1", "--warmup-epochs", "0", "--blocks", "1", "--width", "72"]
 
 
@@ -141,14 +155,20 @@ def test_on_the_command_line(tmp_path, monkeypatch, capsys):
     cost = [pl.costs.costs(space, Table(entries)).cost_of(pl.Architecture.from_code(space, code)) for code in measured[:2]]
     assert cost[1] <= 0.97 * cost[0], "the next is cheaper by the table"
     main([*TREE, "--out", str(tmp_path / "b"), "--costs", str(tmp_path / "phone.csv"), *limit])
-    written = sorted(path.name for path in (tmp_path / "b").glob("architecture*.json"))
-    assert 2 <= len(written) <= 5 and "to measure there: proxyless-latency kit --networks" in capsys.readouterr().out and len(measured) == 1 + verify.TIMES
+    written = sorted(path.name for path in (tmp_path / "b").glob("*.json"))
+    assert written == ["architecture.json", *(f"cheaper-{i}.json" for i in range(1, len(written)))] and 2 <= len(written) <= 5 and "to measure there: proxyless-latency kit --networks" in capsys.readouterr().out and len(measured) == 1 + verify.TIMES
     assert pl.Architecture.load(tmp_path / "b/architecture.json").code == measured[0]
-    (tmp_path / "b/architecture-9.json").write_text("of an earlier limit")
+    (tmp_path / "b/cheaper-9.json").write_text("of an earlier limit")
+    (tmp_path / "b/architecture-5.json").write_text("of --targets 5")
     lower = ["--limit", f"latency<={0.9 * cost[0]}", "--verify"]
     main([*TREE, "--out", str(tmp_path / "b"), "--costs", str(tmp_path / "phone.csv"), *lower])
-    assert "held another network; it is kept as" in capsys.readouterr().out and not (tmp_path / "b/architecture-9.json").exists()
+    assert "held another network; it is kept as" in capsys.readouterr().out and not (tmp_path / "b/cheaper-9.json").exists()
+    assert (tmp_path / "b/architecture-5.json").read_text() == "of --targets 5"
     assert pl.Architecture.load(tmp_path / "b/architecture.previous.json").code == measured[0]
+    monkeypatch.setattr(verify, "compare", lambda items, **how: pd.DataFrame({"ms": [1e4], "sd": [0.0], "visits": [9]}).pipe(with_reference))
+    with pytest.raises(ValueError, match="none of"):
+        main([*TREE, "--out", str(tmp_path / "d"), "--costs", str(tmp_path / "here.csv"), *limit])
+    assert pl.Architecture.load(tmp_path / "d/architecture.json").code == measured[0], "what was found is written where nothing keeps the limit"
     for given in (["--limit", "latency<=200"], ["--limit", "latency<=200", "--costs", "macs"]):
         with pytest.raises(ValueError, match="needs --costs with a latency table"):
             main([*TREE, "--out", str(tmp_path / "c"), "--verify", *given])

@@ -4,15 +4,13 @@ import argparse
 from dataclasses import fields, replace
 from pathlib import Path
 
-import pandas as pd
-
 from .. import data, latency, objective, presets, rules, runtime
-from ..choose import found_and_cheaper
 from ..config import ChoiceConfig, SearchConfig
 from ..limits import Limits
 from ..runtime.cli import OneLineParser, run
 from . import forecast
 from .fitting import CHOICES
+from .outcome import keep_limit, report, report_front
 from .search import Search
 
 
@@ -38,7 +36,7 @@ def parser():
                         "table of another device, write up to four cheaper ones too, to be measured there")
     cost = cli.add_argument_group("add a cost penalty (§3.3)")
     cost.add_argument("--costs", help="a latency table (what proxyless_lite.latency measure wrote), or macs, or params")
-    cost.add_argument("--weight", type=float, help="of the cost in the loss; needed by --space tree with --costs and rules that use gradients")
+    cost.add_argument("--weight", type=float, help="of the cost in the loss; needed by --space tree with --costs and rules that use gradients, but for --limit and --targets")
     cost.add_argument("--target", type=float, help="the target cost; default: for mobile the --limit on latency, else the preset's; for tree none, "
                                                    "but needed by --form add#linear, abs#linear, mul#log and by reinforce")
     cost.add_argument("--form", choices=objective.LatencyPenalty.FORMS, help="of the loss; by default that of the preset, for tree linear, Eq. 7")
@@ -58,7 +56,8 @@ def parser():
     machine.add_argument("--compile", action="store_true", help="compile every candidate; the first steps take minutes")
     machine.add_argument("--sync-batch-norm", action="store_true", help="batch norm over the images of all ranks")
     cli.add_argument("--forecast", action="store_true", help="only say how long every preset would take here, and how much memory")
-    settings = cli.add_argument_group("override a setting of the preset", f"Behind each its values in {', '.join(presets.PRESETS)}.")
+    settings = cli.add_argument_group("override a setting of the preset", f"Behind each its values in {', '.join(presets.PRESETS)}. "
+                                      "images: use at most so many training images; None: all of them.")
     for name, kind in (("blocks", int), ("width", float), ("images", int), *((f.name, f.type) for f in fields(SearchConfig))):
         settings.add_argument(f"--{name.replace('_', '-')}", type=kind, default=argparse.SUPPRESS, help=of_presets(name))
     return cli
@@ -85,6 +84,7 @@ def search(args, engine):
     """What the command line asks for, on this rank; the first one writes files and prints."""
     say = print if engine.is_main else lambda *_, **__: None
     if args["forecast"]:
+        refuse_unused(args)
         say(forecast.forecast(forecast.ALL[args["space"]], engine, say=say).round(3).to_string())
         return say(f"GPU-hours: hours × ranks on {engine.device}; the paper names {forecast.PAPER_GPU_HOURS} for ImageNet, on V100")
     if args["out"] is None:
@@ -99,8 +99,21 @@ def search(args, engine):
         return report_front(networks, costs, args["targets"], candidates, Path(args["out"])) if engine.is_main else None
     result = found.run()
     if engine.is_main:
-        network = keep_limit(found, result.architecture, latency_table(args), Path(args["out"])) if args["verify"] else result.architecture
-        report(found, replace(result, architecture=network), Path(args["out"]), args["costs"])
+        tell = lambda network: report(found, replace(result, architecture=network), Path(args["out"]), args["costs"])
+        try:
+            network = keep_limit(found, result.architecture, latency_table(args), Path(args["out"])) if args["verify"] else result.architecture
+        except ValueError:  # no network keeps the limit: what the search found is written all the same
+            tell(result.architecture)
+            raise
+        tell(network)
+
+
+def refuse_unused(args):
+    """Raises ValueError for options that change nothing in a --forecast."""
+    usual = vars(parser().parse_args([]))
+    used = {"forecast", "space", "device", "precision", "grad_accumulation", "compile", "sync_batch_norm", "activation_checkpointing"}
+    if unused := [f"--{name.replace('_', '-')}" for name, value in args.items() if name not in used and (name not in usual or value != usual[name])]:
+        raise ValueError(f"--forecast times all presets of --space as they are; leave out {', '.join(unused)}, or start the search, which tells its own forecast")
 
 
 def prepared(args, engine):
@@ -119,7 +132,7 @@ def prepared(args, engine):
     costs = objective.costs(space, source_of(args)) if args["targets"] else None
     if args["targets"]:
         found.goals(costs, args["targets"])
-    else:
+    elif not limits:
         found.net.derive(found.cost_objective)
     return found, costs
 
@@ -133,61 +146,6 @@ def images_of(args, experiment, seed, engine):
         raise ValueError("--image-size does nothing here: the digits stay 8×8; leave it out, or search --space mobile")
     return data.load(named, limit=experiment.images, image_size=args["image_size"] or getattr(experiment, "image_size", None),
                      crop=args["crop"], workers=args["workers"], pack=args["pack"], seed=seed, valid=args["valid"], split=args["split"])
-
-
-def report_front(networks, costs, targets, candidates, out):
-    """Write the network of each target, and the table of all; print it."""
-    rows = []
-    for target, network in zip(targets, networks):
-        file = f"architecture-{target:.12g}.json"
-        network.save(out / file)
-        row = {"target": target, "cost": costs.cost_of(network), "params": network.params(), "macs": network.macs(), "file": file}
-        for step, looked_at in candidates[candidates.network == network.code].groupby("step"):
-            row[f"{step}_accuracy"] = looked_at.accuracy.item()
-        rows.append(row)
-    front = pd.DataFrame(rows)
-    front.to_csv(out / "front.csv", index=False)
-    print(f"\n{front.to_string(index=False)}\ncosts in {costs.unit}; accuracies of validation images; written to {out}")
-
-
-def keep_limit(search, found, table, out):
-    """The first of the found network and cheaper ones that keeps the limit on latency when it is measured."""
-    costs, most = min((limit for limit in search.limits.limits if limit[0].unit == "ms"), key=lambda limit: limit[1])
-    networks = found_and_cheaper(search.net, found, search.limits, costs)
-    if latency.is_of_this_machine(table):
-        network, measured = latency.first_within(networks, most, table)
-        print(f"\nmeasured for the limit of {most:.6g} ms:\n{measured.to_string(index=False, float_format='%.4g')}")
-        return network
-    for stale in out.glob("architecture-[2-9].json"):  # of another limit
-        stale.unlink()
-    files = [out / "architecture.json", *(out / f"architecture-{i}.json" for i in range(2, len(networks) + 1))]
-    for network, file in zip(networks, files):
-        save(network, file)
-    print(f"the table is of another device; to measure there: proxyless-latency kit --networks {' '.join(map(str, files))} --out {out / 'check'}")
-    return found
-
-
-def save(network, file):
-    """Save a network; another one that is there, found for other limits, is kept next to it."""
-    if file.exists() and file.read_bytes() != network.to_json():
-        file.replace(kept := file.with_suffix(".previous.json"))
-        print(f"{file} held another network; it is kept as {kept}")
-    network.save(file)
-
-
-def report(search, result, out, source):
-    """Write and print the result: with a target, the most probable network that costs it."""
-    network = result.architecture
-    save(network, out / "architecture.json")
-    result.history.drop(columns="probabilities").to_csv(out / "history.csv", index=False)
-    print(f"\n{network}\n{network.params():,} params, {network.macs():,} MACs, "
-          f"searched in {runtime.clock(result.seconds)}; written to {out / 'architecture.json'}")
-    if search.cost_objective:
-        costs, target = search.cost_objective.costs, search.cost_objective.target
-        told = f", target {target:.4g}, most probable paths {costs.cost_of(result.most_probable):.4g}" if target else ""
-        print(f"cost {costs.cost_of(network):.4g} {costs.unit}{told}, by {source or costs.unit}")
-    for costs, most in search.limits.limits if search.limits else ():
-        print(f"limit {most:,.6g} {costs.unit}: the network has {costs.cost_of(network):,.6g}")
 
 
 def experiment_of(args):
@@ -225,7 +183,10 @@ def objective_of(args, experiment, space):
     source = source_of(args)
     if mobile:
         experiment = replace(experiment, **{k: args[k] for k in ("weight", "form") if args[k] is not None})
-        penalty = experiment.objective(space, source, args["target"] or latency_limit(args))
+        limit = latency_limit(args)
+        if limit and limit >= objective.costs(space, source).bounds()[1]:
+            limit = None  # every network keeps it
+        penalty = experiment.objective(space, source, args["target"] or limit)
         target = penalty.target
     else:
         if args["weight"] is None and args["rule"] != "reinforce":

@@ -17,7 +17,7 @@ from ..training import Report, evaluate, train_all
 from ..training.evaluation import cross_entropy
 from ..training.memory import evaluation_size
 
-FEW = 20  # proposals under several limits
+FEW = 20  # proposals under limits on several sums
 log = logging.getLogger(__name__)
 
 
@@ -127,7 +127,8 @@ def front(chooser, goals):
     Networks are rated for all of them together: first those of which least is known, then the best expected ones by turns.
     """
     net, config = chooser.search.net, chooser.config
-    proposals = [propose(net, min(config.proposals, FEW) if several(goal) else config.proposals, goal) + drawn(net.space, config.drawn, goal, chooser.search.config.seed) for goal in goals]
+    number = lambda goal: min(config.proposals, FEW) if several(goal) else config.proposals  # noqa: E731
+    proposals = [propose(net, number(goal), goal) + drawn(net.space, config.drawn, goal, chooser.search.config.seed) for goal in goals]
     networks = list({network.choices: network for group in proposals for network in group}.values())
     index = {network.choices: i for i, network in enumerate(networks)}
     groups = [list(dict.fromkeys(index[network.choices] for network in group)) for group in proposals]
@@ -145,8 +146,8 @@ def front(chooser, goals):
 
 
 def several(goal):
-    """Whether a goal is several limits: then each proposal is a program of its own, with all before it excluded."""
-    return len(getattr(goal, "limits", ())) > 1
+    """Whether a goal limits several sums: then each proposal is a program of its own, with all before it excluded."""
+    return len(getattr(goal, "sums", ())) > 1
 
 
 @contextmanager

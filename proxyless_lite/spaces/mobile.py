@@ -74,16 +74,16 @@ def halved(size):
     return -(-size // 2)
 
 
-def make_divisible(channels, divisor=8):
+def make_divisible(channels):
     """The multiple of 8 nearest to `channels`, but at least 8 and never less than 0.9 of it."""
-    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * channels else rounded
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
 def read_released(config):
     """The space settings and operation names of a released ImageNet configuration ("ProxylessNASNets").
 
-    Raises ValueError for an operation that is neither MBConv nor Zero, or another number of blocks.
+    Raises ValueError for an operation that is neither MBConv nor Zero, for another number of blocks, and for one of another shape.
     """
     first, *blocks = (block["mobile_inverted_conv"] for block in config["blocks"])
     depths = [depth for _, depth, _ in STAGES]
@@ -92,7 +92,21 @@ def read_released(config):
     starts = [sum(depths[:stage]) for stage in range(len(depths))]
     widths = [config["first_conv"]["out_channels"], first["out_channels"], *(blocks[i]["out_channels"] for i in starts),
               config["feature_mix_layer"]["out_channels"]]
+    for number, (block, (width, stride)) in enumerate(zip([first, *blocks], shapes(widths[1:-1]))):
+        if block["name"] != "ZeroLayer" and (block["out_channels"], block["stride"]) != (width, stride):
+            raise ValueError(f"block {number} of the released configuration gives {block['out_channels']} channels with stride {block['stride']}; "
+                             f"the mobile space has {width} with stride {stride} there")
+    if released_name(first) != "MB1 3x3":
+        raise ValueError(f"the released configuration begins with {released_name(first)}; the mobile space with MB1 3x3")
     return dict(widths=widths, classes=config["classifier"]["out_features"]), tuple(released_name(b) for b in blocks)
+
+
+def shapes(widths):
+    """(channels, stride) of the first block and of every edge, from the widths of the first block and the stages."""
+    first, *stages = widths
+    yield first, 1
+    for width, (_, depth, stride) in zip(stages, STAGES, strict=True):
+        yield from ((width, 1 if i else stride) for i in range(depth))
 
 
 def released_name(layer):

@@ -85,7 +85,7 @@ class Space:
     `name` and `settings` say which function of `proxyless_lite.spaces` made it; `rows` groups the edges for
     printing: (shape of the block, number of its edges). `fixed` lists the blocks outside the edges; where a space does not,
     `fixed_blocks` takes all of them as one. `runs` are the lengths of runs of edges, in network order, whose residual blocks have
-    one shape and directly follow each other. `make` builds the candidates where they are not named operations.
+    one shape and directly follow each other. `make` tells spaces of operations of one's own apart; an Edge's `make` builds them.
     """
 
     name: str
@@ -99,6 +99,9 @@ class Space:
 
     def __post_init__(self):
         object.__setattr__(self, "settings", {name: plain(value) for name, value in self.settings.items()})
+
+    def __deepcopy__(self, memo):
+        return self  # nothing in it changes, and a copy of `make` would be another function
 
     def supernet(self):
         """The network with a MixedOp of all candidates on every edge."""
@@ -157,7 +160,7 @@ class Space:
         return [*self.fixed_blocks(), *(edge.block(name) for edge, name in zip(self.edges(), choices))]
 
     def size(self):
-        """Number of networks in the space, exact."""
+        """Number of choices of operations, exact; with Zero some are the same network (see `canonical`)."""
         return math.prod(len(edge.candidates) for edge in self.edges())
 
     def __str__(self):

@@ -48,7 +48,7 @@ def block_layout(blocks, width, input_size):
 
 
 class TreeNet(nn.Module):
-    """Stem, 3·B tree blocks, head. Every layer is pre-activation: BN – ReLU – weight."""
+    """Stem, 3·B tree blocks, head. Layers are pre-activation, BN – ReLU – weight, but for the stem (weight – BN) and in-bottles (no ReLU)."""
 
     def __init__(self, layout, classes, candidates, fill):
         super().__init__()
