@@ -86,7 +86,7 @@ refresh: setup  ## execute all notebooks and solutions, and store their outputs;
 bench: setup  ## what a search costs, in time and memory, and how well latency is predicted: one JSON object; BENCH=--full for more rounds
 	@$(VENV)/python benchmarks $(BENCH)
 
-numbers: setup  ## write the numbers of README and docs anew from the stored tables
+numbers: setup  ## write the numbers of README and docs from the stored tables
 	$(VENV)/python tools/generated.py
 
 animation: setup  ## figures/alpha.gif: the probabilities of a search on the digits, epoch by epoch

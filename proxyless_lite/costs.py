@@ -1,6 +1,8 @@
 """What every candidate costs, in milliseconds, multiply-adds or weights, and what a network of them costs (Eq. 5–6)."""
 
+import json
 import math
+import shlex
 from dataclasses import replace
 from functools import lru_cache
 
@@ -10,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from .activations import live
 from .architecture import Architecture, count_macs
 from .runtime import digest, send
-from .spaces import Space
+from .spaces import BY_NAME, Space
 
 
 class Costs:
@@ -177,9 +179,9 @@ def costs(net, source) -> Costs:
 
 def measured_by(space):
     """What to do for a latency table of a space."""
-    if not all(isinstance(value, (int, float)) for value in space.settings.values()):
+    if space.name not in BY_NAME:
         return "measure that one, by latency.measure"
-    settings = " ".join(f"{name}={value}" for name, value in space.settings.items())
+    settings = " ".join(shlex.quote(f"{name}={value if isinstance(value, (int, float, str)) else json.dumps(value)}") for name, value in space.settings.items())
     return f"measure that one: proxyless-latency measure --space {space.name} --set {settings} --out t.csv (or kit, for another device)"
 
 

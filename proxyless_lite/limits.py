@@ -48,19 +48,19 @@ class Limits(Objective):
         have to be, and for a SuperNet of another space.
         """
         self.costs.check(net.space)
-        problem, p = Problem(self), net.alpha_matrix().double().softmax(1)
-        found = self.one_by_one(problem, p.clamp_min(1e-300).log().numpy(), k if len(self.sums) > 1 else 1)
+        p = net.alpha_matrix().double().softmax(1)
+        found = self.one_by_one(p.clamp_min(1e-300).log().numpy(), k if len(self.sums) > 1 else 1)
         if not found:
             raise ValueError(f"no network of {net.space} keeps all limits: {Problem(self).conflict()}")
         if len(found) < k and len(self.sums) < 2:
-            p = p * torch.from_numpy(problem.allowed)
+            p = p * torch.from_numpy(Problem(self).allowed)
             more = self.sums[0][0].at_most(p, self.sums[0][1] * (1 + ROUNDING), k) if self.sums else most_probable(p, k)
             found += [paths for paths in more if paths != found[0]][:k - 1]
         return found
 
-    def one_by_one(self, problem, worth, k):
+    def one_by_one(self, worth, k):
         """The k choices with the largest Σ worth (E, N) that keep all limits, each by a program of its own."""
-        found = []
+        problem, found = Problem(self), []
         while len(found) < k and (paths := problem.best(worth)) is not None:
             if self.allows(paths):  # the solver allows a little more
                 found.append(paths)

@@ -545,8 +545,10 @@ def test_time_given_networks(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("arguments, told", [
     (["measure", "--device", "tpu", "--out", "t.csv"], "error: unknown device 'tpu'; allowed: cpu, cuda, onnxruntime"),
     (["measure", "--space", "mobile", "--set", "width=-1", "--out", "t.csv"], "width must be above 0"),
-    (["measure", "--space", "tree", "--set", "edges=2", "--out", "t.csv"], "the tree space has no number 'edges'; allowed: blocks,"),
+    (["measure", "--space", "tree", "--set", "edges=2", "--out", "t.csv"], "the tree space has no setting 'edges'; allowed: blocks,"),
     (["measure", "--space", "chain", "--set", "width=1.5", "--out", "t.csv"], "'1.5' is not a valid int"),
+    (["measure", "--space", "staged", "--set", "widths=7", "--out", "t.csv"], "--set widths=7: the staged space cannot be made of that"),
+    (["measure", "--space", "staged", "--set", "entry=zap", "--out", "t.csv"], "unknown operation 'zap'"),
     (["measure", "--rounds", 0, "--out", "t.csv"], "rounds"),
     (["measure", "--batch", -1, "--out", "t.csv"], "batch"),
     (["measure", "--batch", 0, "--out", "t.csv"], "batch"),

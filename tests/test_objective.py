@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import shlex
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch.testing import assert_close
 
 import proxyless_lite as pl
 import toy
-from proxyless_lite.latency import Entry, Model, Table
+from proxyless_lite.latency import Entry, Model, Table, __main__ as latency_command
 from proxyless_lite.costs import Costs, costs
 from proxyless_lite.objective import LatencyPenalty, Objective, Reward
 from proxyless_lite.rules import Combined, Exact, Reinforce, TwoPath, Trapezoid
@@ -256,11 +257,25 @@ def test_a_table_of_two_input_sizes_gives_costs_of_both():
         costs(chain(input_size=16), both)
 
 
+@pytest.mark.parametrize("space", [chain(), chain(make=lambda *_: nn.Identity()), pl.presets.choice("quick").space(), pl.presets.choice("lesson").space(3, 48),
+                                   pl.spaces.mobile(0.35, 7, 64), pl.spaces.staged(entry="conv 3x3"), pl.zoo.proxyless_cpu().space], ids=lambda s: s.name)
+def test_the_space_of_the_command_that_is_named_is_the_one_without_a_table(space):
+    with pytest.raises(KeyError) as caught:
+        costs(space, Table({}))
+    told = caught.value.args[0]
+    if space.name not in pl.spaces.BY_NAME:
+        assert told.endswith("; measure that one, by latency.measure")
+    else:
+        command = told.partition("measure that one: ")[2].partition(" (or kit")[0]
+        args = vars(latency_command.parser().parse_args(shlex.split(command)[1:]))
+        assert latency_command.space_of(args["space"], args["set"]) == space
+
+
 def test_costs_that_cannot_be_found_are_refused():
     space, ms = chain(), table(chain())
     with pytest.raises(ValueError, match=r"for input size 4, but chain\(.*\) has 8; measure that one"):
         costs(chain(input_size=8), ms)
-    with pytest.raises(KeyError, match="no entry for MB3 3x3 4→4 s1 4x4 with residual.*; measure that one, by latency.measure"):
+    with pytest.raises(KeyError, match="no entry for MB3 3x3 4→4 s1 4x4 with residual.*; measure that one: proxyless-latency measure --space chain"):
         costs(space, Table({b: ms.entries[b] for b in ms if b.operation != "MB3 3x3"}))
     for source in ("flops", 3, None):
         with pytest.raises(ValueError, match=f"costs from {source!r} are not known; allowed: a latency.Table"):

@@ -85,9 +85,10 @@ def by_runtimes(corner, cells):
 
 
 def runtimes(stored):
-    """In each runtime: how much slower the networks are that were chosen for another, with the 95 % interval."""
+    """In each runtime: how many times as long the networks take that were chosen for another, with the 95 % interval."""
     found = slower(frame(stored, "results/runtimes.csv")).set_index(["measured_in", "chosen_for"])
-    return by_runtimes("slower, %, in", {pair: f"{each['slower']:+.0f} [{each['from']:+.0f}, {each['to']:+.0f}]" for pair, each in found.iterrows()})
+    times = np.exp(found[["slower", "from", "to"]] / 100)
+    return by_runtimes("times as long in", {pair: f"{each.iloc[0]:.2f} [{each.iloc[1]:.2f}, {each.iloc[2]:.2f}]" for pair, each in times.iterrows()})
 
 
 def runtimes_truth(stored):

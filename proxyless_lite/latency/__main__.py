@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import json
 import shlex
 import sys
 from pathlib import Path
@@ -66,8 +67,9 @@ def parser():
 
 def add_space(command, default):
     command.add_argument("--space", default=default, choices=spaces.BY_NAME)
-    command.add_argument("--set", nargs="*", default=[], metavar="NAME=NUMBER",
-                         help="settings of the space, for example width=1.4 (mobile), blocks=1 (tree), input_size=32; else its own")
+    command.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE",
+                         help="settings of the space, for example width=1.4 (mobile), blocks=1 (tree), input_size=32, or a list in JSON, "
+                         "'entry=[\"conv 3x3\", \"MB3 3x3\"]' (staged); else its own")
 
 
 def main(arguments=None):
@@ -97,17 +99,23 @@ def main(arguments=None):
 def space_of(name, settings):
     """The space with settings such as "width=1.4". Raises ValueError for one that it does not have."""
     make = spaces.BY_NAME[name]
-    usual = {p.name: p.default for p in inspect.signature(make).parameters.values() if isinstance(p.default, (int, float))}
+    usual = {p.name: p.default for p in inspect.signature(make).parameters.values() if not callable(p.default)}
     given = {}
     for setting in settings:
         key, _, value = setting.partition("=")
         if key not in usual:
-            raise ValueError(f"the {name} space has no number {key!r}; allowed: {', '.join(usual)}")
+            raise ValueError(f"the {name} space has no setting {key!r}; allowed: {', '.join(usual)}")
+        number = isinstance(usual[key], (int, float))
         try:
-            given[key] = type(usual[key])(value)
+            given[key] = type(usual[key])(value) if number else json.loads(value)
         except ValueError:
-            raise ValueError(f"--set {setting}: {value!r} is not a valid {type(usual[key]).__name__}") from None
-    return make(**given)
+            if number:
+                raise ValueError(f"--set {setting}: {value!r} is not a valid {type(usual[key]).__name__}") from None
+            given[key] = value  # one name needs no quotes
+    try:
+        return make(**given)
+    except TypeError as error:
+        raise ValueError(f"--set {' '.join(settings)}: the {name} space cannot be made of that ({error})") from None
 
 
 def predict(args):
