@@ -118,24 +118,25 @@ def knapsack(log_p, cost, least, most, step, k=1):
     best = torch.full((k, size), -math.inf, dtype=torch.float64)           # best[:, c]: Σ log p of the networks kept at c steps
     best[0, 0] = 0
     exact = torch.zeros(k, size, dtype=torch.float64)                      # exact[:, c]: what they cost
-    taken = []                                                             # per edge: the path and the rank before it, (k, size)
+    taken = []                                                             # per edge: k · path + rank before it, (k, size)
     for edge_log_p, edge_cost, edge_steps in zip(log_p, cost, steps.tolist()):
         options = torch.cat([moved(best, c, -math.inf) + log for c, log in zip(edge_steps, edge_log_p)])  # (N·k, size)
         costs = torch.cat([moved(exact, c, 0.0) + own for c, own in zip(edge_steps, edge_cost)])
         best, option = options.max(0, keepdim=True) if k == 1 else options.topk(k, 0)
         exact = costs.gather(0, option)
-        taken.append((option // k, option % k))
+        taken.append(option.int())
     best = best.where((exact >= least) & (exact <= most), -math.inf).flatten()
     order = best.sort(descending=True, stable=True).indices[:k]
-    return [path_to(divmod(at, size), taken, steps.tolist()) for at in order.tolist() if best[at] > -math.inf]
+    return [path_to(divmod(at, size), taken, steps.tolist(), k) for at in order.tolist() if best[at] > -math.inf]
 
 
-def path_to(place, taken, steps):
+def path_to(place, taken, steps, k):
     """The E indices of the network kept at a place (rank, steps) of the last edge, followed back to the first."""
     (rank, at), paths = place, []
-    for (path, before), edge_steps in zip(reversed(taken), reversed(steps)):
-        paths.append(path[rank, at].item())
-        rank, at = before[rank, at].item(), at - edge_steps[paths[-1]]
+    for options, edge_steps in zip(reversed(taken), reversed(steps)):
+        path, rank = divmod(options[rank, at].item(), k)
+        at -= edge_steps[path]
+        paths.append(path)
     return paths[::-1]
 
 
