@@ -10,11 +10,14 @@ SMALL = 3 / 4  # width and height of small images, of those of the others
 NUMBERS = {int: (Integral, "an integer"), float: (Real, "a number"), bool: (bool, "True or False")}
 
 
-def name_of(function):
-    """A function, a partial or a callable object as part of a run's identity: the same text in every process."""
-    if isinstance(function, partial):
-        return f"{name_of(function.func)}, {function.args}, {function.keywords}"
-    return getattr(function, "__qualname__", type(function).__qualname__)
+def name_of(value):
+    """A value as part of a run's identity, a function or a partial too: the same text in every process."""
+    if isinstance(value, partial):
+        keywords = ", ".join(f"{name!r}: {name_of(each)}" for name, each in value.keywords.items())
+        return f"{name_of(value.func)}, ({', '.join(map(name_of, value.args))}{',' * (len(value.args) == 1)}), {{{keywords}}}"
+    if " at 0x" in repr(value):  # an address, of a function or of an object without a repr of its own
+        return getattr(value, "__qualname__", type(value).__qualname__)
+    return repr(value)
 
 
 def plain_numbers(config):

@@ -188,11 +188,13 @@ def measured_by(space):
 
 def candidate_macs(edge, name):
     """Multiply-adds of candidate `name` on `edge`, for one image."""
-    return macs_of(replace(edge, name=""), name)  # counted once for all edges of a shape
+    edge.check(name)
+    return macs_of(replace(edge, name=""), name)  # counted once for all edges of one shape and candidates
 
 
 def candidate_params(edge, name):
     """Number of weights of candidate `name` on `edge`."""
+    edge.check(name)
     return params_of(replace(edge, name=""), name)
 
 

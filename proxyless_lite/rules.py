@@ -78,8 +78,7 @@ class Rule:
         """Restore what `state_dict` gave."""
 
     def __repr__(self):
-        told = lambda value: name_of(value) if callable(value) else repr(value)  # a function's own repr differs in every process
-        settings = ", ".join(f"{k}={told(v)}" for k, v in vars(self).items() if not k.startswith("_"))
+        settings = ", ".join(f"{k}={name_of(v)}" for k, v in vars(self).items() if not k.startswith("_"))
         return f"{type(self).__name__}({settings})"
 
 

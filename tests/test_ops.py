@@ -109,7 +109,7 @@ def test_conv_is_initialised_as_released():
 # -- the operations ---------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("name, dilation", [("DW 3x3", 1), ("DW 5x5", 1), ("DW 7x7", 1), ("DW 3x3 d2", 2)])
+@pytest.mark.parametrize("name, dilation", [("DW 3x3", 1), ("DW 5x5", 1), ("DW 7x7", 1), ("DW 3x3 d2", 2), ("DW 3x3 d12", 12)])
 def test_depthwise_separable(name, dilation, training):
     op = build(name, 4, 4).double().train(training)
     norm, depthwise, pointwise = op[0], weight(op[2]), weight(op[3])

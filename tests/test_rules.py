@@ -294,8 +294,9 @@ def test_functions_of_ones_own_are_told_alike_in_every_process():
     def times(x, k):
         return k * x
 
-    one, two = (repr(Reinforce(reward=partial(times, k=k))) for k in (1, 2))
-    assert one != two and "times" in one and " at 0x" not in one + repr(Own(times))
+    one, two, other = (repr(Reinforce(reward=partial(times, k=k))) for k in (1, 2, lambda x: x))
+    assert one != two and "times" in one and " at 0x" not in one + other + repr(Own(times))
+    assert repr(Own(nn.Softplus(2.0))) != repr(Own(nn.Softplus(5.0))), "objects that say what they are"
 
 
 # -- Combined ---------------------------------------------------------------------------------------------------------

@@ -124,6 +124,10 @@ def test_a_limit_that_every_mobile_network_keeps_is_no_target(tmp_path):
     prepared = lambda *more: command.prepared(vars(command.parser().parse_args([*given, *more])), pl.runtime.engine("cpu"))[0]  # noqa: E731
     loose, usual = prepared("--limit", "latency<=1000"), prepared()
     assert loose.cost_objective.target == usual.cost_objective.target < 1000 and loose.limits.limits[0][1] == 1000
+    with pytest.raises(ValueError, match="no network of mobile.* costs 1000 ms"):
+        prepared("--limit", "latency<=1000", "--target", "1000")
+    dearest = pl.costs.costs(space, Table.load(tmp_path / "t.csv")).bounds()[1]
+    assert prepared("--limit", f"latency<={dearest - 0.5}").cost_objective.target == dearest - 0.5
 
 
 def with_reference(frame):
@@ -166,9 +170,10 @@ def test_on_the_command_line(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "b/architecture-5.json").read_text() == "of --targets 5"
     assert pl.Architecture.load(tmp_path / "b/architecture.previous.json").code == measured[0]
     monkeypatch.setattr(verify, "compare", lambda items, **how: pd.DataFrame({"ms": [1e4], "sd": [0.0], "visits": [9]}).pipe(with_reference))
-    with pytest.raises(ValueError, match="none of"):
-        main([*TREE, "--out", str(tmp_path / "d"), "--costs", str(tmp_path / "here.csv"), *limit])
-    assert pl.Architecture.load(tmp_path / "d/architecture.json").code == measured[0], "what was found is written where nothing keeps the limit"
+    with pytest.raises(ValueError, match="none of .*; the network that the search found is in .*unverified.json"):
+        main([*TREE, "--out", str(tmp_path / "a"), "--costs", str(tmp_path / "here.csv"), *limit])
+    assert pl.Architecture.load(tmp_path / "a/unverified.json").code == measured[0], "what was found is not lost where nothing keeps the limit"
+    assert pl.Architecture.load(tmp_path / "a/architecture.json").code == measured[1], "nor what was verified before"
     for given in (["--limit", "latency<=200"], ["--limit", "latency<=200", "--costs", "macs"]):
         with pytest.raises(ValueError, match="needs --costs with a latency table"):
             main([*TREE, "--out", str(tmp_path / "c"), "--verify", *given])

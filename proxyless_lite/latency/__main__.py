@@ -105,17 +105,26 @@ def space_of(name, settings):
         key, _, value = setting.partition("=")
         if key not in usual:
             raise ValueError(f"the {name} space has no setting {key!r}; allowed: {', '.join(usual)}")
-        number = isinstance(usual[key], (int, float))
-        try:
-            given[key] = type(usual[key])(value) if number else json.loads(value)
-        except ValueError:
-            if number:
+        if isinstance(usual[key], (int, float)):
+            try:
+                given[key] = type(usual[key])(value)
+            except ValueError:
                 raise ValueError(f"--set {setting}: {value!r} is not a valid {type(usual[key]).__name__}") from None
-            given[key] = value  # one name needs no quotes
+        else:
+            given[key] = listed(value, str if key in ("entry", "candidates") else int, setting)
+    return make(**given)
+
+
+def listed(text, kind, setting):
+    """A list in JSON of names or of whole numbers; one name may stand alone. Raises ValueError for anything else."""
+    all_are = lambda value: all(map(all_are, value)) if isinstance(value, list) else type(value) is kind  # noqa: E731
     try:
-        return make(**given)
-    except TypeError as error:
-        raise ValueError(f"--set {' '.join(settings)}: the {name} space cannot be made of that ({error})") from None
+        value = json.loads(text)
+    except ValueError:
+        value = [text] if kind is str and "[" not in text else None
+    if not isinstance(value, list) or not all_are(value):
+        raise ValueError(f"--set {setting}: give a list in JSON of {'names' if kind is str else 'whole numbers'}")
+    return value
 
 
 def predict(args):

@@ -36,7 +36,7 @@ def parser():
                         "table of another device, write up to four cheaper ones too, to be measured there")
     cost = cli.add_argument_group("add a cost penalty (§3.3)")
     cost.add_argument("--costs", help="a latency table (what proxyless_lite.latency measure wrote), or macs, or params")
-    cost.add_argument("--weight", type=float, help="of the cost in the loss; needed by --space tree with --costs and rules that use gradients, but for --limit and --targets")
+    cost.add_argument("--weight", type=float, help="of the cost in the loss; needed by --space tree with --costs and rules that use gradients, except with --limit or --targets")
     cost.add_argument("--target", type=float, help="the target cost; default: for mobile the --limit on latency, else the preset's; for tree none, "
                                                    "but needed by --form add#linear, abs#linear, mul#log and by reinforce")
     cost.add_argument("--form", choices=objective.LatencyPenalty.FORMS, help="of the loss; by default that of the preset, for tree linear, Eq. 7")
@@ -57,7 +57,7 @@ def parser():
     machine.add_argument("--sync-batch-norm", action="store_true", help="batch norm over the images of all ranks")
     cli.add_argument("--forecast", action="store_true", help="only say how long every preset would take here, and how much memory")
     settings = cli.add_argument_group("override a setting of the preset", f"Behind each its values in {', '.join(presets.PRESETS)}. "
-                                      "images: use at most so many training images; None: all of them.")
+                                      "images: use at most this many training images; None: all of them.")
     for name, kind in (("blocks", int), ("width", float), ("images", int), *((f.name, f.type) for f in fields(SearchConfig))):
         settings.add_argument(f"--{name.replace('_', '-')}", type=kind, default=argparse.SUPPRESS, help=of_presets(name))
     return cli
@@ -99,13 +99,8 @@ def search(args, engine):
         return report_front(networks, costs, args["targets"], candidates, Path(args["out"])) if engine.is_main else None
     result = found.run()
     if engine.is_main:
-        tell = lambda network: report(found, replace(result, architecture=network), Path(args["out"]), args["costs"])
-        try:
-            network = keep_limit(found, result.architecture, latency_table(args), Path(args["out"])) if args["verify"] else result.architecture
-        except ValueError:  # no network keeps the limit: what the search found is written all the same
-            tell(result.architecture)
-            raise
-        tell(network)
+        network = keep_limit(found, result.architecture, latency_table(args), Path(args["out"])) if args["verify"] else result.architecture
+        report(found, replace(result, architecture=network), Path(args["out"]), args["costs"])
 
 
 def refuse_unused(args):
@@ -113,7 +108,7 @@ def refuse_unused(args):
     usual = vars(parser().parse_args([]))
     used = {"forecast", "space", "device", "precision", "grad_accumulation", "compile", "sync_batch_norm", "activation_checkpointing"}
     if unused := [f"--{name.replace('_', '-')}" for name, value in args.items() if name not in used and (name not in usual or value != usual[name])]:
-        raise ValueError(f"--forecast times all presets of --space as they are; leave out {', '.join(unused)}, or start the search, which tells its own forecast")
+        raise ValueError(f"--forecast times all presets of --space as they are; leave out {', '.join(unused)}, or start the search, which prints its own forecast")
 
 
 def prepared(args, engine):
@@ -132,7 +127,7 @@ def prepared(args, engine):
     costs = objective.costs(space, source_of(args)) if args["targets"] else None
     if args["targets"]:
         found.goals(costs, args["targets"])
-    elif not limits:
+    elif args["target"] is not None or not limits:
         found.net.derive(found.cost_objective)
     return found, costs
 

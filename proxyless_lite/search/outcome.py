@@ -22,11 +22,18 @@ def report_front(networks, costs, targets, candidates, out):
 
 
 def keep_limit(search, found, table, out):
-    """The first of the found network and cheaper ones that keeps the limit on latency when it is measured."""
+    """The first of the found network and cheaper ones that keeps the limit on latency when it is measured.
+
+    Raises ValueError where none does; the found network is written then, as unverified.json.
+    """
     costs, most = min((limit for limit in search.limits.limits if limit[0].unit == "ms"), key=lambda limit: limit[1])
     networks = found_and_cheaper(search.net, found, search.limits, costs)
     if latency.is_of_this_machine(table):
-        network, measured = latency.first_within(networks, most, table)
+        try:
+            network, measured = latency.first_within(networks, most, table)
+        except ValueError as error:
+            found.save(out / "unverified.json")
+            raise ValueError(f"{error}; the network that the search found is in {out / 'unverified.json'}") from None
         print(f"\nmeasured for the limit of {most:.6g} ms:\n{measured.to_string(index=False, float_format='%.4g')}")
         return network
     for stale in out.glob("cheaper-[1-9].json"):  # of another limit
