@@ -317,6 +317,20 @@ def test_one_image_a_class_cannot_be_split(tmp_path, settings):
         pl.data.load(folder, **settings)
 
 
+@pytest.mark.parametrize("name", ["cifar10", "digits", "imagenet"])
+def test_a_path_is_a_folder_whatever_it_is_called(folder, tmp_path_factory, monkeypatch, name):
+    monkeypatch.chdir(tmp_path_factory.mktemp("here"))
+    shutil.copytree(folder, name)
+    found, plain = pl.data.load(Path(name)), pl.data.load(str(folder))
+    assert found.mean == plain.mean and len(found.valid) == len(plain.valid) and found.loaded["name"] == str(Path(name).resolve())
+
+
+def test_a_run_remembers_where_its_images_are_packed(folder, tmp_path_factory):
+    pack = tmp_path_factory.mktemp("pack")
+    data = pl.data.load(str(folder), pack=pack, image_size=8)
+    assert type(pl.data.load(**data.loaded)) is type(data) and data.loaded["pack"] == str(pack)
+
+
 def test_a_link_to_a_folder_around_it_adds_no_images(tmp_path, caplog):
     folder, caplog = Path(numbered(tmp_path, cat=8, dog=8)), caplog
     before = str(pl.data.load(folder))

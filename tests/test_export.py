@@ -384,6 +384,20 @@ def test_what_an_earlier_export_wrote_does_not_stay_beside_another_network(tmp_p
     assert sorted(p.name for p in tmp_path.iterdir()) == ["export.json", "network.pt2"]
 
 
+def test_the_architecture_of_another_network_does_not_stay_either(tmp_path):
+    one, two = (pl.Architecture(pl.spaces.chain(edges=1, width=4), (name,)) for name in ("MB3 3x3", "MB6 3x3"))
+    pl.export(one.build(), tmp_path / "a", one, formats=["weights", "json"])
+    pl.export(two.build(), tmp_path / "a", two, formats=["weights"])
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["export.json", "weights.pt"]
+    one.save(tmp_path / "b" / "architecture.json")  # of a search
+    pl.export(one.build(), tmp_path / "b", one, formats=["weights", "json"])
+    for formats in (["weights", "json"], ["json"]):
+        with pytest.raises(ValueError, match="architecture.json is not of an earlier export"):
+            pl.export(two.build(), tmp_path / "b", two, formats=formats)
+    pl.export(two.build(), tmp_path / "b", two, formats=["weights"])
+    assert pl.Architecture.load(tmp_path / "b" / "architecture.json").choices == one.choices
+
+
 class Branching(nn.Module):
     def forward(self, x):
         return x.flatten(1)[:, :2] if x.sum() > 0 else x.flatten(1)[:, 2:4]
@@ -455,6 +469,15 @@ def test_a_run_is_exported(run, tmp_path, monkeypatch, capsys):
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*FILES, "pixels.py", "predict.py"])
     expected = logits(model, images(4)).contiguous()
     assert_close(run_onnx(tmp_path / "network.onnx", images(4)), expected, rtol=0, atol=1e-5 * expected.abs().max().item())
+
+
+def test_a_run_on_images_of_another_size_is_exported_for_these(tmp_path, monkeypatch):
+    network = pl.Architecture(pl.spaces.chain(edges=1, width=4, input_size=16), ("MB3 3x3",))
+    network.save(tmp_path / "architecture.json")
+    pl.train(network, pl.data.load("digits", limit=200), pl.TrainConfig(epochs=1, cutout=0), tmp_path / "run", "cpu")
+    arguments = ["--run", tmp_path / "run", "--architecture", tmp_path / "architecture.json", "--out", tmp_path / "out", "--formats", "weights"]
+    assert cli(*arguments, monkeypatch=monkeypatch) is None
+    assert json.loads((tmp_path / "out" / "export.json").read_text())["input_size"] == 8
 
 
 def test_weights_in_a_file_are_exported(run, tmp_path, monkeypatch):

@@ -92,6 +92,10 @@ def test_labels_that_the_network_does_not_know_are_told():
     assert 0 <= linear_on(train, other).test_accuracy <= 1
     with pytest.raises(ValueError, match="33.3% of the test labels of signals are none of the network's classes, which count from 0"):
         linear_on(train, TensorDataset(other.tensors[0], other.tensors[1] + 1))
+    with pytest.raises(ValueError, match="of the first training labels of signals are none of the network's classes, which count from 0"):
+        linear_on(TensorDataset(train.tensors[0], train.tensors[1] + 1), other)
+    ignored = train.tensors[1].where(train.tensors[1] > 0, -100)
+    assert 0 <= linear_on(TensorDataset(train.tensors[0], ignored), other).test_accuracy <= 1, "PyTorch leaves out labels of -100"
 
 
 @pytest.mark.parametrize("dataset", [

@@ -252,6 +252,34 @@ def test_unreadable_images_are_named_once_all_others_are_packed(folder, decoded)
         load(folder)
 
 
+def test_a_file_that_fails_once_is_not_taken_for_packed(folder, monkeypatch):
+    victim, decode, failed = folder.root / "train/cat/05.jpg", pixels.decode, []
+
+    def once(path, size):
+        if path == victim and not failed:
+            failed.append(path)
+            raise pixels.Unreadable(path, "Input/output error")
+        return decode(path, size)
+    monkeypatch.setattr(pixels, "decode", once)
+    with pytest.raises(ValueError, match="1 of 42 images cannot be read: .*05.jpg .Input/output error"):
+        load(folder)
+    load(folder)
+    assert packed_bytes(folder.pack) == expected_bytes(folder.root)
+
+
+def test_a_first_image_that_fails_once_is_named(folder, monkeypatch):
+    files, read, failed = folders.find(folder.root)[0], pixels.read, []
+
+    def once(path):
+        if not failed:
+            failed.append(path)
+            raise pixels.Unreadable(path, "Input/output error")
+        return read(path)
+    monkeypatch.setattr(pixels, "read", once)
+    with pytest.raises(ValueError, match="1 of .* images cannot be read: .*Input/output error"):
+        files.shorter_side()
+
+
 def test_a_file_may_change_until_it_is_packed(folder, monkeypatch):
     last = folder.root / "train/dog/15.jpg"
     measure, measured = packed.sizes_on_disk, []

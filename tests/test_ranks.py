@@ -153,6 +153,15 @@ def test_bfloat16_follows_float32():
     assert all(p.dtype == torch.float32 for p in half.net.parameters())
 
 
+def test_only_running_statistics_are_averaged(monkeypatch):
+    monkeypatch.setattr(runtime.Engine, "_reduced", lambda engine, tensor, how: tensor + torch.full_like(tensor, 3.0))  # as if the other rank held 3
+    module = torch.nn.Sequential(torch.nn.BatchNorm2d(2), torch.nn.InstanceNorm2d(2))
+    module.register_buffer("mask", torch.full((2,), torch.finfo(torch.float32).min))
+    runtime.Engine(world_size=2).mean_statistics(module)
+    assert module[0].running_mean.tolist() == [1.5] * 2 and module[0].running_var.tolist() == [2.0] * 2
+    assert module.mask.tolist() == [torch.finfo(torch.float32).min] * 2
+
+
 @pytest.mark.parametrize("computes, precision", [(True, "bfloat16"), (False, "float32")])
 def test_automatic_precision_is_that_which_the_processor_computes_in(monkeypatch, computes, precision):
     for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):

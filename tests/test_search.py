@@ -547,6 +547,13 @@ def test_every_command_ends_in_one_line(error, code, told, capsys):
         cli.run(main)
     said = capsys.readouterr().err
     assert end.value.code == code and said.startswith(told) and said.count("\n") == bool(told)
+    assert (getattr(sys, "last_value", None) is error) == (not told), "other ranks take the end for good only after a stop"
+
+
+def test_what_differs_between_two_runs_is_shown_where_it_differs():
+    with pytest.raises(ValueError, match="network is '?…a+b' there and '?…a+c' here") as caught:
+        pl.runtime.check_same("runs/x", {"network": 300 * "a" + "b"}, {"network": 300 * "a" + "c"})
+    assert len(str(caught.value)) < 300
 
 
 def test_help_shows_the_values_of_every_preset():

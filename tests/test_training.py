@@ -80,6 +80,45 @@ def test_going_on_from_other_weights_is_told(tmp_path, caplog):
         f"train: {tmp_path / 'a'} resumes a training that started from other weights; choose another folder to train from these"]
 
 
+def test_a_module_with_dropout_goes_on_in_the_same_object(tmp_path, caplog):
+    """As in a notebook whose cell is run again: the training has set the rates of the module's layers, and its weights."""
+    model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), StochasticDepth(0.2, "row"), nn.Linear(192, 10))
+    first, again = (pl.train(model, pl.data.load("digits"), pl.TrainConfig(**FEW), tmp_path, "cpu") for _ in range(2))
+    assert first.history.equals(again.history) and not [each for each in caplog.records if each.levelname == "WARNING"]
+    other = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), StochasticDepth(0.2, "batch"), nn.Linear(192, 10, bias=False))
+    with pytest.raises(ValueError, match="belongs to another configuration: network"):
+        pl.train(other, pl.data.load("digits"), pl.TrainConfig(**FEW), tmp_path, "cpu")
+
+
+@pytest.mark.parametrize("place", ["to", "full_train"])
+def test_images_that_do_not_fit_onto_the_device_are_told(monkeypatch, place):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    monkeypatch.setattr(pl.data.InMemoryData, place, full if place == "to" else property(full))
+    told = "the images of digits do not fit onto cpu; load them with workers or pack"
+    with pytest.raises(pl.runtime.OutOfMemory, match=told):
+        pl.train(nn.Sequential(nn.Flatten(), nn.Linear(192, 10)), pl.data.load("digits"), pl.TrainConfig(**FEW), device="cpu")
+    if place == "to":
+        with pytest.raises(pl.runtime.OutOfMemory, match=told):
+            pl.Search(pl.spaces.chain(edges=1, width=4), pl.data.load("digits"), device="cpu")
+
+
+def test_a_network_of_3d_convolutions_is_placed():
+    net = pl.runtime.engine("cpu").prepare(nn.Sequential(nn.Conv3d(3, 4, 3), nn.BatchNorm3d(4)))
+    assert net(torch.zeros(1, 3, 4, 4, 4)).shape == (1, 4, 2, 2, 2)
+
+
+def test_a_backward_that_fails_in_half_precision_leaves_nothing_for_the_next():
+    layer = nn.Linear(4, 1)
+    half = pl.runtime.HalfWeights(layer, torch.bfloat16)
+    with pytest.raises(RuntimeError, match="stop"), half.instead_of(list(layer.parameters())):
+        layer(torch.ones(1, 4, dtype=torch.bfloat16)).sum().backward()
+        raise RuntimeError("stop")
+    with half.instead_of(list(layer.parameters())):
+        layer(torch.ones(1, 4, dtype=torch.bfloat16)).sum().backward()
+    assert layer.weight.grad.tolist() == [[1.0] * 4]
+
+
 def test_droppath_is_scheduled_and_off_in_evaluation(architecture):
     data = pl.data.load("digits")
     training = Training(architecture.build(), data, pl.TrainConfig(**FEW), None, "cpu", "x", "train")

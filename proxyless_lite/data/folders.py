@@ -43,8 +43,8 @@ class Files:
         """Pixels of the shorter side of the first image. Raises ValueError if it cannot be read."""
         try:
             return min(pixels.read(self.path(0)).size)
-        except pixels.Unreadable:
-            raise ValueError(pixels.refusal(pixels.failures(self), len(self))) from None
+        except pixels.Unreadable as error:
+            raise ValueError(pixels.refusal(pixels.failures(self) or [error], len(self))) from None
 
 
 HELD = {"valid": ("val", "valid", "validation"), "test": ("test",)}  # what the folders may be called

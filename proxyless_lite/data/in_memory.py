@@ -156,7 +156,7 @@ def decoded(parts, side):
         raise ValueError(f"{count:,} images of {side}×{side} take up to {need / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free; "
                          f"give a smaller image_size, or pack or workers, which leave them on the disk")
     images, failed = zip(*(decode_all(files, side) for files in parts))
-    problem = refusal([error for errors in failed for error in errors], sum(map(len, parts)))
+    problem = refusal([error for errors in failed for error in errors], count)
     if problem:
         raise ValueError(problem)
     return [Split(torch.from_numpy(decoded), files.labels) for decoded, files in zip(images, parts)]

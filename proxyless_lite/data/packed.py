@@ -16,7 +16,7 @@ import torch
 from .. import runtime
 from . import in_memory
 from .in_memory import Augmented, Split
-from .pixels import decode_all, failures, refusal
+from .pixels import decode_all, refusal
 from .sampling import BatchSampler, shares
 
 FORMAT = "proxyless_lite pack 2"
@@ -119,7 +119,7 @@ def pack(folder, parts, side):
             for shard in shards:
                 shard.read_record()  # another process may have packed meanwhile
             fill(folder, shards, 3 * side ** 2)
-    if unreadable := [error for shard in shards for error in failures(shard.files[~shard.good])]:
+    if unreadable := [error for shard in shards for error in shard.unreadable]:
         raise ValueError(f"{refusal(unreadable, sum(map(len, parts)))} (all others are packed in {folder}: once "
                          f"fixed, load again to finish; if you remove any, pack into another folder)")
     views = [View(np.memmap(s.path, np.uint8, "r", shape=(len(s.files), side, side, 3)), torch.arange(len(s.files)), s.files.labels)
@@ -160,6 +160,7 @@ class Shard:
     def __init__(self, folder, part, files, side):
         self.files, self.side, self.path, self.record = files, side, folder / f"{part}.uint8", folder / f"{part}.json"
         self.names, self.sizes = runtime.digest(files.paths.tobytes()), sizes_on_disk(files)
+        self.unreadable = []  # of the rows that this process wrote
         self.read_record()
 
     def identity(self):
@@ -194,6 +195,7 @@ class Shard:
                 file.write(image)
             file.flush()
             os.fsync(file.fileno())
+        self.unreadable += failed
         bad = {error.path for error in failed}
         self.good[rows] = [self.files.path(row) not in bad for row in rows]
         state = {**self.identity(), "good": np.packbits(self.good).tolist()}

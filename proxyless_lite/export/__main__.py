@@ -42,11 +42,12 @@ def main(arguments=None):
         how, loaded = state.get("preprocessing"), state.get("loaded") or {}
     else:
         runtime.load_weights(model, args.weights, names=zoo.weights.released_names(model))
+    size = how["size"] if how and args.input_size is None else args.input_size  # the training may have had other images than the space
     if how and args.input_size:
         how |= {"size": args.input_size, "resize": round(how["resize"] * args.input_size / how["size"])}
     if args.int8:
         how = data.load(**data_of(args, loaded))
-    export(model, args.out, architecture, args.input_size, args.formats, how, args.opset, args.int8)
+    export(model, args.out, architecture, size, args.formats, how, args.opset, args.int8)
 
 
 def data_of(args, loaded):

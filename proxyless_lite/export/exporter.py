@@ -62,7 +62,7 @@ def export(model: torch.nn.Module, out: str | Path, architecture=None, input_siz
     params, macs, size = sum(p.numel() for p in network.parameters()), count_macs(network, images[:1]), images.shape[-1]
     told = {"params": params, "macs": macs, "input_size": size, "classes": classes,
             "max_difference": {file: difference for file, (_, difference) in made.items()},  # of the largest logit
-            **({"preprocessing": how} if how else {}), **({"int8": comparison} if comparison else {}),
+            **({"preprocessing": how} if how else {}), **({"int8": comparison} if comparison else {}), **own_architecture(out, earlier, described),
             "tolerance": TOLERANCE, "batches": BATCHES, "machine": {**runtime.describe(), **onnx_versions(formats)}}
     contents = {**{file: content for file, (content, _) in made.items()}, **({INT8: small} if int8 else {}), **described, **standalone(how, formats)}
     runtime.write_all(out, {**contents, "export.json": runtime.to_json(told, indent=1)})
@@ -75,6 +75,12 @@ def export(model: torch.nn.Module, out: str | Path, architecture=None, input_siz
     say(out / "export.json", f"{params:,} params, {macs:,} MACs, images of {size}×{size}, {classes} classes")
     if comparison:
         say(out / INT8, "; ".join(f"{name}: {of['accuracy']:.1%} of the test images, {of['ms']:.3g} ms" for name, of in comparison.items()))
+
+
+def own_architecture(out, earlier, described):
+    """The digest of architecture.json, for export.json, if it is written by this export and was not there before, as after a search."""
+    file = FILES["json"]
+    return {"architecture": runtime.digest(described[file])} if file in described and (file in earlier or not (out / file).exists()) else {}
 
 
 def make(network, twin, images, formats, opset, how):

@@ -31,4 +31,5 @@ def run(main):
         print(str(stop) or "stopped; run the command again to resume, or to start over where it keeps no checkpoint", file=sys.stderr)
         sys.exit(getattr(stop, "code", 128 + signal.SIGINT))
     except (ValueError, KeyError, OSError, ImportError, FloatingPointError, MemoryError, LostRank) as error:
+        sys.last_value = error  # other ranks must notice that this one did not end well (see watch)
         sys.exit(one_line(error))

@@ -28,7 +28,8 @@ class OutOfMemory(MemoryError):
 
 @dataclass(frozen=True)
 class Engine:
-    """How a run computes its steps; the results are the same up to rounding (and batch statistics, see below).
+    """How a run computes its steps; the results are the same up to rounding, on several ranks also up to batch statistics (see below) and
+    the random numbers of Dropout, DropPath and Cutout.
 
     `precision` is "float32", "bfloat16" or "float16": that of weight steps, by autocast; weights, α, losses and α steps stay
     float32. "float16", for GPUs without bfloat16, scales the loss. `grad_accumulation` divides each batch into that many
@@ -60,7 +61,8 @@ class Engine:
         """Move a network to the device, in channels_last, with synchronised batch norms if requested."""
         if self.sync_batch_norm and self.world_size > 1:
             module = synchronised(module, self.device)
-        return module.to(self.device, memory_format=torch.channels_last)
+        deep = any(t.dim() == 5 for t in (*module.parameters(), *module.buffers()))  # of 3-D convolutions
+        return module.to(self.device, memory_format=torch.preserve_format if deep else torch.channels_last)
 
     def run(self, model, *inputs, full=False):
         """model(*inputs) in this precision, or in full; the outputs in the network's own."""
@@ -129,7 +131,8 @@ class Engine:
     def mean_statistics(self, module):
         """Average the running statistics of batch norms, which each rank computes from its own share."""
         if self.world_size > 1:
-            self.mean_all([b for b in module.buffers() if b.is_floating_point()])
+            norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._NormBase) and m.track_running_stats]
+            self.mean_all([statistic for norm in norms for statistic in (norm.running_mean, norm.running_var)])
 
     def any(self, flag):
         """Whether the flag is set on any rank."""

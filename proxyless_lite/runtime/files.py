@@ -162,10 +162,17 @@ def previous_of(path):
 def check_same(path, saved, ours):
     """Raises ValueError naming the first setting in which the run in folder `path` differs from the one asked for."""
     for key in sorted({*saved, *ours}):
-        there, here = (repr(settings.get(key))[:100] for settings in (saved, ours))
         if saved.get(key) != ours.get(key):
+            there, here = excerpts(repr(saved.get(key)), repr(ours.get(key)))
             raise ValueError(f"{path} belongs to another configuration: {key} is {there} there and {here} here; "
                              f"choose another, or move this one away")
+
+
+def excerpts(one, other, most=100):
+    """Two texts, cut to where they differ."""
+    same = next((i for i, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))
+    start = max(0, same - most // 2) if max(len(one), len(other)) > most else 0
+    return ["…" * (start > 0) + text[start:start + most] for text in (one, other)]
 
 
 def digest(*parts):

@@ -31,6 +31,10 @@ class HalfWeights:
         self._put(weights, halves)
         try:
             yield
+        except BaseException:
+            for half in halves:
+                half.grad = None  # of a backward that did not end
+            raise
         finally:
             self._put(weights, weights)
         hand_over(halves, weights)

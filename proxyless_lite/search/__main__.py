@@ -74,10 +74,8 @@ def main(arguments=None):
     args = vars(parser().parse_args(arguments))
     engine = runtime.engine(args["device"], args["precision"], args["grad_accumulation"], args["compile"], args["sync_batch_norm"],
                             args["activation_checkpointing"])
-    try:
-        search(args, engine)
-    finally:
-        engine.close()
+    search(args, engine)
+    engine.close()  # not after an error: the other ranks must notice it
 
 
 def search(args, engine):

@@ -76,11 +76,11 @@ class Search:
         self.check(data)
         identity = self.identity(data)  # before `place` may replace batch norms by synchronised ones
         place(self.net, self.engine)
-        self.data = data.to(self.engine.device)
+        with memory.room_for(data, self.engine.device):
+            self.data = data.to(self.engine.device)
         self.set_batches()
         self.set_optimizers()
-        self.alpha_steps = 0
-        self.probabilities = []  # p after each epoch, (E, N)
+        self.alpha_steps, self.probabilities = 0, []  # p after each epoch, (E, N)
         self.loop = Loop(self, "search", self.config.warmup_epochs + self.config.epochs, self.weight_batches.batches_per_epoch, out,
                          self.engine, identity)
 

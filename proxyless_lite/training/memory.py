@@ -1,6 +1,7 @@
 """Advice when a step does not fit into memory: how many images would, and how to cut a batch."""
 
 import math
+from contextlib import contextmanager
 
 import torch
 
@@ -18,6 +19,18 @@ def attempt(work, *arguments, optimizer, advice):
     # The failed step's tensors are freed only here, after its traceback.
     optimizer.zero_grad(set_to_none=True)
     raise runtime.OutOfMemory(advice())
+
+
+@contextmanager
+def room_for(data, device):
+    """A context in which data are put on a device. Raises runtime.OutOfMemory, saying what helps, where they do not fit."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not runtime.is_out_of_memory(error):
+            raise
+        raise runtime.OutOfMemory(f"the {data.unit} of {data.name} do not fit onto {device}; load them with workers or pack, which leave them on the "
+                                  f"disk, or with a smaller image_size") from None
 
 
 def what_fits(engine, batch_size, can_cut, kept_per_image, data):

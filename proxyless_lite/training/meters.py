@@ -8,7 +8,8 @@ from .. import runtime
 
 
 class Meters:
-    """Scalars of the steps of one epoch; their means become a row of history. Only `means` waits for the device."""
+    """Scalars of the steps of one epoch; their means become a row of history. `record` does not wait for the device, and
+    `not_finite` only when asked to."""
 
     def __init__(self, engine):
         self.engine = engine

@@ -21,6 +21,7 @@ from .loop import Loop, cosine, sgd
 from .step import Step
 
 TRAIN, CUTOUT = range(2)  # purposes of random numbers
+FOREIGN = "are none of the network's classes, which count from 0; number classes alike in all parts"
 log = logging.getLogger(__name__)
 
 
@@ -57,8 +58,16 @@ def begin(architecture, seed):
     """The module to train, and what identifies it in a run folder."""
     torch.manual_seed(seed)
     if isinstance(architecture, nn.Module):
-        return architecture, f"{type(architecture).__name__} {runtime.digest(repr(architecture))}"
+        return architecture, f"{type(architecture).__name__} {runtime.digest(layers_of(architecture))}"
     return architecture.build(), architecture.signature
+
+
+def layers_of(module):
+    """What tells a module from others, the same before and after a training: that sets the rates of Dropout and StochasticDepth."""
+    rated = [layer for layer in module.modules() if isinstance(layer, (nn.Dropout, StochasticDepth))]
+    kind = lambda layer: StochasticDepth if isinstance(layer, StochasticDepth) else type(layer)  # noqa: E731
+    layers = [(name, kind(layer).__qualname__, "" if layer in rated else layer.extra_repr()) for name, layer in module.named_modules()]
+    return layers if rated else module
 
 
 class Training:
@@ -68,13 +77,15 @@ class Training:
         self.engine = engine = runtime.engine(device)
         self.batch_size = engine.batch_size(config.batch_size, len(data.train) + len(data.valid))  # smaller for a small set
         engine.check_batch(self.batch_size)
-        self.config, self.data = config, data.to(engine.device)
+        self.config, self.labels_checked = config, False
         self.start = runtime.digest(*model.state_dict().values()) if out is not None else None
         self.model = engine.prepare(model).train()
         if engine.compile:
             runtime.compile_once(self.model)
-        self.batches = self.data.batches(self.data.full_train, self.batch_size, config.seed, TRAIN, augment=True,
-                                         rank=engine.rank, world_size=engine.world_size)
+        with memory.room_for(data, engine.device):
+            self.data = data.to(engine.device)
+            self.batches = self.data.batches(self.data.full_train, self.batch_size, config.seed, TRAIN, augment=True,
+                                             rank=engine.rank, world_size=engine.world_size)
         self.optimizer = sgd(parameter_groups(self.model, config.decay_norms), config, engine.device)
         self.drop_rate = torch.zeros((), device=engine.device)
         regularise(self.model, config, self.drop_rate)
@@ -90,8 +101,7 @@ class Training:
         size = memory.evaluation_size(self.engine, self.batch_size)
         found = self.loop.within_memory(evaluate, self.model, self.data, self.data.test, self.tested, size, self.engine)
         if found["unknown"]:
-            raise ValueError(f"{found['unknown']:.1%} of the test labels of {self.data.name} are none of the network's classes, which count from 0; "
-                             f"number classes alike in all parts")
+            raise ValueError(f"{found['unknown']:.1%} of the test labels of {self.data.name} {FOREIGN}")
         return Report(found["accuracy"], self.loop.history(), self.loop.seconds, self.model, found["top5"])
 
     def tested(self, model, batch):
@@ -99,9 +109,18 @@ class Training:
         _, labels = batch
         return {**top_k(model, batch), "unknown": ((labels < 0) | (labels >= self.outputs)).double().mean()}
 
+    def check_labels(self, labels):
+        """Raises ValueError where labels, (B,), are none of the network's classes; PyTorch leaves out those of −100."""
+        wrong = ((labels < 0) & (labels != -100)) | (labels >= self.outputs)
+        if wrong.any():
+            raise ValueError(f"{wrong.double().mean():.1%} of the first training labels of {self.data.name} {FOREIGN}")
+        self.labels_checked = True
+
     def step(self, epoch, index):
         images, labels = self.batches[self.loop.done]
         done, total = self.loop.done, self.loop.total
+        if not self.labels_checked:  # a GPU would end without saying why
+            self.check_labels(labels)
         if self.config.cutout:
             images = cutout(images, self.config.cutout, runtime.generator(self.engine.device, self.config.seed, CUTOUT, done, self.engine.rank))
         if done < self.config.small_images * total:
@@ -130,7 +149,7 @@ class Training:
         return {**how, "start": self.start, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), **({"scaler": scaler} if scaler else {})}
 
     def load_state_dict(self, state):
-        if state.get("start", self.start) != self.start and self.engine.is_main:
+        if self.start not in (state.get("start", self.start), runtime.digest(*state["model"].values())) and self.engine.is_main:
             log.warning(f"{self.loop.label}: {self.loop.out} resumes a training that started from other weights; "
                         f"choose another folder to train from these")
         self.model.load_state_dict(state["model"])
