@@ -118,8 +118,8 @@ class Bench:
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             result = Search(net, self.images, how, config, self.folder(run), self.device, goal).run()
         last = result.history.iloc[-1]
-        return self.row(run, net.derive(goal), last.derived_accuracy, last.train_loss, result.seconds,
-                        f"{last.entropy:.4f}", result.architecture.code)
+        return self.row(run, result.architecture, last.derived_accuracy, last.train_loss, result.seconds,
+                        f"{last.entropy:.4f}", result.most_probable.code)
 
     def train(self, architecture, *run):
         """The row of one training."""

@@ -6,7 +6,7 @@ from scipy import stats
 
 from proxyless_lite import SearchConfig, TrainConfig, presets, runtime
 
-# accuracy: top-1 on test images; for a search, that of the network found, on validation images with the supernet's weights.
+# accuracy: top-1 on test images; for a search, that of the most probable paths, on validation images with the supernet's weights.
 # seconds: wall time, without the test. entropy of α in nats; most_probable: the network with the largest α on every edge.
 COLUMNS = {"seed": int, "rule": str, "cost": str, "role": str, "network": str, "macs": int, "params": int, "ms": float, "accuracy": float,
            "loss": float, "seconds": float, "entropy": float, "most_probable": str}

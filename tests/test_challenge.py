@@ -46,7 +46,11 @@ def test_trainings_of_a_team_add_up_and_the_better_team_stands_first(tmp_path):
     assert board.team.tolist() == ["quick", "slow"] and board.trainings.tolist() == [1, 2] and board.regret[0] == 0
     again = Challenge(LIMIT, board=tmp_path / "board.csv").submit("slow", order[-1])
     assert again.team.tolist() == ["quick", "slow", "slow"] and again.trainings.tolist() == [1, 3, 2], "of equal ones the cheapest first"
-    assert len(Scoreboard.read(tmp_path / "board.csv")) == 3
+    later = Challenge(LIMIT, board=tmp_path / "board.csv")  # a kernel that was started again
+    for network in order[:4]:
+        later.train(network)
+    assert later.submit("slow", order[-1]).trainings.max() == 3 + 4 + 1 and later.submit("slow", order[-1]).trainings.max() == 3 + 4 + 2
+    assert len(Scoreboard.read(tmp_path / "board.csv")) == 5
 
 
 def test_codes_that_are_one_network_are_trained_once():

@@ -274,6 +274,18 @@ def test_blocks_and_the_cost_of_a_call_add_up_to_networks(made, tmp_path):
     assert found.table.metadata["call_ms"] == pytest.approx(call) and found.table.metadata["factor"] == pytest.approx(factor)
     assert found.networks.predicted_ms.to_numpy() == pytest.approx(found.networks.ms.to_numpy())
     assert found.architectures["mine"].choices == ("MB3 3x3", "Zero")
+    times = [take(item) * (2 if "network" in item and item["network"]["name"] == "mine" else 1) for item in items]
+    off = kit.results(written(tmp_path / "off.csv", made, times), made)
+    assert off.table.metadata["factor"] == pytest.approx(factor) and off.networks.predicted_ms["mine"] == pytest.approx(off.networks.ms["mine"] / 2), (
+        "networks of one's own judge the table, and do not correct it")
+
+
+def test_a_kit_of_a_space_that_no_file_can_name_is_refused(tmp_path):
+    own = pl.spaces.chain(edges=1, width=4, make=lambda *_: torch.nn.Identity())
+    for given in (dict(space=own), dict(networks=[("mine", pl.Architecture(own, own.edges()[0].candidates[:1]))])):
+        with pytest.raises(ValueError, match="a kit is for spaces that a file can name: chain, mobile, .*; chain of .* is of your own"):
+            kit.make(tmp_path / "kit", **given)
+    assert not (tmp_path / "kit").exists()
 
 
 def test_results_that_do_not_fit_the_kit_are_refused(made, tmp_path):

@@ -20,7 +20,7 @@ import proxyless_lite as pl
 from proxyless_lite.latency import Entry, Table, Timings, clocks, measure, networks, rounds, run
 from proxyless_lite.latency import __main__ as latency_cli
 from proxyless_lite.latency.measure import Pool, conditions, random_networks, reference
-from proxyless_lite.latency.parts import blocks_of
+from proxyless_lite.latency.parts import blocks_of, parts
 from proxyless_lite.spaces import Block
 
 ABOUT = {"seed": 3, "device": "fake"}
@@ -294,8 +294,9 @@ def test_in_the_reference_every_candidate_takes_part():
 
 def test_random_networks_are_different_repeatable_and_uniform():
     space = tiny()
-    assert {a.choices for a in random_networks(space, 9, 0)} == set(itertools.product(space.edges()[0].candidates, repeat=2))
-    wide = tiny(edges=6)
+    every = {space.canonical(choices) for choices in itertools.product(space.edges()[0].candidates, repeat=2)}
+    assert {space.canonical(a.choices) for a in random_networks(space, 7, 0)} == every and len(every) == 7
+    wide = pl.spaces.chain(edges=6, width=4, candidates=("MB3 3x3", "DW 3x3", "DW 5x5"))
     drawn = [a.choices for a in random_networks(wide, 400, 5)]
     assert drawn == [a.choices for a in random_networks(wide, 400, 5)] != [a.choices for a in random_networks(wide, 400, 6)]
     assert len(set(drawn)) == 400
@@ -304,6 +305,26 @@ def test_random_networks_are_different_repeatable_and_uniform():
     for count in (0, 10):
         with pytest.raises(ValueError, match=f"{count} networks asked for; chain.* has 1 to 9"):
             random_networks(space, count, 0)
+
+
+def test_random_networks_that_differ_by_the_place_of_their_zeros_are_one():
+    space = pl.spaces.chain(edges=3, width=4, candidates=("Zero", "DW 3x3"))
+    found = random_networks(space, 4, 0)
+    assert {sum(name == "Zero" for name in network.choices) for network in found} == {0, 1, 2, 3}
+    with pytest.raises(ValueError, match="5 networks asked for; chain.* has 4 that differ"):
+        random_networks(space, 5, 0)
+    assert len(parts(pl.spaces.chain(edges=2, width=4, candidates=("Zero", "DW 3x3")))) == 3 + 1 + 1 + 3, "blocks, the call, the reference, all networks"
+
+
+def test_a_table_of_a_space_of_ones_own_is_read_back(tmp_path):
+    space = pl.spaces.chain(edges=2, width=4, classes=3, input_size=4, candidates=("conv", "skip"), make=of_ones_own)
+    table = measure(space, "cpu", rounds=2, out=tmp_path / "t.csv")
+    again = pl.costs.costs(space, Table.load(tmp_path / "t.csv"))
+    assert_close(again.matrix, pl.costs.costs(space, table).matrix, rtol=1e-4, atol=0)
+
+
+def of_ones_own(name, i, o, stride):
+    return nn.Identity() if name == "skip" else nn.Conv2d(i, o, 3, stride, 1)
 
 
 # -- measuring for real -----------------------------------------------------------------------------------------------

@@ -99,9 +99,10 @@ def test_a_result_tells_of_the_random_networks(accuracies, told):
 
 
 @pytest.mark.parametrize(("found", "n", "told"), [
-    (0.96, 400, "+1.00 points, no more than chance gives with 400 test images (± 2.52)"),     # 2 √(95 · 5 / 400 · (1 + 1/3))
-    (0.99, 400, "+4.00 points, more than chance gives with 400 test images (± 2.52)"),
-    (0.91, 10_000, "-4.00 points, more than chance gives with 10,000 test images (± 0.50)")])
+    (0.96, 400, "+1.00 points, no more than chance gives with 400 test images and 3 random networks (± 2.52)"),     # 2 √(95 · 5 / 400 · (1 + 1/3))
+    (0.99, 400, "+4.00 points, more than chance gives with 400 test images and 3 random networks (± 2.52)"),
+    (0.93, 10_000, "-2.00 points, no more than chance gives with 10,000 test images and 3 random networks (± 2.31)"),  # 2 √(1² · (1 + 1/3))
+    (0.91, 10_000, "-4.00 points, more than chance gives with 10,000 test images and 3 random networks (± 2.31)")])
 def test_the_summary_says_what_a_difference_is_worth(found, n, told):
     result = dict(params=1, macs=2, network="x", test_accuracy=found, random_accuracies=[0.94, 0.95, 0.96], search_seconds=1, train_seconds=1,
                   dataset="digits", preset="quick", seed=0)

@@ -36,7 +36,7 @@ class Challenge:
         seen = seed % accuracy.columns.size
         self.seen, self.judged = accuracy.iloc[:, seen], accuracy.drop(columns=accuracy.columns[seen]).mean(axis=1)
         self.known: dict[str, float] = {}  # code -> accuracy, of networks that have been trained
-        self.entries = 0
+        self.entries, self.told = 0, {}  # told: team -> its trainings that are on the board
 
     def code(self, network) -> str:
         """Code of a network, an Architecture or names of operations. Raises ValueError for one of another space or above the limit."""
@@ -75,8 +75,9 @@ class Challenge:
         if not self.board:
             return ranked([row(own)])
         with closing(Scoreboard(self.board, {"setting": {"table": self.name, "macs": self.macs}, "digest": self.table.attrs["digest"]})) as rows:
-            earlier = rows.rows.trainings[rows.rows.team == team]
-            rows.append(*row(max([own, *(earlier + 1)])))
+            earlier = rows.rows.trainings[rows.rows.team == team].max() if team in set(rows.rows.team) else 0
+            rows.append(*row(int(earlier) + own - self.told.get(team, 0)))
+            self.told[team] = own  # what is on the board already
         return ranked(Scoreboard.read(self.board)[[*Scoreboard.columns]].to_numpy().tolist())
 
 

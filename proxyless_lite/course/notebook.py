@@ -153,13 +153,15 @@ def summary(result):
 
 
 def difference(result, accuracies):
-    """A line on whether the found network differs by more than the choice of test images explains, where result.json has their number."""
+    """A line on whether the found network differs by more than chance explains, where result.json has the number of test images: by the
+    choice of these, or by how random networks differ, whichever is more."""
     if not (n := result.get("test_images")):
         return []
     mean = statistics.mean(accuracies)
-    by, chance = 100 * result["test_accuracy"] - mean, 2 * math.sqrt(mean * (100 - mean) / n * (1 + 1 / len(accuracies)))  # two standard errors
+    variance = max(mean * (100 - mean) / n, statistics.variance(accuracies) if len(accuracies) > 1 else 0)
+    by, chance = 100 * result["test_accuracy"] - mean, 2 * math.sqrt(variance * (1 + 1 / len(accuracies)))  # two standard errors
     says = "more than" if abs(by) > chance else "no more than"
-    return [f"difference      {by:+.2f} points, {says} chance gives with {n:,} test images (± {chance:.2f})"]
+    return [f"difference      {by:+.2f} points, {says} chance gives with {n:,} test images and {len(accuracies)} random networks (± {chance:.2f})"]
 
 
 def parser():

@@ -16,7 +16,7 @@ import torch
 
 from .. import runtime
 from ..architecture import Architecture, named_space
-from ..spaces import Block, Space
+from ..spaces import BY_NAME, Block, Space
 from . import convert, run
 from .parts import NOTHING, WHOLE, parts, reference, table_of
 from .rounds import Visits, summarize
@@ -28,13 +28,16 @@ def make(out: str | Path, space: Space | None = None, networks=(), formats=("onn
 
     `networks` are pairs (name, Architecture). `formats` are of convert.FORMATS; run.RUNTIMES says which runtime reads which. All weights
     are fresh, of `seed`. Raises ValueError in one line for a folder that is not empty, an unknown format or one whose converter is missing,
-    and without a space and networks.
+    without a space and networks, and for a space of your own, whose results could not be read.
     """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} exists already; give a new folder")
     if not space and not networks:
         raise ValueError("a kit is for a space or for networks; give --space or --networks")
+    for one in [space] * bool(space) + [network.space for _, network in networks]:
+        if one.name not in BY_NAME:
+            raise ValueError(f"a kit is for spaces that a file can name: {', '.join(BY_NAME)}; {one} is of your own")
     for kind in formats:
         convert.installed(kind)
     timed = [reference(networks[0][1].space)] if space is None else parts(space, seed)
@@ -139,7 +142,7 @@ def results(path: str | Path, kit: str | Path) -> Results:
     networks = found.iloc[list(wholes.values())].set_axis(pd.Index(wholes, name="name"))
     table = None
     if "space" in manifest:
-        table, predicted = table_of(timed, found, about)
+        table, predicted = table_of(named_space(**manifest["space_settings"]), timed, found, about)
         networks["predicted_ms"] = [predicted.get(i) for i in wholes.values()]
     networks.attrs = about
     return Results(table, networks, {name: timed[i] for name, i in wholes.items()}, len(unfinished), len(items) - len(certain))

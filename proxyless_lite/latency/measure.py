@@ -35,7 +35,7 @@ def measure(space: spaces.Space, device: str = "cpu", threads: int = 1, batch: i
     if timed is blocks:
         table = Table({b: Entry(row.ms, row.sd, row.visits) for b, row in zip(blocks, found.itertuples())}, about)
     else:
-        table, _ = table_of(timed, found, about)
+        table, _ = table_of(space, timed, found, about)
     if out is not None:
         table.save(out)
     return table

@@ -43,7 +43,7 @@ def certain_items(rows, precision):
     ratios = {}
     for _, i, ms, reference in rows:
         ratios.setdefault(i, []).append(ms / reference)
-    return {i for i, seen in ratios.items() if len(seen) >= CERTAIN and standard_error(seen) <= precision}
+    return {i for i, seen in ratios.items() if precision > 0 and len(seen) >= CERTAIN and standard_error(seen) <= precision}
 
 
 def standard_error(values):

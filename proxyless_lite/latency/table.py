@@ -9,7 +9,7 @@ import yaml
 
 from ..architecture import named_space
 from ..runtime import read_table, refusing, write_table
-from ..spaces import Block
+from ..spaces import BY_NAME, Block
 from . import pixel1
 from .rounds import measured_on
 
@@ -171,8 +171,9 @@ def from_frame(frame):
 
 
 def fixed_of(metadata):
-    """The fixed blocks of the space that a table names, each with what builds its module."""
-    return {b: b for b in named_space(**metadata["space_settings"]).fixed_blocks()} if "space_settings" in metadata else {}
+    """The fixed blocks of the space that a table names, each with what builds its module; none of a space of one's own."""
+    settings = metadata.get("space_settings")
+    return {b: b for b in named_space(**settings).fixed_blocks()} if settings and settings.get("name") in BY_NAME else {}
 
 
 def named(operation):

@@ -46,6 +46,6 @@ def timed(network, table, precision, rounds, seed):
 
 
 def is_of_this_machine(table):
-    """Whether a table was measured on this processor or GPU, with a clock that this machine has."""
+    """Whether a table was measured on this processor or GPU, not by a kit. Its clock may be missing here (see clocks.clock_of)."""
     about = {"device": table.metadata.get("device"), "machine": runtime.describe()}
     return about["device"] is not None and "kit" not in table.metadata and measured_on(table.metadata) == measured_on(about)

@@ -117,8 +117,8 @@ def prepared(args, engine):
     sets = images_of(args, experiment, config.seed, engine)
     space = experiment.space(len(sets.classes), sets.shape[1])
     limits = limits_of(args, space)
-    if args["verify"]:
-        latency_table(args)
+    if args["verify"] and latency.is_of_this_machine(table := latency_table(args)):
+        latency.clocks.clock_of(table.metadata["device"])  # a runtime that is missing is told now
     choice = ChoiceConfig(train=replace(experiment.train, seed=config.seed))
     found = Search(space, sets, rules.BY_NAME[args["rule"]](), config, args["out"], engine, objective_of(args, experiment, space),
                    choose=args["choose"], choice=choice, limits=limits)

@@ -57,9 +57,9 @@ def draws_for_the_top(draws):
 
 def choice_price(trainings):
     """Notebook 11, exercise 1: (12 + 16 · 1 + 4 · 8) / 8 trainings of 8 epochs."""
-    report("trainings", trainings, 7.5, {60.0: "those are epochs; divide by the 8 of a training", 5.5: "the supernet costs its 12 epochs too",
+    report("trainings", trainings, 7.5, {60.0: "those are epochs; divide by the 8 of a training", 6.0: "the supernet costs its 12 epochs too",
                                          3.5: "and the 4 from scratch cost one training each", 21.5: "a training of one epoch costs an eighth",
-                                         6.0: "and the 16 short trainings cost one epoch each"})
+                                         5.5: "and the 16 short trainings cost one epoch each"})
 
 
 def best_of_four(probability):
