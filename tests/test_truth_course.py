@@ -464,9 +464,9 @@ def test_the_pace_is_that_of_an_average_training(tmp_path, monkeypatch):
             file.append(code, 0, 0.5, 1.0, own)
     average, = (code for code, own in seconds.items() if own == 4)
     assert 0 < ground_truth.pace(ground_truth.load(tmp_path / "mini.csv")) < 10, "measured for real"
-    monkeypatch.setattr(searches.runtime, "pool", lambda start, tasks, workers: (asked.append((tasks, workers)) or (*tasks[0], 0.5, 1.0, 2.0) for _ in "1"))
-    asked = []
-    assert ground_truth.pace(ground_truth.load(tmp_path / "mini.csv")) == 0.5 and asked == [([(average, 0)], 1)]
+    asked, took = [], [9.0, 2.0, 1.0, 2.0]
+    monkeypatch.setattr(searches.runtime, "pool", lambda start, tasks, workers: asked.append((tasks, workers)) or [(*tasks[0], 0.5, 1.0, each) for each in took])
+    assert ground_truth.pace(ground_truth.load(tmp_path / "mini.csv"), 2, 2) == 0.5 and asked == [([(average, k) for k in range(4)], 2)], "the median"
 
 
 def test_tables_put_together_are_judged_row_by_row(truth, found):

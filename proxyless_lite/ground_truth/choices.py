@@ -38,7 +38,10 @@ class Choices(runtime.Rows):
 
 
 class Simulated(choosing.Chooser):
-    """A Chooser whose trainings from scratch are looked up: the accuracy of the run with this `seed`. It notes what it looked at."""
+    """A Chooser whose trainings from scratch are looked up: the accuracy of the run with this `seed`. It notes what it looked at.
+
+    That is an accuracy of test images, after a training on all training images; a search itself compares by its validation images.
+    """
 
     def __init__(self, search, config, runs, seed):
         super().__init__(search, config)
@@ -109,7 +112,7 @@ def sweep(setting, name, kinds, seeds, path, workers=2):
     """Choose for every one of the `kinds` of costs with every one of the `seeds`; append what the table at `path` lacks: see Choices."""
     metadata = {"command": f"python -m proxyless_lite.ground_truth choose {name} --kinds {' '.join(kinds)} --first-seed {seeds[0]} --seeds {len(seeds)}",
                 "setting": setting.describe() | {"search": SEARCH[name], "choice": described(CHOICE[name])}, "digest": setting.load().digest,
-                "machine": {**runtime.describe(), "device": "CPU, 1 thread a search"}, "pace": round(pace(table.load(name)), 3)}
+                "machine": {**runtime.describe(), "device": "CPU, 1 thread a search"}, "pace": round(pace(table.load(name), workers), 3)}
     with closing(Choices(path, metadata)) as rows:
         runs, size = missing(rows.rows, kinds, seeds)
         rows.fill(partial(searcher, setting, name), runs, workers, len(rows.rows), len(rows.rows) + size, f"{name}: chosen networks,")
@@ -138,7 +141,7 @@ def scored(name, choices):
     the mean accuracy of the band, by choices of operations. The accuracy of networks is that of the seeds that were not used to choose.
     `cost` in trainings of an average network, of the whole choice: its search, its short trainings, and its trainings from scratch. CPU
     seconds are divided by the `pace` in the metadata of `choices`: what a training took there over what it took where the truth was
-    made (see searches.pace).
+    made (see searches.pace). Rows that were added on another processor have no cost (NaN).
     """
     truth, runs = table.load(name), table.read(table.FOLDER / f"{name}.csv")
     setting, count = table.setting_of(truth.attrs), truth.runs.max()
@@ -157,7 +160,8 @@ def scored(name, choices):
         rows.append({"accuracy": fair[one.network], "regret": truth["mean"][kept].max() - fair[one.network], "band": len(band), "above": (band > fair[one.network]).mean(),
                      "blind": (band * members[band.index]).sum() / members[band.index].sum(),
                      "cost": (one.search_seconds + one.tuning_seconds) / truth.seconds.mean() / choices.attrs["pace"] + trained})
-    return choices.assign(**pd.DataFrame(rows, choices.index))
+    found = choices.assign(**pd.DataFrame(rows, choices.index))
+    return found if "processor" not in choices else found.assign(cost=found.cost.where(choices.processor == choices.attrs["machine"]["processor"]))
 
 
 def all_trained(name, kinds):
