@@ -207,7 +207,7 @@ def truth(stored, name):
 def choices(stored):
     """What searches that choose among whole networks found in two tables, by kind of costs, and what training all networks once would."""
     rows, names, of = [], {"none": "none", "macs": "five, in MACs", "ms": "three, in ms"}, ground_truth.choices
-    for name, space in {"cifar10": "CIFAR-10", "digits": "digits"}.items():
+    for name, space in {"cifar10": "CIFAR-10", "cifar10_32": "CIFAR-10, 32 px", "digits": "digits"}.items():
         for how, found in (("search", of.Choices.read(stored / "results" / f"choices_{name}.csv")), ("all trained once", of.all_trained(name, names))):
             for kind, row in of.told(of.scored(name, found)).iterrows():
                 regret = f"{row.regret:.2f} ± {row.error:.2f}" if kind == "none" else None
@@ -215,6 +215,20 @@ def choices(stored):
     rows.sort(key=lambda row: (row[0], list(names.values()).index(row[1])))  # a search and its bound below each other
     return markdown(["space", "limits", "by", "networks chosen", "cost", "regret ± se", "better at equal cost, %, median",
                      "beats a blind choice, %", "gain"], rows)
+
+
+def rivals(stored):
+    """Mean regret on the 32-px table after some trainings, of rivals and of searches that choose, the best at 8 trainings first."""
+    path, at = stored / "ground_truth" / "cifar10_32.csv", [4, 6, 8, 12]
+    curves = ground_truth.rivals.curves(ground_truth.load(path), ground_truth.read(path), repetitions=200)
+    curves = 100 * curves.set_index(["rival", "cost"])[["regret", "error"]]
+    cell = lambda regret, error: f"{regret:.2f} ± {error:.2f}"  # noqa: E731
+    own = ground_truth.choices.scored("cifar10_32", ground_truth.choices.Choices.read(stored / "results" / "choices_cifar10_32.csv"))
+    own = ground_truth.choices.told(own[own.costs == "none"]).loc["none"]
+    order = curves.regret.xs(8, level="cost").sort_values().index
+    rows = [(f"search and choose, at {own.cost:.1f}", None, None, cell(own.regret, own.error), None),
+            *((name, *(cell(*curves.loc[(name, cost)]) for cost in at)) for name in order)]
+    return markdown(["regret after … trainings", *map(str, at)], rows)
 
 
 def seed_noise(stored):
@@ -254,7 +268,7 @@ BLOCKS = {"notebooks": notebooks, "paper": paper, "table4": table4, "runtimes": 
           "step-cost": step_cost, "memory": memory, "search-cost": search_cost,
           "latency-model": latency_model, "transfer": transfer, "found-and-random": found_and_random, "tree": tree, "seed-noise": seed_noise,
           **{f"truth-{name}": partial(truth, name=name) for name in ("digits", "cifar10", "cifar10_third")},
-          "settings": settings, "choices": choices, "estimators": estimators}
+          "settings": settings, "choices": choices, "rivals": rivals, "estimators": estimators}
 
 
 def renewed(text, page, stored):
