@@ -408,6 +408,13 @@ def table(tmp_path_factory):
     return ground_truth.load(path)
 
 
+def test_the_command_writes_what_competitors_reach(tmp_path):
+    cli.main(["rivals", "digits", "--repetitions", "2", "--out", str(tmp_path / "r.csv")])
+    path = ground_truth.FOLDER / "digits.csv"
+    expected = ground_truth.rivals.curves(ground_truth.load(path), ground_truth.read(path), 2)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "r.csv", comment="#"), expected, rtol=1e-3, check_dtype=False)
+
+
 def test_the_command_writes_a_row_a_search_and_goes_on(mini, tmp_path):
     path, command = tmp_path / "searches.csv", ["search", "digits", "--methods", "two_path", "one_shot", "--workers", "1", "--out"]
     sweep = lambda seeds: ground_truth.sweep(mini, ["two_path", "one_shot"], seeds, path, workers=1)

@@ -219,9 +219,7 @@ def choices(stored):
 
 def rivals(stored):
     """Mean regret on the 32-px table after some trainings, of rivals and of searches that choose, the best at 8 trainings first."""
-    path, at = stored / "ground_truth" / "cifar10_32.csv", [4, 6, 8, 12]
-    curves = ground_truth.rivals.curves(ground_truth.load(path), ground_truth.read(path), repetitions=200)
-    curves = 100 * curves.set_index(["rival", "cost"])[["regret", "error"]]
+    at, curves = [4, 6, 8, 12], 100 * frame(stored, "results/rivals_cifar10_32.csv", index_col=["rival", "cost"])
     cell = lambda regret, error: f"{regret:.2f} ± {error:.2f}"  # noqa: E731
     own = ground_truth.choices.scored("cifar10_32", ground_truth.choices.Choices.read(stored / "results" / "choices_cifar10_32.csv"))
     own = ground_truth.choices.told(own[own.costs == "none"]).loc["none"]

@@ -3,8 +3,9 @@
 import argparse
 
 from ..architecture import Architecture
+from ..runtime import check_target, describe, write_table
 from ..runtime.cli import OneLineParser, run
-from . import BY_NAME, FOLDER, METHODS, build, choices, estimators, load, rank, seed_sd, sweep, verify
+from . import BY_NAME, FOLDER, METHODS, build, choices, estimators, load, rank, read, rivals, seed_sd, sweep, verify
 from .criteria import spreads
 from .searches import CONFIG
 
@@ -12,17 +13,18 @@ from .searches import CONFIG
 def parser():
     cli = OneLineParser(prog="python -m proxyless_lite.ground_truth", allow_abbrev=False,
                         description="Train every network of a small space, and say how good one of them is among all.")
-    commands = cli.add_subparsers(dest="command", required=True, metavar="build | verify | rank | search | choose | estimators")
+    commands = cli.add_subparsers(dest="command", required=True, metavar="build | verify | rank | rivals | search | choose | estimators")
     for name, told in (("build", "train what the table lacks, one row per run; run again to resume"),
                        ("verify", "can the table tell a good search from a lucky one? The criteria and their values"),
                        ("rank", "how good is a network among all of equal cost?"),
+                       ("rivals", "how near the best competitors without a supernet come, by what they spend"),
                        ("search", "search by every method with every seed, one row per search; run again to resume"),
                        ("choose", "search, then choose among whole networks, for no target and for several; run again to resume"),
                        ("estimators", "bias and variance of the gradients of α, by enumerating all paths on real images")):
         command = commands.add_parser(name, help=told, description=f"{told}.", allow_abbrev=False,
                                       formatter_class=argparse.ArgumentDefaultsHelpFormatter)
         command.add_argument("setting", choices=CONFIG if name in ("search", "estimators") else BY_NAME, help="which table")
-    for name in ("build", "verify", "rank"):
+    for name in ("build", "verify", "rank", "rivals"):
         commands.choices[name].add_argument("--table", help="its file; default: the package's own")
     for name in ("build", "search", "choose"):
         commands.choices[name].add_argument("--workers", type=int, default=2, help="single-threaded processes")
@@ -34,7 +36,8 @@ def parser():
     commands.choices["choose"].add_argument("--first-seed", type=int, default=0, help="of the searches")
     commands.choices["estimators"].add_argument("--seeds", type=int, default=3, help="searches whose weights are taken")
     commands.choices["estimators"].add_argument("--batches", type=int, default=4, help="of 64 validation images each")
-    for name in ("search", "choose", "estimators"):
+    commands.choices["rivals"].add_argument("--repetitions", type=int, default=500, help="games of each")
+    for name in ("rivals", "search", "choose", "estimators"):
         commands.choices[name].add_argument("--out", required=True, help="file to write (CSV)")
     return cli
 
@@ -51,6 +54,10 @@ def main(arguments=None):
         choices.sweep(BY_NAME[args.setting], args.setting, args.kinds, seeds, args.out, args.workers)
     elif args.command == "estimators":
         estimators.measure(BY_NAME[args.setting], args.out, args.seeds, args.batches)
+    elif args.command == "rivals":
+        check_target(args.out)
+        command = f"python -m proxyless_lite.ground_truth rivals {args.setting} --repetitions {args.repetitions}"
+        write_table(args.out, rivals.curves(load(path), read(path), args.repetitions), {"command": command, "machine": describe()}, digits=4)
     elif args.command == "verify":
         table = load(path)
         print(f"sd between seeds {seed_sd(table):.4f}\n{spreads(table).round(4).to_string(index=False)}")
