@@ -61,15 +61,15 @@ def load(name: str | Path, root: str | Path | None = None, valid: float | None =
     """
     given = dict(valid=valid, limit=limit, image_size=image_size, crop=crop, workers=workers, padding=padding, split=split,
                  pack=None if pack is None else str(Path(pack).resolve()))
-    named = isinstance(name, str) and name in NAMED  # a Path is a folder, whatever it is called
-    loaded = {"name": name if named else str(Path(name).resolve()), "root": root and str(Path(root).resolve()), "seed": seed,
+    known = str(name) if isinstance(name, str) and name in NAMED else ""  # a Path is a folder, whatever it is called
+    loaded = {"name": known or str(Path(name).resolve()), "root": root and str(Path(root).resolve()), "seed": seed,
               "color_jitter": color_jitter, **{setting: value for setting, value in given.items() if value is not None}}
     root = Path(root) if root else runtime.default_root()
     for setting, share in (("valid", valid), ("split", split)):
         if share is not None and not 0 < share < 1:
             raise ValueError(f"{setting}={share!r} must be a share of the images between 0 and 1")
     held = None
-    if split is not None and (named or not Path(name).is_dir()):
+    if split is not None and (known or not Path(name).is_dir()):
         raise ValueError(f"split={split!r} is for a folder of images without a test set; leave it out for {name}")
     if name == "digits":
         train, test, classes = digits()
@@ -86,7 +86,7 @@ def load(name: str | Path, root: str | Path | None = None, valid: float | None =
                          f"train/ and test/, or with the classes alone")
     if held is not None and valid is not None:
         raise ValueError(f"valid={valid!r}: {name} has images for that, its val/; leave out valid")
-    fraction = valid or {"digits": 0.25, "imagenet": min(0.1, 50_000 / min(limit or len(train), len(train)))}.get(name if named else None, 0.1)
+    fraction = valid or {"digits": 0.25, "imagenet": min(0.1, 50_000 / min(limit or len(train), len(train)))}.get(known, 0.1)
     try:
         weights, alpha = drawn(train.labels, held, limit, fraction, seed, classes)
     except ValueError as error:
@@ -105,7 +105,7 @@ def load(name: str | Path, root: str | Path | None = None, valid: float | None =
         return StreamingData(**style, **dict(zip(PARTS, parts)), **scale, resize=side, workers=workers)
     if pack is None:
         parts = decoded(parts, side) if isinstance(train, Files) else [part.resized(side) for part in parts]
-    scale = {"cifar10": CIFAR10, "imagenet": IMAGENET}.get(name if named else None) or statistics(parts[0])
+    scale = {"cifar10": CIFAR10, "imagenet": IMAGENET}.get(known) or statistics(parts[0])
     style |= dict(padding=side // 8 if padding is None else padding, flip=Path(name).name != "digits")  # a mirrored 2 is no digit
     kind = InMemoryData if pack is None else partial(Packed, source=source)
     return kind(**style, **dict(zip(PARTS, parts)), **scale)
