@@ -282,8 +282,9 @@ def test_blocks_and_the_cost_of_a_call_add_up_to_networks(made, tmp_path):
 
 def test_a_kit_of_a_space_that_no_file_can_name_is_refused(tmp_path):
     own = pl.spaces.chain(edges=1, width=4, make=lambda *_: torch.nn.Identity())
-    for given in (dict(space=own), dict(networks=[("mine", pl.Architecture(own, own.edges()[0].candidates[:1]))])):
-        with pytest.raises(ValueError, match="a kit is for spaces that a file can name: chain, mobile, .*; chain of .* is of your own"):
+    for given, told in ((dict(space=own), "chain of .*"), (dict(networks=[("mine", pl.Architecture(own, own.edges()[0].candidates[:1]))]), "chain of .*"),
+                        (dict(networks=[("mine", pl.Architecture(None, ("conv",)))]), "a module")):
+        with pytest.raises(ValueError, match=f"a kit is for spaces that a file can name: chain, mobile, .*; {told} is of your own"):
             kit.make(tmp_path / "kit", **given)
     assert not (tmp_path / "kit").exists()
 

@@ -205,7 +205,7 @@ def truth(stored, name):
 
 
 def choices(stored):
-    """What searches that choose among whole networks found in two tables, by kind of costs, and what training all networks once would."""
+    """What searches that choose among whole networks found in three tables, by kind of costs, and what training all networks once would."""
     rows, names, of = [], {"none": "none", "macs": "five, in MACs", "ms": "three, in ms"}, ground_truth.choices
     for name, space in {"cifar10": "CIFAR-10", "cifar10_32": "CIFAR-10, 32 px", "digits": "digits"}.items():
         for how, found in (("search", of.Choices.read(stored / "results" / f"choices_{name}.csv")), ("all trained once", of.all_trained(name, names))):

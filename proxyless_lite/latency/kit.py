@@ -36,8 +36,8 @@ def make(out: str | Path, space: Space | None = None, networks=(), formats=("onn
     if not space and not networks:
         raise ValueError("a kit is for a space or for networks; give --space or --networks")
     for one in [space] * bool(space) + [network.space for _, network in networks]:
-        if one.name not in BY_NAME:
-            raise ValueError(f"a kit is for spaces that a file can name: {', '.join(BY_NAME)}; {one} is of your own")
+        if one is None or one.name not in BY_NAME:
+            raise ValueError(f"a kit is for spaces that a file can name: {', '.join(BY_NAME)}; {one or 'a module'} is of your own")
     for kind in formats:
         convert.installed(kind)
     timed = [reference(networks[0][1].space)] if space is None else parts(space, seed)
