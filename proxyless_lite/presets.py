@@ -146,7 +146,7 @@ class ChoiceExperiment:
     targets: tuple                 # costs of the chosen networks, as quantiles of those of random networks
     images: int | None = None      # at most this many training images, None for all
     image_size: int = 32           # to which images are resized; the digits stay 8×8
-    padding: int | None = None     # of random crops, see data.load
+    padding: float | None = None   # of random crops, as a share of the side; see data.load
     random_networks: int = 3       # of equal cost, trained like the chosen one
     all_images: int | None = 50_000  # to learn from, of the data that the epochs are meant for; None: of any
 
@@ -177,7 +177,7 @@ CHOICE = {
         choice=ChoiceConfig(tuned=16, trainings=3, train=TrainConfig(epochs=8, lr=0.1, cutout=0, drop_path=0.0))),
     "lesson": ChoiceExperiment(    # CIFAR-10, or images of one's own
         family=dict(name="staged", entry=("conv 3x3 pooled", "conv 3x3", "MB3 3x3", "conv 1x1 pooled")),
-        targets=(0.2, 0.5, 0.8), padding=2, random_networks=1,
+        targets=(0.2, 0.5, 0.8), padding=1 / 16, image_size=64, random_networks=1,
         search=SearchConfig(epochs=2, warmup_epochs=2, alpha_every=4, alpha_lr=0.06, alpha_batch_size=256),
         # Measured here: after two or four epochs, or from shared weights, networks that learn fast rank too high; after seven less so.
         # Six keep the whole run within 45 minutes.

@@ -66,10 +66,10 @@ def test_batch_is_normalised_and_channels_last():
     assert torch.equal(labels, data.train.labels)
 
 
-@pytest.mark.parametrize("padding", [None, 0, 1])
+@pytest.mark.parametrize("padding", [None, 0, 1, 3 / 16])
 def test_augmented_images_are_crops_of_the_padded_mirrored_originals(folder, padding):
-    data, size = pl.data.load(str(folder), padding=padding), 2 if padding is None else padding  # 16 / 8 pixels
-    assert str(data).endswith(f", shifted by up to {padding} pixels") == (padding is not None)
+    data, size = pl.data.load(str(folder), padding=padding), {None: 2, 3 / 16: 3}.get(padding, padding)  # of 16 pixels
+    assert str(data).endswith(f", shifted by up to {size} pixels") == (padding is not None)
     indices = torch.arange(8)
     generator = lambda: torch.Generator().manual_seed(0)  # noqa: E731
     images, _ = data.batch(data.train, indices, generator())

@@ -218,6 +218,13 @@ def test_several_entries_are_candidates_of_an_edge_in_front_of_each_stage_but_th
     assert pl.SuperNet(space).check((3, 9, 9)) == (3,)
 
 
+def test_large_images_cost_as_much_as_those_of_half_their_side():
+    small, large, asked = pl.spaces.staged(), pl.spaces.staged(input_size=64), pl.spaces.staged(input_size=64, stride=1)
+    macs = [pl.Architecture(space, ("conv 3x3", "DW 5x5", "MB3 3x3", "Zero")).macs() for space in (small, large, asked)]
+    assert macs[0] == macs[1] and 3.9 < (macs[2] - 128 * 10) / (macs[0] - 128 * 10) < 4.1
+    assert [space.fixed_blocks()[0].stride for space in (small, large, asked, pl.spaces.staged(input_size=48))] == [1, 2, 1, 1]
+
+
 def test_one_entry_in_a_list_is_no_choice():
     assert pl.spaces.staged(entry=["conv 3x3"]).settings == pl.spaces.staged(entry="conv 3x3").settings
 

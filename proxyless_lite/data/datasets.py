@@ -27,7 +27,7 @@ IMAGENET = dict(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 
 def load(name: str | Path, root: str | Path | None = None, valid: float | None = None, limit: int | None = None, image_size: int | None = None,
          seed: int = 0, download: bool = True, crop: int | None = None, color_jitter: bool = False, workers: int | None = None,
-         pack: str | Path | None = None, padding: int | None = None, split: float | None = None) -> DataModule:
+         pack: str | Path | None = None, padding: float | None = None, split: float | None = None) -> DataModule:
     """The data set called `name`: "digits", "cifar10", "imagenet", or the path of a folder of images.
 
     An image folder holds train/ and test/, each with one folder per class, and perhaps val/, which then trains α; without test/,
@@ -42,7 +42,7 @@ def load(name: str | Path, root: str | Path | None = None, valid: float | None =
     Images are resized to `image_size` pixels per side (default: the shorter side of the first); only the digits always stay
     8×8. With `crop` the network gets random-resized crops of that size, or the centre without augmentation; `image_size` is
     then by default crop / 0.875. `color_jitter` also changes brightness and saturation at random. Without `crop` training images
-    are shifted by up to `padding` pixels, by default an eighth of the side, 4 of 32; half of that is better for a few epochs.
+    are shifted by up to `padding` pixels, below 1 a share of the side: by default 1/8, 4 of 32; half of that is better for a few epochs.
 
     All images are decoded once and kept as tensors, unless `workers` is given. Then that many processes (0: this one) read
     them batch by batch, always cropped (without `crop`: to `image_size`, from images resized to image_size / 0.875). ImageNet
@@ -106,7 +106,8 @@ def load(name: str | Path, root: str | Path | None = None, valid: float | None =
     if pack is None:
         parts = decoded(parts, side) if isinstance(train, Files) else [part.resized(side) for part in parts]
     scale = {"cifar10": CIFAR10, "imagenet": IMAGENET}.get(known) or statistics(parts[0])
-    style |= dict(padding=side // 8 if padding is None else padding, flip=Path(name).name != "digits")  # a mirrored 2 is no digit
+    padding = 1 / 8 if padding is None else padding
+    style |= dict(padding=int(padding if padding >= 1 else padding * side), flip=Path(name).name != "digits")  # a mirrored 2 is no digit
     kind = InMemoryData if pack is None else partial(Packed, source=source)
     return kind(**style, **dict(zip(PARTS, parts)), **scale)
 

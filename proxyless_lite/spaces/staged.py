@@ -10,17 +10,19 @@ from .space import Block, Edge, Space, named_once, settings_of
 CANDIDATES = ("Zero", "max 3x3", "DW 5x5", "conv 3x3", "MB3 3x3")
 
 
-def staged(widths: tuple = (16, 32, 64, 128), edges: tuple = (0, 1, 2, 1), stride: int = 1, entry: str | tuple = "conv 3x3 pooled",
+def staged(widths: tuple = (16, 32, 64, 128), edges: tuple = (0, 1, 2, 1), stride: int | None = None, entry: str | tuple = "conv 3x3 pooled",
            classes: int = 10, input_size: int = 32, candidates: tuple = CANDIDATES) -> Space:
     """Stages of residual blocks x + o(x).
 
-    Stage i begins with an operation that gives `widths[i]` channels: the first a convolution with a `stride`, the others an
+    Stage i begins with an operation that gives `widths[i]` channels: the first a convolution with a `stride` (by default 1, and
+    2 for images of 64 pixels or more, which then cost as much as those of half the side), the others an
     `entry` that halves the resolution (by pooling; by a stride, "conv 3x3", is cheaper and less accurate). Several entries are
     the candidates of one more edge of each of these stages. Then come `edges[i]` blocks to choose among `candidates`.
     Input (batch, 3, input_size, input_size), output (batch, classes). Blocks of a stage have one shape, so a
     block left out by Zero may stand anywhere in it. Raises ValueError for a number out of range.
     """
     widths, edges = tuple(widths), tuple(edges)
+    stride = (1 if input_size < 64 else 2) if stride is None else stride
     if not widths or len(edges) != len(widths) or min(*widths, stride, classes, input_size) < 1 or min(edges) < 0 or not sum(edges):
         raise ValueError(f"staged(widths={widths}, edges={edges}, stride={stride}, classes={classes}, input_size={input_size}): give a "
                          f"width of at least 1 and a number of edges for every stage, at least one edge in all")
