@@ -88,7 +88,7 @@ def asked_of(check, choose=lambda name, right, mistakes: None):
     """What a check asks for: name -> (the right number or function, those of usual mistakes); and the share that the chosen ones earn."""
     asked, module, earned = {}, sys.modules[check.__module__], 0.0
 
-    def report(name, answer, wanted, hints, tolerance=1e-3):
+    def report(name, answer, wanted, hints, tolerance=1e-3, nearly=None):
         asked[name] = wanted, list(hints)
         answers.report(name, choose(name, *asked[name]), wanted, hints, tolerance)
 

@@ -166,6 +166,12 @@ class OneNamed(TopTwo):
         return super().paths(op)[:1]
 
 
+class RunsAll(TopTwo):
+    def __call__(self, op, x):
+        outputs, (i, j) = [candidate(x) for candidate in op.candidates], self.paths(op)
+        return (outputs[i] + outputs[j]) / 2
+
+
 class Fails(TopTwo):
     def join(self, op, y, z):
         raise ZeroDivisionError("on purpose")
@@ -188,7 +194,7 @@ class AboveAverage(TopTwo):
 
 @pytest.mark.parametrize("gate, hint", [
     (TopTwo, "gate: right"), (AboveAverage, "for another"), (TopTwo(), "gate: right"), (Added, "take the mean"), (Weighted, "half and half"), (FirstTwo, "the first two"),
-    (Least, "least probable"), (OneNamed, "paths(op) gives [1]"), (pl.Path(1), "most probable path alone"), (pl.Sum(), "not yet"),
+    (Least, "least probable"), (OneNamed, "paths(op) gives [1]"), (RunsAll, "4 paths ran"), (pl.Path(1), "most probable path alone"), (pl.Sum(), "not yet"),
     (Fails, "ZeroDivisionError: on purpose"), (NothingReturned, "AttributeError"), (None, "no answer yet")])
 def test_gate_of_the_two_most_probable(capsys, gate, hint):
     assert hint in said(capsys, checks.top_two, gate)
@@ -301,6 +307,7 @@ def test_07_smoothed_target(capsys):
     assert torch.nn.functional.cross_entropy(logits, torch.tensor([0]), label_smoothing=0.1).item() == pytest.approx(floor)
     assert said(capsys, checks.smoothed_target, q[0].item(), floor).count("right") == 2
     assert "its share" in said(capsys, checks.smoothed_target, 0.9, None)
+    assert "not 1 / 1000" in said(capsys, checks.smoothed_target, 0.9 + 1 / 1000, None)
     assert "wrong class" in said(capsys, checks.smoothed_target, q[1].item(), None)
     assert "bits" in said(capsys, checks.smoothed_target, None, floor / math.log(2))
     assert "999" in said(capsys, checks.smoothed_target, None, torch.special.entr(q[0]).item())
@@ -376,6 +383,7 @@ def test_least_time(capsys):
     right = fastest(clock, macs, 400e6)
     assert said(capsys, checks.least_time, right) == "time: right\n"
     assert "fixed part (stem" in said(capsys, checks.least_time, right - clock.fixed)
+    assert "finer steps" in said(capsys, checks.least_time, 1.01 * right)
     assert "PyTorch's table (a)" in said(capsys, checks.least_time, fastest(of("mobile_cpu_table_a"), macs, 400e6))
     assert "fixed part has MACs" in said(capsys, checks.least_time, fastest(clock, macs, 400e6 + macs.fixed))
 
@@ -449,7 +457,8 @@ def test_draws_for_the_top(capsys):
     assert "right" in said(capsys, checks.draws_for_the_top, enough)
     assert "one on average" in said(capsys, checks.draws_for_the_top, 1 / 0.05)
     assert "one more" in said(capsys, checks.draws_for_the_top, enough - 1)
-    assert "whole number" in said(capsys, checks.draws_for_the_top, math.log(0.05) / math.log(0.95))
+    for rounded in (math.log(0.05) / math.log(0.95), 58.4, 58.404):
+        assert "whole number" in said(capsys, checks.draws_for_the_top, rounded)
     for nonsense in NONSENSE:
         assert "right" not in said(capsys, checks.draws_for_the_top, nonsense)
 

@@ -118,6 +118,7 @@ WRONG = {  # check -> a piece of the hint, and the function that must get it
     checks.sample_gate: {
         "that is p itself": lambda p, u: p,
         "always the most probable": lambda p, u: one_hot(p.argmax(), len(p)),
+        "p_1 exactly": lambda p, u: one_hot(int((p.cumsum(0) < u).sum()), len(p)),
         "all paths are equally likely": lambda p, u: one_hot(math.floor(u * len(p)), len(p)),
         "not with each p_i": lambda p, u: one_hot(first_above(p, u) if (p > u).any() else 0, len(p)),
         "several entries are 1": lambda p, u: torch.where(p.cumsum(0) > u, 1.0, 0.0),
@@ -204,6 +205,13 @@ WRONG = {  # check -> a piece of the hint, and the function that must get it
 @pytest.mark.parametrize("check", RIGHT, ids=lambda check: check.__name__)
 def test_a_right_function_passes_on_every_new_draw(capsys, check):
     assert {said(capsys, check, RIGHT[check]) for _ in range(5)} == {"right"}
+
+
+def test_networks_may_be_listed_as_pairs(capsys):
+    pairs = lambda p, k: sorted(itertools.product(range(p.shape[1]), repeat=2), key=lambda ij: -product(p[0, ij[0]], p[1, ij[1]]))[:k]  # noqa: E731
+    checks.most_probable(pairs)
+    checks.most_probable(lambda p, k: [list(pair) for pair in pairs(p, k)])
+    assert capsys.readouterr().out == 2 * "networks: right\n"
 
 
 @pytest.mark.parametrize("check, piece", [(check, piece) for check, wrong in WRONG.items() for piece in wrong],

@@ -136,6 +136,8 @@ WRONG = [  # check, the student's functions, and a piece of the hint
     ("within_limit", [lambda p, F, limit: F.argmin(1).tolist()], "fastest network"),
     ("within_limit", [lambda p, F, limit: best_pair(p, F, limit, lambda p, q: p + q)], "not the sum"),
     ("within_limit", [first_comes_first], "edge 0 takes"),
+    ("within_limit", [lambda p, F, limit: best_pair(p, F, limit, fits=lambda i, j: F[0, i] + F[1, j] < limit)], "at most"),
+    ("reinforce", [lambda p, paths, R, b: policy_gradient(p, paths, R, b)[0]], "2 results are asked for"),
     ("within_limit", [lambda p, F, limit: best_pair(p, F, limit, fits=lambda i, j: max(F[0, i], F[1, j]) <= limit / 2)], "too strict"),
 ]
 

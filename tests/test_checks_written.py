@@ -25,7 +25,8 @@ def raises(a):
 
 @pytest.mark.parametrize("written, told", [
     (None, "no answer yet"), (lambda a: None, "no answer yet"), (lambda a: a.softmax(1), "right"),
-    (lambda a: (a.double() - 3).softmax(1).numpy(), "right"), (lambda a: a.softmax(1).tolist(), "shape (3, 4) is asked for, this is shape (12,)"),
+    (lambda a: (a.double() - 3).softmax(1).numpy(), "right"), (lambda a: a.softmax(1).tolist(), "right"),
+    (lambda a: a.softmax(1).flatten().tolist(), "shape (3, 4) is asked for, this is shape (12,)"),
     (lambda a: a.exp(), "divide by the sum"), (lambda a: a.softmax(0), "over the candidates, not over the edges"),
     (lambda a: a[:2], "shape (3, 4) is asked for, this is shape (2, 4)"), (lambda a: 0.5, "shape (3, 4) is asked for, this is a single number"),
     (lambda a: "x", "a tensor or a number is asked for, this is a str"), (lambda a: object(), "a tensor or a number is asked for, this is a object"),

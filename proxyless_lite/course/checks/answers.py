@@ -23,8 +23,8 @@ def say(name, verdict, text):
         heard.append(verdict)
 
 
-def report(name, answer, wanted, hints, tolerance=1e-3):
-    """Print whether the number `answer` is `wanted`, or the hint for the wrong number it equals."""
+def report(name, answer, wanted, hints, tolerance=1e-3, nearly="nearly; give more digits"):
+    """Print whether the number `answer` is `wanted`, or the hint for the wrong number it equals; `nearly` for one within 2 %."""
     if answer is None:
         return say(name, "none", "no answer yet")
     value = number(answer)
@@ -34,8 +34,8 @@ def report(name, answer, wanted, hints, tolerance=1e-3):
     if close(wanted):
         return say(name, "right", "right")
     counts = isinstance(answer, int) and isinstance(wanted, int)  # integers have no further digits
-    nearly = math.isclose(value, wanted, rel_tol=0.02) and not counts
-    hint = next((hint for wrong, hint in hints.items() if close(wrong)), "nearly; give more digits" if nearly else None)
+    within = math.isclose(value, wanted, rel_tol=0.02) and not counts
+    hint = next((hint for wrong, hint in hints.items() if close(wrong)), nearly if within else None)
     say(name, "hinted" if hint else "wrong", hint or "not yet; read the text above once more")
 
 

@@ -63,13 +63,16 @@ class _Alpha:
 def sample_gate(function):
     """Eq. (2): from p (N,) and u in [0, 1) the gate g (N,), one entry 1."""
     one = lambda p, i: F.one_hot(torch.as_tensor(i) % len(p), len(p)).to(p)  # noqa: E731
-    place = lambda p, u: torch.searchsorted(p.cumsum(0), torch.tensor(u).to(p), right=True)  # noqa: E731
-    _compare("gate", function, lambda p, u: one(p, place(p, u)), lambda: (_probabilities(4), torch.rand(1, generator=_RANDOM).item()), [
+    place = lambda p, u, right=True: torch.searchsorted(p.cumsum(0), torch.tensor(u).to(p), right=right)  # noqa: E731
+    ties = cycle([True] + 39 * [False])
+    draw = lambda: (torch.full((4,), 0.25), 0.25) if next(ties) else (_probabilities(4), torch.rand(1, generator=_RANDOM).item())  # noqa: E731
+    _compare("gate", function, lambda p, u: one(p, place(p, u)), draw, [
         ("that is p itself; a gate is binary: one entry is 1, the others are 0", lambda p, u: p),
         ("that is always the most probable path; let u decide, so that an unlikely one runs at times", lambda p, u: one(p, p.argmax())),
         ("all paths are equally likely there; give path i a piece of [0, 1) as long as p_i", lambda p, u: one(p, int(u * len(p)))),
         ("compare u with the sums p_1, p_1 + p_2, …, not with each p_i", lambda p, u: one(p, (p > u).int().argmax())),
         ("several entries are 1; only the first sum above u counts", lambda p, u: (p.cumsum(0) > u).to(p)),
+        ("where u is p_1 exactly, it belongs to path 2: p_1 ≤ u", lambda p, u: one(p, place(p, u, right=False))),
         ("one path too far: count the sums p_1, p_1 + p_2, … that are at most u", lambda p, u: one(p, place(p, u) + 1)),
         ("one path too early: the first sum above u names the path", lambda p, u: one(p, place(p, u) - 1))], times=40)
 

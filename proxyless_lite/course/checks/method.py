@@ -89,12 +89,16 @@ def top_two(gate):
              "that is the mean of all paths; only two should run": sum(o) / 4, "those are the first two paths, whatever α says": (o[0] + o[1]) / 2,
              "those are the two least probable paths; which way are they sorted?": (o[0] + o[2]) / 2}
     try:
-        gate = gate() if isinstance(gate, type) else gate
+        gate, ran = gate() if isinstance(gate, type) else gate, []
+        for candidate in op.candidates:
+            candidate.register_forward_hook(lambda *_: ran.append(1))
         y, paths = gate(op, x), sorted(map(int, gate.paths(op)))
         same = lambda other: y.shape == other.shape and torch.allclose(y, other, atol=1e-6)  # noqa: E731
         if not same((o[1] + o[3]) / 2):
             hint = next((hint for hint, wrong in hints.items() if same(wrong)), None)
             return say("gate", "hinted" if hint else "wrong", hint or "not yet; compare its output with those of op.candidates")
+        if len(ran) > 2:
+            return say("gate", "hinted", f"the output is right, but {len(ran)} paths ran; run only the two that count")
         op.alpha.data = torch.tensor([2.0, 0.7, -1.0, 0.9])           # now 0 and 3, of which only path 0 has p > 1/N
         if not torch.allclose(gate(op, x), (o[0] + o[3]) / 2, atol=1e-6):
             return say("gate", "wrong", "right for one α, but not for another; are they always the two most probable paths?")

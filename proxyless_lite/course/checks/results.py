@@ -49,7 +49,7 @@ def draws_for_the_top(draws):
     """Notebook 10, exercise 2: the least k with 1 − 0.95^k ≥ 0.95."""
     report("draws", draws, math.ceil(math.log(0.05) / math.log(0.95)), {
         20.0: "20 draws hold one on average; the chance of none is 0.95^20 = 36 %", 58.0: "one more: 1 − 0.95^58 is still below 95 %",
-        19.0: "draws are independent: the chances of none multiply", math.log(0.05) / math.log(0.95): "a whole number of draws; round up"}, tolerance=1e-6)
+        19.0: "draws are independent: the chances of none multiply"}, tolerance=1e-6, nearly="a whole number of draws; round up")
 
 
 # -- 11 search and choose ----------------------------------------------------------------------------------------------

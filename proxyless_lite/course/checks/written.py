@@ -21,11 +21,13 @@ def compare(name, written, right, draw, mistakes, times=3, tolerance=1e-6):
         return say(name, "wrong", f"your code raised {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}".rstrip(": "))
     if all(each is None for each in given):
         return say(name, "none", "no answer yet")
-    values = [numbers(each) for each in given]
-    wanted = [numbers(right(*copied(each))) for each in inputs]
+    asked = [right(*copied(each)) for each in inputs]
+    values, wanted = [numbers(each) for each in given], [numbers(each) for each in asked]
     for value, other in zip(values, wanted):
         if value is None:
             return say(name, "wrong", f"a tensor or a number is asked for, this is a {type(given[0]).__name__}")
+        if isinstance(asked[0], tuple) and not isinstance(given[0], (tuple, list)):
+            return say(name, "wrong", f"{len(asked[0])} results are asked for, with a comma between them; this is one, of {shape(value)}")
         if value.shape != other.shape:
             return say(name, "wrong", f"{shape(other)} is asked for, this is {shape(value)}")
     if agree(values, wanted, tolerance):
@@ -41,10 +43,12 @@ def copied(inputs):
 
 
 def numbers(value):
-    """A result as one float64 tensor: several ones in a row, flat; None for anything but tensors and numbers."""
+    """A result as one float64 tensor: several ones stacked, or flat where their shapes differ; None for anything but tensors and numbers."""
     if isinstance(value, (tuple, list)):
         parts = [numbers(each) for each in value]
-        return None if any(part is None for part in parts) else torch.cat([part.flatten() for part in parts]) if parts else torch.zeros(0)
+        if not parts or any(part is None for part in parts):
+            return None if parts else torch.zeros(0)
+        return torch.stack(parts) if len({part.shape for part in parts}) == 1 else torch.cat([part.flatten() for part in parts])
     try:
         return torch.as_tensor(value).detach().double()
     except Exception:  # whatever the student returns

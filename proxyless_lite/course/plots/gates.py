@@ -55,7 +55,7 @@ def what_is_kept(ax):
 
 @described
 def path_strip(frames, names):
-    """A strip of steps: bars of p, the path that ran dark and hatched, an arrow to where the step moves its p.
+    """A strip of steps: bars of p, the path that ran dark and hatched, arrows to where the step moves each p.
 
     `frames` are pairs, one per step: p (N,), and the index of the path that ran; of the last only p is drawn."""
     figure, axes = new_figure(1, len(frames), figsize=(9, 2.5), sharey=True, squeeze=False)
@@ -63,10 +63,11 @@ def path_strip(frames, names):
         bars = ax.bar(range(len(names)), p, 0.75, color="0.88", edgecolor=BLACK)
         ax.set_title("then")
         if step < len(frames):
-            after = frames[step][0][active]
-            bars[active].set(facecolor=ORANGE, hatch="//", label="path that ran; the arrow: what the step does to its p")
-            ax.annotate("", (active, after), (active, p[active]), arrowprops={"arrowstyle": "->", "color": BLACK, "linewidth": 2, "shrinkA": 0, "shrinkB": 0})
-            ax.set_title(f"step {step}: {names[active]} {'↑' if after > p[active] else '↓'}")
+            after = frames[step][0]
+            bars[active].set(facecolor=ORANGE, hatch="//", label="path that ran; arrows: what the step does to every p")
+            for i, (old, new) in enumerate(zip(p, after)):
+                ax.annotate("", (i, new), (i, old), arrowprops={"arrowstyle": "->", "color": BLACK, "linewidth": 1.5, "shrinkA": 0, "shrinkB": 0})
+            ax.set_title(f"step {step}: {names[active]} {'↑' if after[active] > p[active] else '↓'}")
         ax.set_xticks(range(len(names)), names, rotation=90)
         ax.grid(False, axis="x")
     axes[0, 0].set(ylabel="probability p", ylim=(0, None))
