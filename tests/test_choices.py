@@ -1,5 +1,6 @@
 """What searches choose, judged by a table of all networks: against loops over the table."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -58,7 +59,8 @@ def test_cost_is_the_search_and_the_whole_trainings(truth):
     one = row("none", 0, 0.0, some[0], " ".join(some)) | dict(search_seconds=8.0, tuning_seconds=2.0)
     got, = scored(one).itertuples()
     assert got.cost == pytest.approx((10 + truth.seconds[some].sum()) / truth.seconds.mean())
-    assert got.band == len(truth)
+    macs = truth.macs
+    assert got.band == (abs(macs / macs[some[0]] - 1) <= 0.05).sum(), "without a target, those of as many MACs"
     twice, = scored(one | dict(trained=" ".join([*some, *some]))).itertuples()
     assert twice.cost == got.cost, "a network that serves several targets is trained once"
 
@@ -77,10 +79,18 @@ def test_had_all_been_trained_once_the_best_of_a_seed_is_taken(truth, runs, kind
 def test_a_summary_counts_wins_where_there_is_something_to_beat(truth):
     best, worst = truth["mean"].idxmax(), truth["mean"].idxmin()
     alone = scored(row("none", 0, 0.0, best), row("none", 1, 0.0, worst))
-    alone = pd.concat([alone, alone.iloc[:1].assign(band=1)])
+    alone = pd.concat([alone.assign(band=2), alone.iloc[:1].assign(band=1)])
     told = choices.told(alone).loc["none"]
     assert (told.chosen, told.compared, told.wins) == (3, 2, 50)
     assert told.gain == pytest.approx(100 * (alone.accuracy - alone.blind).iloc[:2].mean())
+
+
+def test_choices_judged_by_the_same_trainings_are_no_independent_ones(truth):
+    some = [row("none", seed, 0.0, code) for seed, code in zip([0, 3, 6, 1, 4, 2], truth.index)]
+    found = scored(*some)
+    told = choices.told(found).loc["none"]
+    means = [found.regret[[0, 1, 2]].mean(), found.regret[[3, 4]].mean(), found.regret[5]]
+    assert told.error == pytest.approx(100 * np.std(means, ddof=1) / 3 ** 0.5) and found.seen.tolist() == [0, 0, 0, 1, 1, 2]
 
 
 def test_what_a_table_cut_between_two_rows_lacks():

@@ -137,8 +137,9 @@ def scored(name, choices):
     """What the table of a setting says of each chosen network: `choices` with further columns, a DataFrame.
 
     `regret` against the best of all networks that keep the target, as for rivals (see searches.drawn_runs); `band`: how many networks
-    cost what the chosen one does, within 5 %, or, without a target, all; `above`: the share of the band that is more accurate; `blind`:
-    the mean accuracy of the band, by choices of operations. The accuracy of networks is that of the seeds that were not used to choose.
+    cost what the chosen one does (without a target, in MACs), within 5 %; `above`: the share of the band that is more accurate; `blind`:
+    the mean accuracy of the band, by choices of operations. The accuracy of networks is that of the seeds that were not used to choose;
+    `seen` is the one that was.
     `cost` in trainings of an average network, of the whole choice: its search, its short trainings, and its trainings from scratch. CPU
     seconds are divided by the `pace` in the metadata of `choices`: what a training took there over what it took where the truth was
     made (see searches.pace). Rows that were added on another processor have no cost (NaN).
@@ -147,17 +148,16 @@ def scored(name, choices):
     setting, count = table.setting_of(truth.attrs), truth.runs.max()
     accuracy, members = runs.pivot(index="network", columns="seed", values="accuracy"), truth.members
     price = {kind: pd.Series({code: costs_of(setting, name, kind).cost_of(Architecture.from_code(setting.space, code)) for code in truth.index})
-             for kind in choices.costs.unique() if kind != "none"}
+             for kind in {*choices.costs, "macs"} - {"none"}}
     rows = []
     for one in choices.itertuples():
         fair = accuracy.drop(columns=one.seed % count).mean(axis=1)  # of the other seeds
-        kept = band = pd.Series(True, fair.index)
+        of, kept = price["macs" if one.costs == "none" else one.costs], pd.Series(True, fair.index)
         if one.costs != "none":
-            of = price[one.costs]
-            kept, band = of <= one.target * (1 + 1e-5), (of / of[one.network] - 1).abs() <= 0.05  # the target is stored with six digits
-        band = fair[band]
+            kept = of <= one.target * (1 + 1e-5)  # the target is stored with six digits
+        band = fair[(of / of[one.network] - 1).abs() <= 0.05]
         trained = truth.seconds[list(dict.fromkeys(one.trained.split()))].sum() / truth.seconds.mean()  # each once, however many targets it serves
-        rows.append({"accuracy": fair[one.network], "regret": truth["mean"][kept].max() - fair[one.network], "band": len(band), "above": (band > fair[one.network]).mean(),
+        rows.append({"seen": one.seed % count, "accuracy": fair[one.network], "regret": truth["mean"][kept].max() - fair[one.network], "band": len(band), "above": (band > fair[one.network]).mean(),
                      "blind": (band * members[band.index]).sum() / members[band.index].sum(),
                      "cost": (one.search_seconds + one.tuning_seconds) / truth.seconds.mean() / choices.attrs["pace"] + trained})
     found = choices.assign(**pd.DataFrame(rows, choices.index))
@@ -183,10 +183,12 @@ def all_trained(name, kinds):
 def told(found):
     """One row per kind of costs: of `scored`, how many choices, what they cost, and how good they are, in points of accuracy.
 
-    `wins` and `gain` against a blind choice are of those whose band has other networks: `compared` of them.
+    `wins` and `gain` against a blind choice are of those whose band has other networks: `compared` of them. `error`: choices that saw
+    the same seed of the table are judged by the same trainings, so it is the standard error of as many means as there are seeds.
     """
     gain = (found.accuracy - found.blind).where(found.band > 1)
     rows = found.assign(gain=gain, wins=(gain > 0).where(gain.notna())).groupby("costs", sort=False).agg(
-        chosen=("network", "size"), cost=("cost", "median"), regret=("regret", "mean"), error=("regret", "sem"), above=("above", "median"),
+        chosen=("network", "size"), cost=("cost", "median"), regret=("regret", "mean"), above=("above", "median"),
         compared=("gain", "count"), wins=("wins", "mean"), gain=("gain", "mean"))
+    rows["error"] = found.groupby(["costs", "seen"], sort=False).regret.mean().groupby("costs").sem()
     return rows.assign(**{column: 100 * rows[column] for column in ("regret", "error", "above", "wins", "gain")})
