@@ -12,6 +12,7 @@ TARGETS ?=
 SPLIT ?= 0.0
 VALID ?= 0.0
 IMAGE_SIZE ?= 0
+FLIP ?= True
 PRECISION ?= $(if $(filter digits,$(DATASET)),float32,auto)
 SPACE := $() $()
 OUT ?= runs/choose-$(lastword $(subst /, ,$(subst $(SPACE),_,$(DATASET))))-$(PRESET)-$(SEED)
@@ -45,9 +46,9 @@ setup: .venv/installed  ## create .venv and install everything (once)
 search: export DATASET := $(DATASET)
 search: export COSTS := $(COSTS)
 search: export OUT := $(OUT)
-search: setup  ## notebook 11: one search, a network for each of several costs; DATASET=digits, cifar10 or a folder; COSTS=macs, ms or a latency table; TARGETS=1.2,1.5; SPLIT, VALID: shares for testing and for α; IMAGE_SIZE: pixels
+search: setup  ## notebook 11: one search, a network for each of several costs; DATASET=digits, cifar10 or a folder; COSTS=macs, ms or a latency table; TARGETS=1.2,1.5; SPLIT, VALID: shares for testing and for α; IMAGE_SIZE: pixels; FLIP=False: do not mirror
 	@$(VENV)/python -m proxyless_lite.course.notebook notebooks/11_search_and_choose.ipynb --out "$$OUT" -p dataset "$$DATASET" \
-	  -p preset '$(PRESET)' -p costs "$$COSTS" -p targets '$(TARGETS)' -p valid '$(VALID)' -p split '$(SPLIT)' -p image_size '$(IMAGE_SIZE)' -p precision '$(PRECISION)' -p seed '$(SEED)'
+	  -p preset '$(PRESET)' -p costs "$$COSTS" -p targets '$(TARGETS)' -p valid '$(VALID)' -p split '$(SPLIT)' -p image_size '$(IMAGE_SIZE)' -p flip '$(FLIP)' -p precision '$(PRECISION)' -p seed '$(SEED)'
 
 check: setup  ## the method's exact tests, in a minute
 	$(PYTEST) $(METHOD:%=tests/test_%.py)

@@ -6,12 +6,13 @@ from . import objective
 from .architecture import Architecture
 
 
-def random_of_equal_cost(architecture: Architecture, count: int, tolerance: float = 0.05, seed: int = 0, costs=None) -> list[Architecture]:
+def random_of_equal_cost(architecture: Architecture, count: int, tolerance: float = 0.05, seed: int = 0, costs=None,
+                         at_least: int | None = None) -> list[Architecture]:
     """`count` different random networks of the same space, each within `tolerance` of the architecture's cost.
 
     Two choices that Zero makes the same network count as one. `costs` is a Costs, MACs by default. Each network starts uniformly
-    random; then random edges are redrawn, and only draws that bring the cost nearer are kept. Raises ValueError when the space has
-    too few such networks, for a count below 1, and for an architecture of a module of your own.
+    random; then random edges are redrawn, and only draws that bring the cost nearer are kept. Raises ValueError when fewer than
+    `at_least` (default: `count`) such networks are found, for a count below 1, and for an architecture of a module of your own.
     """
     if count < 1:
         raise ValueError(f"random_of_equal_cost(count={count}): ask for at least 1 network")
@@ -36,7 +37,9 @@ def random_of_equal_cost(architecture: Architecture, count: int, tolerance: floa
         if (network := space.canonical(choices)) != own:
             found.setdefault(network, Architecture(space, tuple(choices)))
         if len(found) == count:
-            return list(found.values())
+            break
+    if len(found) >= (count if at_least is None else at_least):
+        return list(found.values())
     raise ValueError(f"found {len(found)} of {count} random networks within {100 * tolerance:g}% of {target:,.6g} {costs.unit} in {space}; "
                      f"ask for fewer or allow more")
 

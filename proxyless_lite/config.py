@@ -21,7 +21,7 @@ def name_of(value):
 
 
 def plain_numbers(config):
-    """Convert the numbers in a dataclass to Python's own: a safe loader refuses a checkpoint with NumPy's.
+    """Convert the numbers in a dataclass to Python's own: their text is part of a run's identity.
 
     Raises ValueError naming the first field that holds something else.
     """

@@ -32,8 +32,7 @@ class Costs:
         Raises ValueError for a network of another space.
         """
         self.check(net.space)
-        rows = self.matrix_like(net.alpha_matrix())
-        return self.fixed + sum((op.probabilities() * row[:len(op.names)]).sum() for op, row in zip(net.mixed_ops.values(), rows))
+        return self.expected_under(pad_sequence([op.probabilities() for op in net.mixed_ops.values()], batch_first=True))
 
     def expected_under(self, p: torch.Tensor) -> torch.Tensor:
         """fixed + Σ p_j F(o_j) for probabilities (E, N), a scalar tensor."""
@@ -221,10 +220,6 @@ class Peaks(Costs):
 
     `fixed` is the peak before the first edge.
     """
-
-    def expected(self, net):
-        self.check(net.space)
-        return self.expected_under(pad_sequence([op.probabilities() for op in net.mixed_ops.values()], batch_first=True))
 
     def expected_under(self, p):
         """E[max] under independent edges: Σ over the values v of v · (P(max ≤ v) − P(max < v)), P(max ≤ v) = Π_e Σ_{j: m_ej ≤ v} p_ej."""

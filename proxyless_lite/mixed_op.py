@@ -37,11 +37,11 @@ class MixedOp(nn.Module):
         return recomputed(self.gate, self, x) if self.activation_checkpointing else self.gate(self, *x)
 
     def _apply(self, fn, recurse=True):
-        """.to(…) and the like move the candidates; of α they change only the precision."""
+        """.to(…) and the like move the candidates; of α they change only the precision, and never below float32: its steps are small."""
         alpha = self._parameters.pop("alpha")
         try:
             super()._apply(fn, recurse)
-            alpha.data = alpha.data.to(fn(alpha.data).dtype)
+            alpha.data = alpha.data.to(torch.promote_types(fn(alpha.data).dtype, torch.float32))
         finally:
             self._parameters["alpha"] = alpha
         return self
@@ -95,7 +95,7 @@ class Softmax(Sum):
         return sum(p * o(*x) for p, o in zip(op.probabilities().to(x[0].device), op.candidates))
 
 
-class Probe:
+class Probe(Path):
     """Binary gate that also computes ∂L/∂g of paths not taken, Eq. (4) and (9).
 
     Forward is `Path(active)`. In backward, given ∇_y L, each of `others` is computed without a graph, used for
@@ -110,17 +110,14 @@ class Probe:
         others = tuple(others)
         if len({active, *others}) != 1 + len(others):
             raise ValueError(f"Probe(active={active}, others={list(others)}): others must be distinct, without the active path")
-        self.active, self.others = active, others
-        self.grad = {}
+        super().__init__(active)
+        self.others, self.grad = others, {}
 
     def __call__(self, op, *x):
         if not torch.is_grad_enabled():                 # no backward will come: nothing to probe
-            return op.candidates[self.active](*x)
+            return super().__call__(op, *x)
         y = untouched(op, self.active, x)
         return _Probe.apply(y, op.alpha, op, self, *x)  # α only ensures that backward is called
-
-    def paths(self, op):
-        return (self.active,)
 
     def __repr__(self):
         return f"Probe({self.active}, {list(self.others)})"

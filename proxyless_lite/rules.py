@@ -190,7 +190,7 @@ class Reinforce(Rule):
     def __init__(self, samples: int = 10, baseline: float = 0.99, reward: Callable = accuracy):
         if samples < 2 or not 0 <= baseline < 1:
             raise ValueError(f"Reinforce(samples={samples}, baseline={baseline}): samples must be at least 2, baseline in [0, 1)")
-        self.samples, self.baseline, self._reward = int(samples), float(baseline), reward  # plain numbers: they go into checkpoints
+        self.samples, self.baseline, self._reward = int(samples), float(baseline), reward  # plain numbers: their text is part of a run's identity
         self._mean = None
 
     @torch.no_grad()

@@ -55,7 +55,7 @@ class SuperNet(nn.Module):
         for op in edges:
             op.list_normalisations()
         self._of_path = [[_Part(o) for o in op.candidates] for op in edges]
-        self._fixed = _Part(self.network, without=edges)
+        self._fixed = _Part(self.network)
         sizes = [len(op.names) for op in edges]
         self._exists = torch.tensor([[j < n for j in range(max(sizes))] for n in sizes], device="cpu")  # (E, N)
 
@@ -63,6 +63,11 @@ class SuperNet(nn.Module):
         super()._apply(fn, recurse)
         self.list_parts()
         return self
+
+    def load_state_dict(self, *arguments, **settings):  # with assign=True it replaces them, too
+        found = super().load_state_dict(*arguments, **settings)
+        self.list_parts()
+        return found
 
     # -- α ----------------------------------------------------------------------------------------------------------
 
@@ -86,10 +91,10 @@ class SuperNet(nn.Module):
         torch._foreach_copy_(self.architecture_parameters(), self._rows(matrix))
 
     def set_alpha_gradient(self, matrix: torch.Tensor):
-        """Set the gradients of every edge's α to the rows of a matrix (E, N)."""
+        """Set the gradients of every edge's α to the rows of a matrix (E, N), but of one that requires none."""
         alphas = self.architecture_parameters()
         for alpha, row in zip(alphas, self._rows(matrix.to(alphas[0]))):
-            alpha.grad = row
+            alpha.grad = row if alpha.requires_grad else None
 
     def _rows(self, matrix):
         """The rows of a matrix (E, N), each as long as its edge has paths."""
@@ -172,7 +177,7 @@ class SuperNet(nn.Module):
         for p in parameters:
             p.requires_grad_(False)
         try:
-            with frozen_statistics([layer for part in parts for layer in part.normalisations]):
+            with frozen_statistics(list(dict.fromkeys(layer for part in parts for layer in part.normalisations))):
                 yield
         finally:
             for p in parameters:
@@ -254,13 +259,20 @@ def index_of(choice, op, edge):
 
 
 class _Part:
-    """The weights and batch norms of one path, or of everything outside the edges."""
+    """The weights and batch norms of one path, or of everything in a network that runs outside its edges."""
 
-    def __init__(self, module, without=()):
-        inside = {id(m) for op in without for m in op.modules()}
-        outside = [m for m in module.modules() if id(m) not in inside]
+    def __init__(self, module):
+        outside = list(dict.fromkeys(outside_edges(module)))
         self.parameters = [p for m in outside for p in m.parameters(recurse=False)]
-        self.normalisations = [m for m in normalisations(module) if id(m) not in inside]
+        self.normalisations = [m for m in normalisations(module) if m in {*outside}]
+
+
+def outside_edges(module):
+    """Yields a module and those in it, but no MixedOp and nothing below one."""
+    if not isinstance(module, MixedOp):
+        yield module
+        for child in module.children():
+            yield from outside_edges(child)
 
 
 class _CheckShapes:

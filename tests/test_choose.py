@@ -706,6 +706,15 @@ def test_a_network_trained_for_a_lower_limit_serves_a_higher_one_where_it_is_bet
     assert networks == [networks[0]] * 3 and price.of(networks[0]) <= targets[0]
 
 
+def test_without_trainings_too_a_network_listed_for_a_lower_limit_serves_a_higher_one(images, monkeypatch):
+    space, choice = chain(), replace(CHOICE, proposals=2, drawn=0, tuned=8, trainings=0)
+    price = costs(space, "macs")
+    targets = [sorted(price.of(network) for network in distinct(space))[rank] for rank in (5, 20, 35)]
+    monkeypatch.setattr(Chooser, "tuned", lambda self, networks: [-price.of(network) for network in networks])  # the cheapest are expected to be best
+    networks, _ = search(images, "trained", space, choice).front(price, targets)
+    assert networks == [networks[0]] * 3 and price.of(networks[0]) <= targets[0]
+
+
 def test_a_front_of_one_target_is_what_a_search_with_that_limit_chooses(images, tmp_path):
     price = costs(few(), "macs")
     target = price.of(NETWORK)

@@ -198,7 +198,14 @@ def test_files_of_all_image_endings_are_read_and_others_counted(folder, capsys):
     for name in ("x.heic", "y.HEIC", "Thumbs.db", "noending"):
         (folder / "train/dog" / name).write_bytes(b"x")
     assert len(pl.data.load(str(folder)).full_train) == 28
-    assert f"{folder / 'train'}: files that are no images were left out: 2 .heic, 1 .db, 1 noending" in capsys.readouterr().out
+    assert f"{folder / 'train'}: files that are no images of a class were left out: 2 .heic, 1 .db, 1 noending" in capsys.readouterr().out
+
+
+def test_images_beside_the_folders_of_classes_are_counted(folder, capsys):
+    for name in "ab":
+        Image.open(folder / "train/cat/0.png").save(folder / f"train/{name}.png")
+    assert len(pl.data.load(str(folder)).full_train) == 24
+    assert "left out: 2 beside the folders of the classes" in capsys.readouterr().out
 
 
 def test_a_class_of_files_that_are_no_images_says_what_they_are(folder):
@@ -308,6 +315,15 @@ def test_however_small_a_part_is_it_has_every_class(tmp_path, settings):
     data = pl.data.load(root, **settings)
     for part in (data.train, data.valid, data.test):
         assert torch.bincount(part.labels).tolist() == [1, 1] or part is data.train and (torch.bincount(part.labels) >= 1).all()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_without_a_test_set_a_class_needs_three_images(tmp_path, count):
+    root = Path(numbered(tmp_path, cat=3, dog=count)) / "train"
+    with pytest.raises(ValueError, match=f"class dog has {count} image.*; without test/ each needs three, to learn the weights, to learn α and to test"):
+        pl.data.load(root)
+    with pytest.raises(ValueError, match="unknown data set"):
+        pl.data.load(tmp_path / "elsewhere", split=0.3)
 
 
 @pytest.mark.parametrize("settings", [dict(), dict(limit=2)])

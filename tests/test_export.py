@@ -4,6 +4,7 @@ import importlib
 import json
 import logging
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -459,12 +460,14 @@ def run(tmp_path_factory):
     torch.save({"epoch": 3}, out / "numbers.pt")
     (out / "text.pt").write_text("not weights")
     (out / "empty").mkdir()
+    shutil.copytree(out / "found", out / "bare")
+    (out / "bare/architecture.json").unlink()  # as an earlier version left it
     return out, report.model
 
 
 def test_a_run_is_exported(run, tmp_path, monkeypatch, capsys):
     folder, model = run
-    arguments = ["--run", folder / "found", "--architecture", folder / "architecture.json", "--out", tmp_path]
+    arguments = ["--run", folder / "found", "--out", tmp_path]
     assert cli(*arguments, monkeypatch=monkeypatch) is None and len(capsys.readouterr().out.splitlines()) == 5
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*FILES, "pixels.py", "predict.py"])
     expected = logits(model, images(4)).contiguous()
@@ -524,7 +527,7 @@ NAMED = ["--architecture", "architecture.json"]
 @pytest.mark.parametrize("arguments, told", [
     (["--run", "empty", *NAMED], "empty holds no checkpoint.pt"),
     (["--run", "absent", *NAMED], "absent holds no checkpoint.pt"),
-    (["--run", "found"], "found holds no architecture.json; give the file"),
+    (["--run", "bare"], "bare holds no architecture.json; give the file"),
     (["--weights", "weights.pt"], "--weights needs --architecture"),
     (["--run", "found", "--architecture", "absent.json"], "absent.json"),
     (["--run", "found", "--architecture", "text.pt"], "text.pt is not an architecture file"),

@@ -99,8 +99,8 @@ def test_a_result_tells_of_the_random_networks(accuracies, told):
 
 
 @pytest.mark.parametrize(("found", "n", "told"), [
-    (0.96, 400, "+1.00 points, no more than chance gives with 400 test images and 3 random networks (± 2.52)"),     # 2 √(95 · 5 / 400 · (1 + 1/3))
-    (0.99, 400, "+4.00 points, more than chance gives with 400 test images and 3 random networks (± 2.52)"),
+    (0.96, 400, "+1.00 points, no more than chance gives with 400 test images and 3 random networks (± 2.57)"),     # 2 √(94.8 · 5.2 / 400 · (1 + 1/3))
+    (0.99, 400, "+4.00 points, more than chance gives with 400 test images and 3 random networks (± 2.57)"),
     (0.93, 10_000, "-2.00 points, no more than chance gives with 10,000 test images and 3 random networks (± 2.31)"),  # 2 √(1² · (1 + 1/3))
     (0.91, 10_000, "-4.00 points, more than chance gives with 10,000 test images and 3 random networks (± 2.31)")])
 def test_the_summary_says_what_a_difference_is_worth(found, n, told):
@@ -108,6 +108,13 @@ def test_the_summary_says_what_a_difference_is_worth(found, n, told):
                   dataset="digits", preset="quick", seed=0)
     assert f"difference      {told}" in notebook.summary(result | {"test_images": n}).splitlines()
     assert "difference" not in notebook.summary(result)
+
+
+def test_one_image_in_twenty_is_no_more_than_chance():
+    result = dict(params=1, macs=2, network="x", test_accuracy=0.95, random_accuracies=[1.0], search_seconds=1, train_seconds=1, dataset="photos",
+                  preset="lesson", seed=0, test_images=20)
+    assert "-5.00 points, no more than chance" in notebook.summary(result)
+    assert "random networks none of equal cost was found" in notebook.summary(result | {"random_accuracies": []})
 
 
 def test_a_notebook_that_is_not_there_is_told_in_one_line(tmp_path):

@@ -686,7 +686,9 @@ def test_random_networks_of_equal_peak_memory_and_never_one_network_twice():
     one = pl.Architecture(few, ("conv 3x3", "Zero", "Zero"))
     with pytest.raises(ValueError, match="found 0 of 1"):
         pl.baselines.random_of_equal_cost(one, 1)
+    assert pl.baselines.random_of_equal_cost(one, 1, at_least=0) == []
     everything = pl.baselines.random_of_equal_cost(one, 3, tolerance=100.0)
+    assert pl.baselines.random_of_equal_cost(one, 9, tolerance=100.0, at_least=3) == everything
     assert len({few.canonical(network.choices) for network in [one, *everything]}) == 4
 
 

@@ -23,6 +23,7 @@ from torchvision import datasets, transforms
 import proxyless_lite as pl
 from proxyless_lite.course import plots
 from proxyless_lite.data import workers as workers_file
+from proxyless_lite.data.pixels import decode
 
 TINY = Path(__file__).resolve().parents[1].parent / "shared/data/tiny-imagenet-20.tar.gz"
 
@@ -77,7 +78,7 @@ def test_images_are_drawn_from_memory_and_from_files(folder, workers):
         assert torch.allclose(drawn, images[data.valid.labels == label][0], atol=0.6)
 
 
-def test_without_augmentation_images_are_those_of_torchvisions_test_transform(folder):
+def test_without_augmentation_images_are_those_of_torchvisions_test_transform(folder):  # where all differences are even
     data = load(folder)
     theirs = datasets.ImageFolder(str(folder / "val"), transforms.Compose([
         transforms.Resize(32), transforms.CenterCrop(28), transforms.ToTensor(),
@@ -92,6 +93,29 @@ def test_without_augmentation_images_are_those_of_torchvisions_test_transform(fo
     assert sorted(labels.tolist()) == theirs.targets and [*map(len, shares)] == [2, 2, 1]  # whole batches, of ten images
     images = torch.cat([images for share in shares for images, _ in share]).flatten(1)
     assert torch.allclose(images.sum(1).sort()[0], expected.flatten(1).sum(1).sort()[0], atol=1e-2)
+
+
+@pytest.mark.parametrize("size", [20, 21, 32])
+def test_streamed_test_images_are_those_that_an_exported_network_sees(folder, size):
+    data = load(folder, crop=None, image_size=size)
+    how, theirs = data.preprocessing(), []
+    edge = (how["resize"] - how["size"]) // 2
+    for path in sorted((folder / "val").glob("*/*.jpg")):
+        theirs.append(torch.from_numpy(decode(path, how["resize"])[edge:edge + size, edge:edge + size].copy()))
+    (images, _), = data.eval_batches(data.test, 10)
+    assert torch.allclose(images, data.normalised(torch.stack(theirs)))
+
+
+@pytest.mark.parametrize("workers", [None, 0])
+@pytest.mark.parametrize("flip", [None, True, False])
+def test_images_are_mirrored_unless_one_says_no(folder, workers, flip):
+    for part in folder.rglob("*.jpg"):                                  # black on the left, white on the right
+        Image.fromarray(np.repeat(np.repeat([[0, 255]], 20, 1), 40, 0).astype(np.uint8)).save(part, quality=95)
+    data = load(folder, workers, flip=flip)
+    images, _ = data.batches(data.train, 16, 0, 0, augment=True)[0]
+    mirrored = images[..., 0].mean((1, 2)) > images[..., -1].mean((1, 2))
+    assert mirrored.any() == (flip is not False) and not mirrored.all() and ("not mirrored" in str(data)) == (flip is False)
+    assert data.loaded.get("flip") is flip
 
 
 @pytest.mark.parametrize("workers", [None, 0])

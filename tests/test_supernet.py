@@ -31,6 +31,59 @@ def test_edges_that_share_an_alpha_are_refused():
     assert list(pl.SuperNet(nn.Sequential(first, second, first)).mixed_ops) == ["0", "1"], "one MixedOp in two places is one edge"
 
 
+class Twice(nn.Module):
+    """A layer that runs in front of an edge, and is one of its candidates too."""
+
+    def __init__(self):
+        super().__init__()
+        self.shared = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+        self.edge = pl.MixedOp({"same": self.shared, "other": nn.Linear(4, 4)})
+
+    def forward(self, x):
+        return self.edge(self.shared(x))
+
+
+def test_a_layer_that_runs_outside_the_edges_is_trained_and_frozen_there_though_it_is_a_candidate_too():
+    net, x = pl.SuperNet(Twice()).train(), torch.randn(8, 4)
+    for path in (0, 1):
+        net.activate([path])
+        assert {*net.network.shared.parameters()} <= {*net.active_parameters()}
+        assert len(net.active_parameters()) == len({*net.active_parameters()}) == (4, 6)[path]
+        before = net.network.shared[1].running_mean.clone()
+        with net.frozen():
+            assert not net(x).requires_grad and torch.equal(net.network.shared[1].running_mean, before)
+        net(x).sum().backward()
+        assert not torch.equal(net.network.shared[1].running_mean, before) and net.network.shared[0].weight.grad is not None
+    assert len(net.weight_parameters()) == 6
+
+
+@pytest.mark.parametrize("rule", [pl.rules.TwoPath(), pl.rules.Exact(), pl.rules.Reinforce(samples=4)], ids=repr)
+def test_an_alpha_that_requires_no_gradient_stays(rule):
+    net = pl.SuperNet(nn.Sequential(toy.edge("linear", "identity"), toy.edge("linear", "identity", "Zero")), seed=0)
+    fixed, free = net.architecture_parameters()
+    fixed.requires_grad_(False)
+    before, optimizer = [alpha.clone() for alpha in (fixed, free)], torch.optim.Adam(net.architecture_parameters(), 0.1)
+    batch = torch.randn(8, 5), torch.zeros(8, dtype=torch.long)
+    for i in range(5):
+        gradient, _ = rule.estimate(net, pl.training.batch_loss(net, batch), seeded(i))
+        net.set_alpha_gradient(gradient)
+        optimizer.step()
+    assert torch.equal(fixed, before[0]) and not torch.equal(free, before[1])
+
+
+@pytest.mark.parametrize("precision", ["half", "bfloat16"])
+def test_alpha_keeps_at_least_single_precision(precision):
+    net = getattr(pl.SuperNet(toy.edge("linear", "identity")), precision)()
+    assert {alpha.dtype for alpha in net.architecture_parameters()} == {torch.float32} != {p.dtype for p in net.weight_parameters()}
+    assert net.double().architecture_parameters()[0].dtype == torch.float64
+
+
+def test_the_weights_of_a_step_are_those_that_were_loaded_in_place_of_the_first():
+    net, other = (pl.SuperNet(toy.edge("linear", "identity"), seed=seed) for seed in (0, 1))
+    net.load_state_dict(other.state_dict(), assign=True)
+    assert {*net.active_parameters(), *net.architecture_parameters()} == {*net.parameters()}
+
+
 def test_a_mixed_op_alone_is_a_network():
     net = pl.SuperNet(toy.edge("linear", "identity"))
     net.set_alpha(torch.tensor([[0., 1.]]))

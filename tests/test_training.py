@@ -228,6 +228,8 @@ def test_networks_trained_side_by_side_are_those_trained_one_after_another(tmp_p
     assert all(f"{label} 100 %" in shown for shown in [capsys.readouterr().out] for label in found)
     assert list(found) == ["a net", "b/1", "found"] and {p.name for p in tmp_path.iterdir()} == {"a-net", "b-1", "found"}
     assert not any(torch.equal(a, b) for a, b in zip(deep.parameters(), found["a net"].model.parameters())), "a given module stays as it was"
+    assert [path.parent.name for path in tmp_path.glob("*/architecture.json")] == ["found"], "a module has none"
+    assert pl.Architecture.load(tmp_path / "found/architecture.json") == architecture
     for label, report in found.items():
         assert report.history.train_loss.tolist() == expected[label].history.train_loss.tolist()
         assert_close(report.model.state_dict(), expected[label].model.state_dict(), rtol=0, atol=0)

@@ -144,10 +144,11 @@ def summary(result):
     spread = " % (one of equal cost, "
     if len(accuracies) > 1:
         spread = f" ± {statistics.stdev(accuracies):.2f} % ({len(accuracies)} of equal cost, mean ± sd, "
+    others = f"{statistics.mean(accuracies):.2f}{spread}trained alike)" if accuracies else "none of equal cost was found"
     return "\n".join([
         f"found network ({result['params']:,} params, {result['macs']:,} MACs):", result["network"],
         f"test accuracy   {100 * result['test_accuracy']:.2f} %",
-        f"random networks {statistics.mean(accuracies):.2f}{spread}trained alike)", *difference(result, accuracies),
+        f"random networks {others}", *difference(result, accuracies),
         f"search {runtime.clock(result['search_seconds'])}, training {runtime.clock(result['train_seconds'])} "
         f"({result['dataset']}, preset {result['preset']}, seed {result['seed']})"])
 
@@ -155,10 +156,11 @@ def summary(result):
 def difference(result, accuracies):
     """A line on whether the found network differs by more than chance explains, where result.json has the number of test images: by the
     choice of these, or by how random networks differ, whichever is more."""
-    if not (n := result.get("test_images")):
+    if not (n := result.get("test_images")) or not accuracies:
         return []
     mean = statistics.mean(accuracies)
-    variance = max(mean * (100 - mean) / n, statistics.variance(accuracies) if len(accuracies) > 1 else 0)
+    p = (mean * n / 100 + 1) / (n + 2)  # Laplace's estimate: twenty right answers of twenty do not show that none is ever wrong
+    variance = max(100 ** 2 * p * (1 - p) / n, statistics.variance(accuracies) if len(accuracies) > 1 else 0)
     by, chance = 100 * result["test_accuracy"] - mean, 2 * math.sqrt(variance * (1 + 1 / len(accuracies)))  # two standard errors
     says = "more than" if abs(by) > chance else "no more than"
     return [f"difference      {by:+.2f} points, {says} chance gives with {n:,} test images and {len(accuracies)} random networks (± {chance:.2f})"]

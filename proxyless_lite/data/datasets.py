@@ -27,7 +27,8 @@ IMAGENET = dict(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 
 def load(name: str | Path, root: str | Path | None = None, valid: float | None = None, limit: int | None = None, image_size: int | None = None,
          seed: int = 0, download: bool = True, crop: int | None = None, color_jitter: bool = False, workers: int | None = None,
-         pack: str | Path | None = None, padding: float | None = None, split: float | None = None) -> DataModule:
+         pack: str | Path | None = None, padding: float | None = None, split: float | None = None,
+         flip: bool | None = None) -> DataModule:
     """The data set called `name`: "digits", "cifar10", "imagenet", or the path of a folder of images.
 
     An image folder holds train/ and test/, each with one folder per class, and perhaps val/, which then trains α; without test/,
@@ -39,8 +40,9 @@ def load(name: str | Path, root: str | Path | None = None, valid: float | None =
     50,000 images; digits 0.25); every class has one there at least. `limit` keeps at most that many training images, an equal
     share of every class.
 
-    Images are resized to `image_size` pixels per side (default: the shorter side of the first); only the digits always stay
-    8×8. With `crop` the network gets random-resized crops of that size, or the centre without augmentation; `image_size` is
+    Of an image the shorter side is resized to `image_size` pixels (default: that of the first) and the central square kept; only the
+    digits always stay 8×8. Half of the training images are mirrored: with flip=False none, where left and right differ, as in letters;
+    of the digits none by default. With `crop` the network gets random-resized crops of that size, or the centre without augmentation; `image_size` is
     then by default crop / 0.875. `color_jitter` also changes brightness and saturation at random. Without `crop` training images
     are shifted by up to `padding` pixels, below 1 a share of the side: by default 1/8, 4 of 32; half of that is better for a few epochs.
 
@@ -59,7 +61,7 @@ def load(name: str | Path, root: str | Path | None = None, valid: float | None =
     also ValueError if it holds other images, if the data set is already in memory or `workers` is given; OSError if the disk has
     too little room.
     """
-    given = dict(valid=valid, limit=limit, image_size=image_size, crop=crop, workers=workers, padding=padding, split=split,
+    given = dict(valid=valid, limit=limit, image_size=image_size, crop=crop, workers=workers, padding=padding, split=split, flip=flip,
                  pack=None if pack is None else str(Path(pack).resolve()))
     known = str(name) if isinstance(name, str) and name in NAMED else ""  # a Path is a folder, whatever it is called
     loaded = {"name": known or str(Path(name).resolve()), "root": root and str(Path(root).resolve()), "seed": seed,
@@ -69,7 +71,7 @@ def load(name: str | Path, root: str | Path | None = None, valid: float | None =
         if share is not None and not 0 < share < 1:
             raise ValueError(f"{setting}={share!r} must be a share of the images between 0 and 1")
     held = None
-    if split is not None and (known or not Path(name).is_dir()):
+    if split is not None and known:
         raise ValueError(f"split={split!r} is for a folder of images without a test set; leave it out for {name}")
     if name == "digits":
         train, test, classes = digits()
@@ -99,7 +101,8 @@ def load(name: str | Path, root: str | Path | None = None, valid: float | None =
     if pack is not None:
         (train, test), source = packed.pack(pack, (train, test), side)
     parts = [train[weights], train[alpha], test]
-    style: dict = dict(name=Path(name).name or Path(name).absolute().name, classes=tuple(classes), crop=crop, color_jitter=color_jitter, loaded=loaded)
+    style: dict = dict(name=Path(name).name or Path(name).absolute().name, classes=tuple(classes), crop=crop, color_jitter=color_jitter, loaded=loaded,
+                       flip=Path(name).name != "digits" if flip is None else flip)  # a mirrored 2 is no digit
     if workers is not None:
         scale: dict = CIFAR10 if name == "cifar10" else IMAGENET
         return StreamingData(**style, **dict(zip(PARTS, parts)), **scale, resize=side, workers=workers)
@@ -107,7 +110,7 @@ def load(name: str | Path, root: str | Path | None = None, valid: float | None =
         parts = decoded(parts, side) if isinstance(train, Files) else [part.resized(side) for part in parts]
     scale = {"cifar10": CIFAR10, "imagenet": IMAGENET}.get(known) or statistics(parts[0])
     padding = 1 / 8 if padding is None else padding
-    style |= dict(padding=int(padding if padding >= 1 else padding * side), flip=Path(name).name != "digits")  # a mirrored 2 is no digit
+    style |= dict(padding=int(padding if padding >= 1 else padding * side))
     kind = InMemoryData if pack is None else partial(Packed, source=source)
     return kind(**style, **dict(zip(PARTS, parts)), **scale)
 

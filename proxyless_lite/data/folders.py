@@ -76,11 +76,11 @@ def find(root, split=None):
     everything, held, tested, classes = read(root, whole, valid, test)
     if tested is not None:
         return everything, held, tested, classes
-    share = 0.2 if split is None else split
-    try:
-        kept, rest = balanced(everything.labels, all_but(len(everything), share, classes), 0, classes)
-    except ValueError as error:
-        raise ValueError(f"{root}: {error}") from None
+    share, sizes = 0.2 if split is None else split, np.bincount(everything.labels, minlength=len(classes))
+    if (few := sizes.min()) < 3:
+        raise ValueError(f"{root}: class {classes[sizes.argmin()]} has {few} image{'s' if few > 1 else ''}; without test/ each needs three, to learn the weights, "
+                         f"to learn α and to test: add some or remove the class")
+    kept, rest = balanced(everything.labels, all_but(len(everything), share, classes), 0, classes)
     log.info(f"{root} has no test/: {len(rest):,} of its {len(everything):,} images, of every class alike, are the test set")
     return everything[kept], None, everything[rest], classes
 
@@ -109,10 +109,13 @@ class ImageFolder(datasets.ImageFolder):
             raise ValueError(f"{folder} holds no images, or a class without any: {str(error).splitlines()[0].rstrip('. ')}"
                              f"{'; these files are no images: ' * bool(self.left_out)}{self.told()}") from None
         if self.left_out:
-            log.info(f"{folder}: files that are no images were left out: {self.told()}")
+            log.info(f"{folder}: files that are no images of a class were left out: {self.told()}")
 
     def find_classes(self, directory):
-        classes = sorted(entry.name for entry in os.scandir(directory) if entry.is_dir() and not entry.name.startswith("."))
+        entries = [entry for entry in os.scandir(directory) if not entry.name.startswith(".")]
+        classes = sorted(entry.name for entry in entries if entry.is_dir())
+        if loose := sum(entry.is_file() and Path(entry).suffix.lower() in pixels.ENDINGS for entry in entries):
+            self.left_out["beside the folders of the classes"] += loose
         if not classes:
             raise FileNotFoundError("it must hold train/ and test/ (or val/), or one folder per class")
         return classes, {name: i for i, name in enumerate(classes)}

@@ -59,11 +59,10 @@ class Augmented(ImageData):
     """Splits of stored images (n, H, W, C), and how batches of them are augmented on the device.
 
     `padding` is that of random crops, in pixels. With `crop` they are random-resized crops of that size instead, or the centre
-    without augmentation. `flip` mirrors half of the images.
+    without augmentation.
     """
 
     padding: int
-    flip: bool
 
     @property
     def side(self):

@@ -53,7 +53,8 @@ class ImageData(DataModule):
     """Images and labels. `mean` and `std` are per channel, of 255.
 
     A batch is images (B, C, H, W) float, normalised, channels_last, and labels (B,). With `crop` augmented images are
-    random-resized crops of that many pixels; `color_jitter` changes their brightness and saturation at random.
+    random-resized crops of that many pixels; `color_jitter` changes their brightness and saturation at random, `flip` mirrors half
+    of them.
     """
 
     unit = "images"
@@ -62,6 +63,7 @@ class ImageData(DataModule):
     std: tuple
     crop: int | None
     color_jitter: bool
+    flip: bool
     loaded: dict | None = None  # the arguments of data.load that gave these data
 
     def preprocessing(self):
@@ -89,4 +91,5 @@ class ImageData(DataModule):
         return ((pixels.float() - mean) / std).permute(0, 3, 1, 2)
 
     def __str__(self):
-        return f"{super().__str__()}{', resized crops' if self.crop else ''}{', distorted' if self.color_jitter else ''}"
+        mirrored = "" if self.flip == (self.name != "digits") else ", mirrored" if self.flip else ", not mirrored"
+        return f"{super().__str__()}{', resized crops' if self.crop else ''}{', distorted' if self.color_jitter else ''}{mirrored}"

@@ -1,6 +1,7 @@
 """Too many images for memory: decoded and augmented batch by batch in worker processes."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ from torchvision.transforms import v2
 from .. import runtime
 from .augment import AREA, BRIGHTNESS, RATIO, SATURATION
 from .module import ImageData
-from .pixels import Unreadable, read, refusal
+from .pixels import Unreadable, fitted, read, refusal
 from .workers import WorkerData, generators_kept, seed_generators
 
 
@@ -17,8 +18,7 @@ from .workers import WorkerData, generators_kept, seed_generators
 class StreamingData(WorkerData, ImageData):
     """Splits of folders.Files, read by `workers` processes (0: in this one).
 
-    Half of the augmented images are mirrored. Without augmentation, the shorter side is resized to `resize` and the centre
-    kept.
+    Without augmentation, the shorter side is resized to `resize` and the centre kept, as pixels.fitted does.
     """
 
     resize: int
@@ -43,11 +43,11 @@ class StreamingData(WorkerData, ImageData):
         return Reader(split, self.transform(augment), self.crop, key)
 
     def transform(self, augment):
-        """From a PIL image to one of crop × crop."""
+        """From a PIL image to the pixels, or a PIL image, of crop × crop."""
         if not augment:
-            return v2.Compose([v2.Resize(self.resize), v2.CenterCrop(self.crop)])
+            return partial(centred, resize=self.resize, crop=self.crop)
         crop, flip = v2.RandomResizedCrop(self.crop, AREA, RATIO), v2.RandomHorizontalFlip()
-        return v2.Compose([crop, flip, *[v2.ColorJitter(brightness=BRIGHTNESS, saturation=SATURATION)] * self.color_jitter])
+        return v2.Compose([crop, *[flip] * self.flip, *[v2.ColorJitter(brightness=BRIGHTNESS, saturation=SATURATION)] * self.color_jitter])
 
     def received(self, batch):
         """(images, labels) on the device, from a Reader's output. Raises ValueError naming files that cannot be read."""
@@ -56,6 +56,12 @@ class StreamingData(WorkerData, ImageData):
             raise ValueError(problem)
         pixels, labels = runtime.upload([pixels, labels], self.device)()
         return self.normalised(pixels), labels
+
+
+def centred(image, resize, crop):
+    """The central crop × crop pixels of a PIL image whose shorter side is resized: the pixels that an exported network is given."""
+    edge = (resize - crop) // 2
+    return fitted(image, resize)[edge:edge + crop, edge:edge + crop]
 
 
 class Reader(torch.utils.data.Dataset):

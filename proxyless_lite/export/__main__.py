@@ -1,4 +1,4 @@
-"""Command line: python -m proxyless_lite.export --run runs/x/found --architecture runs/x/architecture.json --out exported"""
+"""Command line: python -m proxyless_lite.export --run runs/x/found --out exported"""
 
 import logging
 from pathlib import Path

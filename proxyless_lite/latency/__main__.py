@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 from pathlib import Path
+from typing import get_args
 
 from .. import spaces, zoo
 from ..architecture import Architecture
@@ -99,20 +100,25 @@ def main(arguments=None):
 def space_of(name, settings):
     """The space with settings such as "width=1.4". Raises ValueError for one that it does not have."""
     make = spaces.BY_NAME[name]
-    usual = {p.name: p.default for p in inspect.signature(make).parameters.values() if not callable(p.default)}
+    kinds = {p.name: numeric(p.annotation) for p in inspect.signature(make).parameters.values() if not callable(p.default)}
     given = {}
     for setting in settings:
         key, _, value = setting.partition("=")
-        if key not in usual:
-            raise ValueError(f"the {name} space has no setting {key!r}; allowed: {', '.join(usual)}")
-        if isinstance(usual[key], (int, float)):
+        if key not in kinds:
+            raise ValueError(f"the {name} space has no setting {key!r}; allowed: {', '.join(kinds)}")
+        if kind := kinds[key]:
             try:
-                given[key] = type(usual[key])(value)
+                given[key] = kind(value)
             except ValueError:
-                raise ValueError(f"--set {setting}: {value!r} is not a valid {type(usual[key]).__name__}") from None
+                raise ValueError(f"--set {setting}: {value!r} is not a valid {kind.__name__}") from None
         else:
             given[key] = listed(value, str if key in ("entry", "candidates") else int, setting)
     return make(**given)
+
+
+def numeric(annotation):
+    """The kind of number that a parameter takes, int or float; None for a list."""
+    return next((kind for kind in get_args(annotation) or [annotation] if kind in (int, float)), None)
 
 
 def listed(text, kind, setting):

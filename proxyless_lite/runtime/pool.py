@@ -34,10 +34,11 @@ def pool(start, tasks, workers):
     tasks, processes, busy = iter(tasks), [], {}
     try:
         for task in islice(tasks, workers):
-            pipe, process = started(start)
+            pipe, process = started()
             processes.append(process)
             busy[pipe] = task
         for pipe in busy:
+            send(pipe, start)  # not as an argument: a process would keep the copy, data included, as long as it lives
             send(pipe, busy[pipe])
         while busy:
             for pipe in connection.wait(busy):
@@ -66,11 +67,11 @@ def pool(start, tasks, workers):
             process.join()
 
 
-def started(start):
+def started():
     """A new worker: the pipe to it, and its process."""
     context = get_context("spawn")
     pipe, theirs = context.Pipe()
-    process = context.Process(target=work, args=(pickle.dumps(start), theirs), daemon=True)
+    process = context.Process(target=work, args=(theirs,), daemon=True)
     process.start()
     theirs.close()
     return pipe, process
@@ -114,15 +115,15 @@ class Forward(logging.Handler):
         send(self.pipe, record)
 
 
-def work(start, pipe):
-    """What a worker does: the tasks that come through the pipe, until its other end is gone."""
+def work(pipe):
+    """What a worker does: what comes through the pipe, first `start` and then tasks, until its other end is gone."""
     Thread(target=end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     keep_freed_memory()
     log.handlers = [Forward(pipe)]
     with suppress(*GONE, KeyboardInterrupt):
         try:
-            do = pickle.loads(start)()
+            do = pickle.loads(pipe.recv_bytes())()
             while True:
                 for row in do(pickle.loads(pipe.recv_bytes())):
                     send(pipe, row)

@@ -44,6 +44,7 @@ def parser():
     images.add_argument("--valid", type=float, help="share of the training images on which α learns; default 0.1, digits 0.25, or all of val/")
     images.add_argument("--split", type=float, help="share of the images for testing, for a folder without test/ and val/; default 0.2")
     images.add_argument("--image-size", type=int, help="resize the images; default: that of the preset, for tree the size of the first")
+    images.add_argument("--no-flip", action="store_true", help="do not mirror training images: where left and right differ, as in letters")
     images.add_argument("--crop", type=int, help="random-resized crops of this size, as for ImageNet")
     images.add_argument("--workers", type=int, help="read images in this many processes instead of keeping all in memory")
     images.add_argument("--pack", help="decode all images once into this folder on a fast disk, and read them from there")
@@ -138,7 +139,8 @@ def images_of(args, experiment, seed, engine):
     elif named == "digits" and args["image_size"]:
         raise ValueError("--image-size does nothing here: the digits stay 8×8; leave it out, or search --space mobile")
     return data.load(named, limit=experiment.images, image_size=args["image_size"] or getattr(experiment, "image_size", None),
-                     crop=args["crop"], workers=args["workers"], pack=args["pack"], seed=seed, valid=args["valid"], split=args["split"])
+                     crop=args["crop"], workers=args["workers"], pack=args["pack"], seed=seed, valid=args["valid"], split=args["split"],
+                     flip=False if args["no_flip"] else None)
 
 
 def experiment_of(args):

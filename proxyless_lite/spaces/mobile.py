@@ -39,7 +39,7 @@ def mobile(width: float = 1.0, classes: int = 1000, input_size: int = 224, width
         for i in range(depth):
             entering = edges[-1].out_channels if edges else first
             same = i > 0 or (stride == 1 and unscaled[stage] == unscaled[stage + 1])  # unscaled[1] is the first block's
-            edges.append(edge(f"stage{stage}.{i}", candidates, entering, channels, size, 1 if i else stride, same))
+            edges.append(Edge(f"stage{stage}.{i}", candidates + ("Zero",) * same, entering, channels, size, 1 if i else stride, same))
             size = halved(size) if edges[-1].stride == 2 else size
     after = Block("conv 1x1", stage_widths[-1], head, size), Block("linear", head, classes, size)
     named = {"widths": list(widths)} if widths else {"width": width}
@@ -56,11 +56,6 @@ def mobile(width: float = 1.0, classes: int = 1000, input_size: int = 224, width
         fixed=before + after,
         runs=tuple(runs(edges)),
     )
-
-
-def edge(name, candidates, in_channels, out_channels, size, stride, residual):
-    """An edge; with `residual` its input is added to its output, and Zero may leave the block out."""
-    return Edge(name, candidates + ("Zero",) * residual, in_channels, out_channels, size, stride, residual)
 
 
 def runs(edges):
@@ -92,21 +87,14 @@ def read_released(config):
     starts = [sum(depths[:stage]) for stage in range(len(depths))]
     widths = [config["first_conv"]["out_channels"], first["out_channels"], *(blocks[i]["out_channels"] for i in starts),
               config["feature_mix_layer"]["out_channels"]]
-    for number, (block, (width, stride)) in enumerate(zip([first, *blocks], shapes(widths[1:-1]))):
+    shapes = (widths[1], 1), *((edge.out_channels, edge.stride) for edge in mobile(widths=widths).edges())
+    for number, (block, (width, stride)) in enumerate(zip([first, *blocks], shapes)):
         if block["name"] != "ZeroLayer" and (block["out_channels"], block["stride"]) != (width, stride):
             raise ValueError(f"block {number} of the released configuration gives {block['out_channels']} channels with stride {block['stride']}; "
                              f"the mobile space has {width} with stride {stride} there")
     if released_name(first) != "MB1 3x3":
         raise ValueError(f"the released configuration begins with {released_name(first)}; the mobile space with MB1 3x3")
     return dict(widths=widths, classes=config["classifier"]["out_features"]), tuple(released_name(b) for b in blocks)
-
-
-def shapes(widths):
-    """(channels, stride) of the first block and of every edge, from the widths of the first block and the stages."""
-    first, *stages = widths
-    yield first, 1
-    for width, (_, depth, stride) in zip(stages, STAGES, strict=True):
-        yield from ((width, 1 if i else stride) for i in range(depth))
 
 
 def released_name(layer):

@@ -10,7 +10,6 @@ import pandas as pd
 import torch
 
 from .. import runtime
-from . import memory
 from .meters import Meters
 
 log = logging.getLogger(__name__)
@@ -97,7 +96,14 @@ class Loop:
 
     def within_memory(self, work, *arguments):
         """work(*arguments). Raises runtime.OutOfMemory saying what would fit where it does not."""
-        return memory.attempt(work, *arguments, optimizer=self.task.optimizer, advice=self.task.what_fits)
+        try:
+            return work(*arguments)
+        except RuntimeError as error:
+            if not runtime.is_out_of_memory(error):
+                raise
+        # The failed step's tensors are freed only here, after its traceback.
+        self.task.optimizer.zero_grad(set_to_none=True)
+        raise runtime.OutOfMemory(self.task.what_fits())
 
     def last_loss(self):
         return self.meters.mean("train_loss").item() if self.meters.values else self.rows[-1]["train_loss"]

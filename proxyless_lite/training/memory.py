@@ -9,18 +9,6 @@ from .. import runtime
 from ..data import ImageData
 
 
-def attempt(work, *arguments, optimizer, advice):
-    """work(*arguments). Raises runtime.OutOfMemory with what advice() says where it does not fit."""
-    try:
-        return work(*arguments)
-    except RuntimeError as error:
-        if not runtime.is_out_of_memory(error):
-            raise
-    # The failed step's tensors are freed only here, after its traceback.
-    optimizer.zero_grad(set_to_none=True)
-    raise runtime.OutOfMemory(advice())
-
-
 @contextmanager
 def room_for(data, device):
     """A context in which data are put on a device. Raises runtime.OutOfMemory, saying what helps, where they do not fit."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from .. import presets, runtime
 from ..config import TrainConfig
 from ..data import DataModule, InMemoryData
-from .train import Training, begin, train
+from .train import Training, begin, keep, train
 
 
 def train_all(networks: dict, data: DataModule, config: TrainConfig | None = None, out: str | Path | None = None, device=None,
@@ -30,6 +30,8 @@ def train_all(networks: dict, data: DataModule, config: TrainConfig | None = Non
         return {label: train(network, data, config, folders[label], engine, label) for label, network in networks.items()}
     runs = ((label, folders[label], *begin(network, config.seed)) for label, network in networks.items())
     reports = dict(runtime.pool(partial(runner, data, config, engine), runs, workers))
+    for label, network in networks.items():
+        keep(network, folders[label])
     return {label: reports[label] for label in networks}
 
 

@@ -43,7 +43,7 @@ def train(architecture: Architecture | nn.Module, data: DataModule, config: Trai
     A module may be given instead; it is trained in place, from the weights it has. Its Dropout and StochasticDepth layers get
     the rates of the config too.
 
-    `config` is a TrainConfig (default: "quick"); `out` a folder that makes the run resumable; `label`
+    `config` is a TrainConfig (default: "quick"); `out` a folder that makes the run resumable, and that gets an architecture.json; `label`
     names the run in its progress. Returns a Report. Seeds PyTorch's global generator, so that a seed determines the network.
 
     Raises ValueError where network, data and config do not fit together, and for the folder of another run; FloatingPointError when
@@ -51,7 +51,17 @@ def train(architecture: Architecture | nn.Module, data: DataModule, config: Trai
     """
     config = config or presets.train("quick")
     model, identity = begin(architecture, config.seed)
-    return Training(model, data, config, out, device, identity, label).run()
+    training = Training(model, data, config, out, device, identity, label)
+    report = training.run()
+    if training.engine.is_main:
+        keep(architecture, out)
+    return report
+
+
+def keep(architecture, out):
+    """Write the architecture into the folder of its training, for an export; of a module there is none."""
+    if out is not None and isinstance(architecture, Architecture):
+        architecture.save(Path(out) / "architecture.json")
 
 
 def begin(architecture, seed):

@@ -24,8 +24,8 @@ def chosen(others, found, blind=None, unit="MACs", label="every network of the s
         ax.vlines(blind.cost, 100 * blind.accuracy, 100 * found.accuracy, color=ORANGE, linewidth=2.5, label="what the search gains", zorder=1)
     ax.plot(found.cost, 100 * found.accuracy, "*", color=ORANGE, markeredgecolor=BLACK, markersize=20, label="chosen by one search")
     accuracies = 100 * others.accuracy
-    low = min(accuracies.quantile(0.1), 100 * found.accuracy.min(), *([] if blind is None else 100 * blind.accuracy))
-    high = max(accuracies.max(), 100 * found.accuracy.max())
+    low = min(100 * found.accuracy.min(), accuracies.quantile(0.1), *([] if blind is None else 100 * blind.accuracy))  # of no others: NaN, which never wins
+    high = max(100 * found.accuracy.max(), accuracies.max())
     room = 0.08 * max(high - low, 1)  # all may be equal
     if hidden := (accuracies < low - room).sum():
         ax.text(0.01, 0.01, f"↓ {hidden} networks below", transform=ax.transAxes, va="bottom", fontsize=9)
