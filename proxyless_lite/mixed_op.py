@@ -48,7 +48,7 @@ class MixedOp(nn.Module):
 
     def list_normalisations(self):
         """List once the layers in which a probe must leave no trace: probing must be cheap."""
-        self.normalisations = [normalisations(o) for o in self.candidates]
+        self.normalisations = [normalisations(o.modules()) for o in self.candidates]
 
     def probabilities(self) -> torch.Tensor:
         """p_i = exp(α_i) / Σ_j exp(α_j), shape (N,)."""
@@ -204,9 +204,9 @@ def spared_statistics(gate, op):
 # -- batch statistics -------------------------------------------------------------------------------------------------
 
 
-def normalisations(module):
-    """The layers below `module` that keep running statistics."""
-    return [m for m in module.modules() if getattr(m, "track_running_stats", False)]
+def normalisations(modules):
+    """Those of some modules that keep running statistics."""
+    return [m for m in modules if getattr(m, "track_running_stats", False)]
 
 
 @contextmanager

@@ -264,7 +264,7 @@ class _Part:
     def __init__(self, module):
         outside = list(dict.fromkeys(outside_edges(module)))
         self.parameters = [p for m in outside for p in m.parameters(recurse=False)]
-        self.normalisations = [m for m in normalisations(module) if m in {*outside}]
+        self.normalisations = normalisations(outside)
 
 
 def outside_edges(module):
