@@ -31,9 +31,9 @@ class Engine:
     """How a run computes its steps; the results are the same up to rounding, on several ranks also up to batch statistics (see below) and
     the random numbers of Dropout, DropPath and Cutout.
 
-    `precision` is "float32", "bfloat16" or "float16": that of weight steps and of REINFORCE's rewards, by autocast; weights,
-    α, losses and gradients of α stay float32. "float16", for GPUs without bfloat16, scales the loss. `grad_accumulation` divides each batch into that many
-    micro-batches, whose gradients add up. `compile` compiles every candidate by itself, never a path through the network: a new
+    `precision` is "float32", "bfloat16" or "float16": that of weight steps and of REINFORCE's rewards, by autocast; weights, α,
+    losses and gradients of α stay float32. "float16", for GPUs without bfloat16, scales the loss. `grad_accumulation` divides each
+    batch into that many micro-batches, whose gradients add up. `compile` compiles every candidate by itself, never a path through the network: a new
     path would be a new program. `activation_checkpointing` keeps only the input of each edge and recomputes the active path in
     backward: less memory, more time. With a `world_size` above 1 each rank gets its share of every batch and all draw the same
     paths. Batch norm sees only one rank's part, unless `sync_batch_norm`.

@@ -6,6 +6,7 @@ import math
 import time
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from itertools import islice
 
 import pandas as pd
 import torch
@@ -134,15 +135,18 @@ def front(chooser, goals):
     groups = [list(dict.fromkeys(index[network.choices] for network in group)) for group in proposals]
     with counted("choose: short trainings,", min(config.tuned, len(networks)), chooser.tuned) as rating:
         ratings = rate(networks, rating, config.tuned, groups, config.together, scores(net, networks))
-    # One that was listed for another goal may serve this one, too.
-    groups = [[i for i, network in enumerate(networks) if i in group or (goal and goal.allows(network))] for goal, group in zip(goals, map(set, groups))]
-    best = [ratings.best(group, max(config.trainings, 1)) for group in groups]
+    order, listed = ratings.best(range(len(networks)), len(networks)), list(zip(goals, map(set, groups)))
+
+    def serving(some, goal, group):
+        """Those of some networks that serve a goal: one that was listed for another goal may do so, too."""
+        return (i for i in some if i in group or (goal and goal.allows(networks[i])))
+    best = [list(islice(serving(order, *each), max(config.trainings, 1))) for each in listed]
     if config.trainings:
         finalists, accuracy = list(dict.fromkeys(i for few in best for i in few)), {}
         with counted("choose: whole trainings,", len(finalists), chooser.trained) as training:
             for some in (finalists[k:k + config.together] for k in range(0, len(finalists), config.together)):
                 accuracy |= zip(some, training([networks[i] for i in some]))
-        best = [[max((i for i in group if i in accuracy), key=accuracy.get)] for group in groups]
+        best = [[max(serving(finalists, *each), key=accuracy.get)] for each in listed]
     return [networks[few[0]] for few in best], table(chooser.rows.values())
 
 

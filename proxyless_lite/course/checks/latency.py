@@ -276,25 +276,25 @@ def within_limit(written):
         paths[first] = torch.where(F[first] + F[other].min() <= limit, p[first], 0).argmax().item()
         paths[other] = torch.where(F[other] <= limit - F[first][paths[first]], p[other], 0).argmax().item()
         return torch.tensor(paths)
-    chance, halves = lambda p: p[0][:, None] * p[1], lambda F: torch.broadcast_tensors(F[0][:, None], F[1])  # noqa: E731 - (N, N)
+    chance = lambda p: p[0][:, None] * p[1]  # noqa: E731 - (N, N)
     mistakes = [
-        ("`limit` ms exactly are allowed: at most", lambda p, F, limit: pick(p, F, limit, chance(p), F[0][:, None] + F[1] < limit)),
         ("that is the most probable path of each edge; their latencies exceed the limit", lambda p, F, limit: p.argmax(1)),
         ("that is the fastest network; a more probable one is within the limit too", lambda p, F, limit: F.argmin(1)),
         ("a network's probability is the product of its paths' p, not the sum", lambda p, F, limit: pick(p, F, limit, p[0][:, None] + p[1])),
         ("that uses the limit up; take the most probable of all that are within it", lambda p, F, limit: pick(p, F, limit, F[0][:, None] + F[1])),
-        ("half of the limit for each edge is too strict; only their sum is limited", lambda p, F, limit: pick(p, F, limit, chance(p), torch.maximum(*halves(F)) <= limit / 2)),
+        ("half of the limit for each edge is too strict; only their sum is limited",
+         lambda p, F, limit: pick(p, F, limit, chance(p), (F[0] <= limit / 2)[:, None] & (F[1] <= limit / 2))),
         ("edge 0 takes what it likes best, edge 1 what is left over; compare all pairs", lambda p, F, limit: greedy(p, F, limit, 0)),
-        ("edge 1 takes what it likes best, edge 0 what is left over; compare all pairs", lambda p, F, limit: greedy(p, F, limit, 1))]
-    firsts, ties = cycle((6, 7)), cycle((False,) * 4 + (True,))
+        ("edge 1 takes what it likes best, edge 0 what is left over; compare all pairs", lambda p, F, limit: greedy(p, F, limit, 1)),
+        ("`limit` ms exactly are allowed: at most", lambda p, F, limit: pick(p, F, limit, chance(p), F[0][:, None] + F[1] < limit))]
+    firsts, ties = cycle((5, 6)), cycle((False,) * 4 + (True,))
 
     def draw():
-        """Numbers for which all mistakes show: none gives the right network. Edge 0 and edge 1 first are told from the sum by turns.
-        The limit of every fifth is what its network takes."""
+        """Numbers for which all mistakes show; edge 0 and edge 1 first are told from the sum by turns. Every fifth limit is met exactly."""
         first, tie = next(firsts), next(ties)
         while True:
             p, F, limit = alphas(2).softmax(1), latencies(2), float(uniform(1.5, 4))
-            wrong, best = (mistake(p, F, limit) for _, mistake in mistakes[1:]), pick(p, F, limit, chance(p))
-            if not any(torch.equal(best, each) for each in wrong) and not torch.equal(*(mistakes[i][1](p, F, limit) for i in (3, first))):
+            wrong, best = (mistake(p, F, limit) for _, mistake in mistakes[:-1]), pick(p, F, limit, chance(p))
+            if not any(torch.equal(best, each) for each in wrong) and not torch.equal(*(mistakes[i][1](p, F, limit) for i in (2, first))):
                 return p, F, sum(F[[0, 1], best].tolist()) if tie else limit
     compare("paths", written, right, draw, mistakes, times=5)
