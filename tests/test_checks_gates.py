@@ -217,7 +217,7 @@ def test_networks_may_be_listed_as_pairs(capsys):
 @pytest.mark.parametrize("check, piece", [(check, piece) for check, wrong in WRONG.items() for piece in wrong],
                          ids=lambda value: value if isinstance(value, str) else value.__name__)
 def test_a_usual_mistake_gets_its_hint(capsys, check, piece):
-    for _ in range(5):
+    for _ in range(20):
         hint = said(capsys, check, WRONG[check][piece])
         assert piece in hint and "raised" not in hint, hint
 

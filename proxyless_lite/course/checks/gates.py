@@ -133,7 +133,7 @@ def gate_gradient(function):
         ("the sign: more of o_j changes L by +⟨∇_y L, o_j⟩", lambda grad_y, outputs: -product(grad_y, outputs)),
         ("that is the sum of each output; multiply by ∇_y L first", lambda grad_y, outputs: outputs.sum((1, 2))),
         ("∇_y L is multiplied by its own sum; multiply element by element, then add up", lambda grad_y, outputs: grad_y.sum() * outputs.sum((1, 2))),
-        ("that is the size of each product; a negative ∂L/∂g_j is a good sign for path j", lambda grad_y, outputs: product(grad_y, outputs).abs())])
+        ("that is the size of each product; a negative ∂L/∂g_j is a good sign for path j", lambda grad_y, outputs: product(grad_y, outputs).abs())], times=8)
 
 
 class _Gives(nn.Module):
@@ -281,10 +281,16 @@ def most_probable(function):
     def best(score, k, n):
         at = score.flatten().argsort(descending=True)[:k]
         return torch.stack([at // n, at % n], 1)
-    product = lambda p: p[0][:, None] * p[1]  # noqa: E731
-    draw = lambda: (_probabilities(2, 5), 5 - int(torch.randint(3, (1,), generator=_RANDOM)))  # noqa: E731
+    product, total = lambda p: p[0][:, None] * p[1], lambda p: p[0][:, None] + p[1]  # noqa: E731
+
+    def draw():
+        """Probabilities whose sums do not happen to have the order of their products."""
+        while True:
+            p, k = _probabilities(2, 5), 5 - int(torch.randint(3, (1,), generator=_RANDOM))
+            if not torch.equal(best(product(p), k, 5), best(total(p), k, 5)):
+                return p, k
     _compare("networks", function, lambda p, k: torch.tensor(costs.most_probable(p, k)), draw, [
-        ("the edges are independent: multiply their p, do not add", lambda p, k: best(p[0][:, None] + p[1], k, 5)),
+        ("the edges are independent: multiply their p, do not add", lambda p, k: best(total(p), k, 5)),
         ("those are the least probable ones; sort by falling probability", lambda p, k: best(-product(p), k, 5)),
         ("the first column is the first edge's path; they are exchanged", lambda p, k: best(product(p), k, 5).flip(1)),
         ("right networks, but from the k-th to the best", lambda p, k: best(product(p), k, 5).flip(0)),

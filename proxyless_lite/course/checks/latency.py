@@ -135,7 +135,7 @@ def kendall_tau(written):
          lambda a, b: (signs(a, b) < 0).sum() / 2 / pairs(a)),
         ("a network makes no pair with itself: divide by n (n − 1), not by n²", lambda a, b: signs(a, b).mean()),
         ("each pair counts once; here (i, j) and (j, i) both do", lambda a, b: signs(a, b).sum() / pairs(a)),
-        ("divide by the number of pairs, n (n − 1) / 2", lambda a, b: signs(a, b).sum() / 2)])
+        ("divide by the number of pairs, n (n − 1) / 2", lambda a, b: signs(a, b).sum() / 2)], times=6)
 
 
 # -- 05 latency-aware search -------------------------------------------------------------------------------------------
