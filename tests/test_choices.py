@@ -65,6 +65,20 @@ def test_cost_is_the_search_and_the_whole_trainings(truth):
     assert twice.cost == got.cost, "a network that serves several targets is trained once"
 
 
+def test_a_choice_with_fewer_trainings_makes_the_first_of_them(truth, runs):
+    a, b, c = truth.index[[5, 60, 110]]
+    some = pd.DataFrame([row("none", 4, 0.0, max((a, b, c), key=runs[1].get), f"{a} {b} {c}"), row("none", 2, 0.0, max((c, b), key=runs[2].get), f"{c} {b}"),
+                         row("macs", 4, 1e6, a, f"{a}")])
+    some.attrs["pace"] = 1.0
+    found = choices.by_trainings(NAME, some).set_index(["seed", "trainings"])
+    for (seed, count), one in found.iterrows():
+        first = {4: (a, b, c), 2: (c, b)}[seed][:count]
+        assert one.network == max(first, key=runs[seed % 3].get) and one.cost == pytest.approx(truth.seconds[list(first)].sum() / truth.seconds.mean())
+    assert len(found) == 6
+    for seed, count in ((4, 3), (2, 2)):
+        pd.testing.assert_series_equal(found.loc[(seed, count)], choices.scored(NAME, some).set_index("seed").loc[[seed]].query("costs == 'none'").iloc[0], check_names=False)
+
+
 @pytest.mark.parametrize("kind", ["none", "macs", "ms"])
 def test_had_all_been_trained_once_the_best_of_a_seed_is_taken(truth, runs, kind):
     found = choices.all_trained(NAME, [kind])

@@ -79,6 +79,21 @@ def test_what_a_rival_sees_is_one_run_and_the_other_seeds_judge_it(lab, table, r
         assert len(others) == 2 and trace[1][1] == pytest.approx(table["mean"].max() - np.mean(others), abs=1e-12)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_rival_may_see_one_seed_of_the_table_alone(lab, rows, seed):
+    own = rows[rows.seed == seed].set_index("network").accuracy
+    _, seen = watched(lab, rivals.random_networks, seed=4, seen=seed)
+    assert [accuracy for _, accuracy in seen] == [own[lab.band.index[i]] for i, _ in seen]
+
+
+def test_curves_of_each_seed_are_of_its_runs(table, rows):
+    found = rivals.by_seed(table, rows, 3)
+    assert found.groupby("seen").size().to_dict() == dict.fromkeys(range(3), len(found) // 3)
+    for seed, of in found.groupby("seen"):
+        assert rivals.curves(table, rows, 3, seen=seed).equals(of.drop(columns="seen").reset_index(drop=True))
+    assert found.groupby(["rival", "cost"]).regret.nunique().gt(1).any()
+
+
 def test_no_rival_depends_on_the_runs_that_it_did_not_draw(lab, stored):
     blind = copy(lab)
     blind.regret, blind.untrained = [np.full(3, 9.0)] * len(lab.cost), np.full(len(lab.cost), 9.0)
@@ -298,15 +313,16 @@ def test_at_a_target_only_networks_of_its_cost_play_against_the_best_of_them(tab
 
 def test_the_figure_has_a_line_for_each_rival_and_a_star_for_each_search_of_ours(table, rows, stored):
     found = rivals.curves(table, rows, 4, searches=stored)
-    ours = pd.DataFrame({"name": ["small"] * 3 + ["large"] * 3, "cost": [6, 6, 6, 9, 9, 12], "regret": [0.01, 0.01, 0.01, 0.002, 0.005, 0.002]})
+    ours = pd.DataFrame({"name": ["small"] * 4 + ["large"] * 4, "trainings": [1] * 6 + [2] * 2, "seen": [0, 0, 0, 1, 0, 1, 0, 1],
+                         "cost": [6, 6, 6, 6, 9, 11, 12, 16], "regret": [0.01, 0.008, 0.012, 0.02, 0.002, 0.004, 0.001, 0.003]})
     figure = plots.regret_over_cost(found, ours, 0.005)
     ax, = figure.axes
     figure.canvas.draw()
     assert figure.get_label().startswith("Mean regret of rivals") and {text.get_text() for text in ax.texts} >= set(found.rival)
-    stars = {line.get_label(): tuple(np.round(line.get_xydata()[0], 6)) for line in ax.lines if line.get_marker() == "*"}
-    assert stars == {"small (± 2 standard errors)": (6, 1), "large (± 2 standard errors)": (10, 0.3)}
-    bars = [[y for _, y in bar.get_segments()[0]] for bar in ax.collections if len(bar.get_segments()) == 1 and bar.get_linewidth()[0] == 2]
-    assert any(np.allclose(bar, [0.3 - 0.2, 0.3 + 0.2]) for bar in bars)
+    stars = {line.get_label(): np.round(line.get_xydata(), 6).tolist() for line in ax.lines if line.get_marker() == "*"}
+    assert stars == {"small (± 2 standard errors)": [[6, 1.25]], "large (± 2 standard errors)": [[10, 0.3], [14, 0.2]]}
+    bars = [[y for _, y in segment] for bar in ax.collections if bar.get_linewidth()[0] == 2 for segment in bar.get_segments()]
+    assert np.allclose(bars, [[1.25 - 1, 1.25 + 1], [0.3 - 0.2, 0.3 + 0.2], [0.2 - 0.2, 0.2 + 0.2]]), "two seeds of the table: 1.0 and 2.0; 0.2 and 0.4"
     assert len({(plots.RIVALS[name][1]) for name in found.rival}) == found.rival.nunique(), "every rival has its own marker"
     ends = [text.xy[1] for text in ax.texts if text.get_text() in set(found.rival)]
     assert np.diff(sorted(ends)).min() > 0.04 * np.ptp(ax.get_ylim()), "no two names overlap"

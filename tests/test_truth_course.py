@@ -411,7 +411,7 @@ def table(tmp_path_factory):
 def test_the_command_writes_what_competitors_reach(tmp_path):
     cli.main(["rivals", "digits", "--repetitions", "2", "--out", str(tmp_path / "r.csv")])
     path = ground_truth.FOLDER / "digits.csv"
-    expected = ground_truth.rivals.curves(ground_truth.load(path), ground_truth.read(path), 2)
+    expected = ground_truth.rivals.by_seed(ground_truth.load(path), ground_truth.read(path), 2)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "r.csv", comment="#"), expected, rtol=1e-3, check_dtype=False)
 
 

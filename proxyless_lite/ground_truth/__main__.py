@@ -57,7 +57,7 @@ def main(arguments=None):
     elif args.command == "rivals":
         check_target(args.out)
         command = f"python -m proxyless_lite.ground_truth rivals {args.setting} --repetitions {args.repetitions}"
-        write_table(args.out, rivals.curves(load(path), read(path), args.repetitions), {"command": command, "machine": describe()}, digits=4)
+        write_table(args.out, rivals.by_seed(load(path), read(path), args.repetitions), {"command": command, "machine": describe()}, digits=4)
     elif args.command == "verify":
         table = load(path)
         print(f"sd between seeds {seed_sd(table):.4f}\n{spreads(table).round(4).to_string(index=False)}")

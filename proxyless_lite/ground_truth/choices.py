@@ -164,6 +164,21 @@ def scored(name, choices):
     return found if "processor" not in choices else found.assign(cost=found.cost.where(choices.processor == choices.attrs["machine"]["processor"]))
 
 
+def by_trainings(name, choices):
+    """`scored` of the choices without a target, had only the first 1, 2, … of their networks been trained from scratch: `trainings` says how many.
+
+    Networks are trained in the order of what is expected of them, so a choice with fewer trainings makes the first of these.
+    """
+    accuracy, found = table.read(table.FOLDER / f"{name}.csv").pivot(index="network", columns="seed", values="accuracy"), []
+    free = choices[choices.costs == "none"]
+    for count in range(1, 1 + free.trained.str.split().str.len().max()):
+        trained = [codes.split()[:count] for codes in free.trained]
+        best = [accuracy[seed % len(accuracy.columns)][codes].idxmax() for seed, codes in zip(free.seed, trained)]
+        fewer = free.assign(network=best, trained=[*map(" ".join, trained)])
+        found.append(scored(name, fewer).assign(trainings=count))
+    return pd.concat(found, ignore_index=True)
+
+
 def all_trained(name, kinds):
     """Rows of Choices had every network been trained once: for each kind of costs, target and seed of the table, the best that keeps it."""
     runs = table.read(table.FOLDER / f"{name}.csv")

@@ -39,14 +39,17 @@ class Lab:
         self.weight = (band.members / band.members.sum()).to_numpy()
         self.untrained = (band["mean"].max() - band["mean"]).to_numpy()
         runs = drawn_runs(band, rows).groupby("network")
-        self.accuracy, self.regret = ([runs[column].get_group(code).to_numpy() for code in band.index] for column in ("accuracy", "regret"))
+        self.accuracy, self.regret, self.seed = ([runs[column].get_group(code).to_numpy() for code in band.index] for column in ("accuracy", "regret", "seed"))
 
-    def play(self, rival, rng, price=0.0, **settings):
-        """The trace of a rival: [(cost so far, regret of its answer by then), …], from the `price` that it pays first to above max(COSTS)."""
+    def play(self, rival, rng, price=0.0, seen=None, **settings):
+        """The trace of a rival: [(cost so far, regret of its answer by then), …], from the `price` that it pays first to above max(COSTS).
+
+        A training is one of the network's runs at random, or that of the seed `seen` (the first, if it has none).
+        """
         known, spent, best, trace = {}, price, -np.inf, []
         for i in rival(self, rng, known, **settings):
             trace = trace or [(price, self.untrained[i])]  # until a training has ended, it answers with the first network
-            run = rng.integers(len(self.accuracy[i]))
+            run = rng.integers(len(self.accuracy[i])) if seen is None else (self.seed[i] == seen).argmax()
             spent, known[i] = spent + self.cost[i], self.accuracy[i][run]
             if known[i] > best:
                 best, regret = known[i], self.regret[i][run]
@@ -157,20 +160,28 @@ def regret_at(trace):
     return np.where(at < 0, np.nan, regret[at])
 
 
-def curves(table, rows, repetitions=500, seed=0, macs=None, within=0.05, **given):
+def curves(table, rows, repetitions=500, seed=0, macs=None, within=0.05, seen=None, **given):
     """Mean regret of every rival by cost: a DataFrame with columns rival, cost (1, 2, … 20), regret in [0, 1], error (its standard error).
 
-    `table` as `load` gives it, `rows` its runs as `read` does; `macs`, `within`: see Lab. Rivals may be `given` the stored `searches`, as
+    `table` as `load` gives it, `rows` its runs as `read` does; `macs`, `within`: see Lab; `seen`: see Lab.play. Rivals may be `given` the stored `searches`, as
     read_searches reads them, and their `pace`; `scores`, by name, each (n,) for the networks of the table, higher is better; `counts`
     and `edges`: how many networks the two regressions start with. A search has no regret (NaN) before it ends, and is one sample.
     """
     lab, found = Lab(table, rows, macs, within), []
     for name, (rival, settings) in roster(lab, **given).items():
         turns = np.arange(repetitions) % len(settings)
-        regret = pd.DataFrame([regret_at(lab.play(rival, np.random.default_rng([seed, r]), **settings[turn])) for r, turn in enumerate(turns)])
+        regret = pd.DataFrame([regret_at(lab.play(rival, np.random.default_rng([seed, r]), seen=seen, **settings[turn])) for r, turn in enumerate(turns)])
         samples = regret.groupby(turns).mean() if len(settings) > 1 else regret
         found.append(pd.DataFrame({"rival": name, "cost": COSTS, "regret": samples.mean(), "error": samples.sem()}))
     return pd.concat(found, ignore_index=True)
+
+
+def by_seed(table, rows, repetitions=500, **settings):
+    """`curves` of rivals that see every network's run of one seed, as a search does, for each seed of the table: one more column, `seen`.
+
+    Regrets of one seed are judged by the same trainings: what their mean over seeds is worth, the scatter between seeds says.
+    """
+    return pd.concat([curves(table, rows, repetitions, seen=seen, **settings).assign(seen=seen) for seen in range(table.runs.max())], ignore_index=True)
 
 
 def at_targets(table, rows, macs_target, within=0.05, **settings):

@@ -126,10 +126,12 @@ def label_ends(ax, ends, low, top):
 
 @described
 def regret_over_cost(curves, chosen, seed_sd, start=3):
-    """Mean regret of rivals over what they have spent, a line each; our searches as stars with ± 2 standard errors.
+    """Mean regret of rivals over what they have spent, a line each; our searches as stars with ± 2 standard errors, joined by a line.
 
     `curves` as ground_truth.rivals gives them: rival, cost (in trainings), regret (accuracy in [0, 1]) and its error, also drawn
-    twice. `chosen` has one row per search of ours: name, cost, regret; a star is the mean of a name. Costs below `start` are left out.
+    twice. `chosen` has one row per search of ours: name, cost, regret, `trainings` (from scratch) and the `seen` seed of the table, as
+    choices.by_trainings gives them. A star is the mean of a name and a number of trainings; its error is that of as many means as
+    there are seeds. Costs below `start` are left out.
     """
     figure, ax = new_figure(figsize=(7.6, 4.6))
     ax.axhspan(-100, 200 * seed_sd, color="0.92", zorder=0)
@@ -141,12 +143,14 @@ def regret_over_cost(curves, chosen, seed_sd, start=3):
         ax.plot(line.cost, 100 * line.regret, linestyle=dashes, color=colour, linewidth=1.3)
         ax.errorbar(marked.cost, 100 * marked.regret, 200 * marked.error, fmt=marker, color=colour, markersize=5, elinewidth=0.8, markerfacecolor="white")
         ends[name] = line.cost.iloc[-1], 100 * line.regret.iloc[-1], look
-    stars = chosen.assign(regret=100 * chosen.regret).groupby("name", sort=False).agg(cost=("cost", "mean"), regret=("regret", "mean"), error=("regret", "sem"))
+    own, points = chosen.assign(regret=100 * chosen.regret), ["name", "trainings"]
+    stars = own.groupby(points, sort=False)[["cost", "regret"]].mean()
+    stars["error"] = own.groupby([*points, "seen"]).regret.mean().groupby(points).sem()
     top = 1.05 * max(100 * shown.regret.max(), (stars.regret + 2 * stars.error).max())
     low = min(0, 100 * shown.regret.min(), (stars.regret - 2 * stars.error).min()) - 0.05 * top
-    for (name, star), colour in zip(stars.iterrows(), cycle((ORANGE, "white", "0.4"))):
+    for (name, star), colour in zip(stars.groupby("name", sort=False), cycle((ORANGE, "white", "0.4"))):
         ax.errorbar(star.cost, star.regret, 2 * star.error, fmt="none", ecolor=BLACK, elinewidth=2, capsize=5, zorder=5)
-        ax.plot(star.cost, star.regret, "*", color=colour, markeredgecolor=BLACK, markersize=24, zorder=6, label=f"{name} (± 2 standard errors)")
+        ax.plot(star.cost, star.regret, "-*", color=BLACK, markerfacecolor=colour, markersize=20, zorder=6, label=f"{name} (± 2 standard errors)")
     label_ends(ax, ends, low, top)
     ticks = [cost for cost in (1, 2, 3, 4, 6, 8, 10, 14, 20) if cost >= start]
     ax.set(xscale="log", xlim=(0.95 * start, 20.5), ylim=(low, top), xlabel="cost (trainings of an average network)", ylabel="mean regret (points of accuracy)")
