@@ -84,18 +84,18 @@ def test_a_short_item_is_repeated_and_its_mean_counts():
 
 @pytest.mark.parametrize("after", [0, 1, 5, 6, 13])
 def test_interrupted_and_resumed_is_the_same_as_at_once(after, tmp_path):
-    whole, visited = counting(6)
-    at_once = rounds.run_rounds(whole, 6, lambda: 0.01, 3, 0.0, ABOUT, tmp_path / "whole.csv")
-    killed, before = counting(6, after=after)
+    whole, visited = counting(6, 0.004 / 3)
+    at_once = rounds.run_rounds(whole, 6, lambda: 0.01 / 7, 3, 0.0, ABOUT, tmp_path / "whole.csv")
+    killed, before = counting(6, 0.004 / 3, after)
     with pytest.raises(KeyboardInterrupt):
-        rounds.run_rounds(killed, 6, lambda: 0.01, 3, 0.0, ABOUT, tmp_path / "t.csv")
-    get, since = counting(6)
-    visits = rounds.run_rounds(get, 6, lambda: 0.01, 3, 0.0, ABOUT, tmp_path / "t.csv")
+        rounds.run_rounds(killed, 6, lambda: 0.01 / 7, 3, 0.0, ABOUT, tmp_path / "t.csv")
+    get, since = counting(6, 0.004 / 3)
+    visits = rounds.run_rounds(get, 6, lambda: 0.01 / 7, 3, 0.0, ABOUT, tmp_path / "t.csv")
     assert len(before) == after and before + since == visited, "no visit is lost or repeated"
-    pd.testing.assert_frame_equal(visits, at_once)
+    pd.testing.assert_frame_equal(visits, at_once, rtol=1e-12, atol=0)
     assert (tmp_path / "t.visits.csv").read_text() == (tmp_path / "whole.visits.csv").read_text()
-    get, again = counting(6)
-    pd.testing.assert_frame_equal(rounds.run_rounds(get, 6, lambda: 0.01, 3, 0.0, ABOUT, tmp_path / "t.csv"), at_once)
+    get, again = counting(6, 0.004 / 3)
+    pd.testing.assert_frame_equal(rounds.run_rounds(get, 6, lambda: 0.01 / 7, 3, 0.0, ABOUT, tmp_path / "t.csv"), at_once, rtol=1e-12, atol=0)
     assert again == [], "what is complete is not measured again"
 
 

@@ -74,10 +74,6 @@ class Visits(runtime.Rows):
     def check(path, saved, ours):
         runtime.check_same(path, what_must_agree(saved, ours), what_must_agree(ours, ours))
 
-    def append(self, r, item, ms, reference_ms):
-        """Add one visit."""
-        super().append(r, item, f"{ms:.5g}", f"{reference_ms:.5g}")
-
 
 def visits_path(out):
     """The file of visits of a measurement `out`: t.csv -> t.visits.csv."""

@@ -259,7 +259,7 @@ def measure(kit, out, runtime, threads, rounds, precision, drift):
                 if (r, i) in done or i in certain:
                     continue
                 rows.append((r, i) + visit(items[i], reference))
-                file.write(f"{r},{i},{rows[-1][2]:.5g},{rows[-1][3]:.5g}\n")
+                file.write(",".join(map(repr, rows[-1])) + "\n")  # with all digits: a measurement that goes on has the same numbers
                 file.flush()
                 steady.note(rows[-1][3])
                 steady.wait(reference)
