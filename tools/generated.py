@@ -218,13 +218,13 @@ def choices(stored):
 
 
 def rivals(stored):
-    """Mean regret on the 32-px table after some trainings, of rivals and of searches that choose, the best at 9 trainings first."""
+    """Regret on the 32-px table after some trainings, in the mean and by seed, of rivals and of searches that choose, the best at 9 trainings first."""
     at, curves = [4, 6, 7, 8, 9, 12], frame(stored, "results/rivals_cifar10_32.csv")
     own = ground_truth.choices.by_trainings("cifar10_32", ground_truth.choices.Choices.read(stored / "results" / "choices_cifar10_32.csv"))
     own["rival"] = "search and choose, " + own.trainings.map({1: "one training", 2: "two trainings", 3: "three trainings"})
     own["cost"] = np.ceil(own.groupby("rival").cost.transform("mean")).astype(int)  # at the next column, where all rivals have spent as much
     by_seed = 100 * pd.concat([own, curves]).groupby(["rival", "cost", "seen"]).regret.mean().unstack()
-    cell = lambda at: f"{at.mean():.2f} ± {at.sem():.2f}" if at.name in by_seed.index else None  # noqa: E731
+    cell = lambda at: f"{at.mean():.2f} ({', '.join(at.map('{:.2f}'.format))})" if at.name in by_seed.index else None  # noqa: E731
     order = [*own.rival.unique(), *by_seed.xs(9, level="cost").mean(axis=1).drop(own.rival, errors="ignore").sort_values().index]
     rows = [(name, *(cell(by_seed.reindex([(name, cost)]).iloc[0]) for cost in at)) for name in order]
     return markdown(["regret after … trainings", *map(str, at)], rows)
