@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.append(str(ROOT / "benchmarks"))
+sys.path += [str(ROOT / "benchmarks"), str(ROOT / "tools")]
 
 import cifar10_tree_rows
+import compared
 import search_settings
 from runtimes import RUNTIMES, lost, slower
 
@@ -217,6 +218,22 @@ def choices(stored):
                      "beats a blind choice, %", "gain"], rows)
 
 
+def compared_cifar10(stored):
+    """Networks that notebook 11 chose on CIFAR-10 within the highest of three latencies, and random ones of equal latency, by seed of the search."""
+    table = frame(stored, "results/compared_cifar10.csv", dtype={"network": str})
+    percent, gain = (100 * table.accuracy).map("{:.1f}".format), compared.gains(table)
+    rows = []
+    for seed, of in table.assign(percent=percent).groupby("seed"):
+        chosen, random = (of[of.kind == kind].sort_values("target") for kind in ("chosen", "random"))
+        rows.append((seed, f"{chosen.target.iloc[-1]:.2f}", f"{chosen.macs.iloc[-1] / 1e6:.1f}", chosen.percent.iloc[-1], ", ".join(random.percent),
+                     f"{gain[seed]:+.2f}", ", ".join(chosen.percent[:-1])))
+    return markdown(["seed", "at most, ms", "MMACs", "chosen, %", "random, %", "gain", "chosen within the lower limits, %"], rows) + f"\n\n{sentence(compared.told(gain))}"
+
+
+def sentence(line):
+    return f"{line[0].upper()}{line[1:]}."
+
+
 def rivals(stored):
     """Regret on the 32-px table after some trainings, in the mean and by seed, of rivals and of searches that choose, the best at 9 trainings first."""
     at, curves = [4, 6, 7, 8, 9, 12], frame(stored, "results/rivals_cifar10_32.csv")
@@ -267,7 +284,7 @@ BLOCKS = {"notebooks": notebooks, "paper": paper, "table4": table4, "runtimes": 
           "step-cost": step_cost, "memory": memory, "search-cost": search_cost,
           "latency-model": latency_model, "transfer": transfer, "found-and-random": found_and_random, "tree": tree, "seed-noise": seed_noise,
           **{f"truth-{name}": partial(truth, name=name) for name in ("digits", "cifar10", "cifar10_third")},
-          "settings": settings, "choices": choices, "rivals": rivals, "estimators": estimators}
+          "settings": settings, "choices": choices, "rivals": rivals, "compared-cifar10": compared_cifar10, "estimators": estimators}
 
 
 def renewed(text, page, stored):
