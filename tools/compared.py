@@ -43,7 +43,7 @@ def gains(table):
 def told(gain):
     """The mean gain with its 95 % interval (Student's t), in one line; of one run there is no interval."""
     interval = "95 % interval {:+.2f} to {:+.2f}, ".format(*stats.t.interval(0.95, len(gain) - 1, gain.mean(), gain.sem())) if len(gain) > 1 else ""
-    return f"gain over random networks of equal cost: {gain.mean():+.2f} points, {interval}n = {len(gain)}"
+    return f"Gain over random networks of equal cost: {gain.mean():+.2f} points, {interval}n = {len(gain)}"
 
 
 def main():

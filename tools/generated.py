@@ -227,11 +227,7 @@ def compared_cifar10(stored):
         chosen, random = (of[of.kind == kind].sort_values("target") for kind in ("chosen", "random"))
         rows.append((seed, f"{chosen.target.iloc[-1]:.2f}", f"{chosen.macs.iloc[-1] / 1e6:.1f}", chosen.percent.iloc[-1], ", ".join(random.percent),
                      f"{gain[seed]:+.2f}", ", ".join(chosen.percent[:-1])))
-    return markdown(["seed", "at most, ms", "MMACs", "chosen, %", "random, %", "gain", "chosen within the lower limits, %"], rows) + f"\n\n{sentence(compared.told(gain))}"
-
-
-def sentence(line):
-    return f"{line[0].upper()}{line[1:]}."
+    return markdown(["seed", "at most, ms", "MMACs", "chosen, %", "random, %", "gain", "chosen within the lower limits, %"], rows) + f"\n\n{compared.told(gain)}."
 
 
 def rivals(stored):

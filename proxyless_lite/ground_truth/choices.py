@@ -169,14 +169,13 @@ def by_trainings(name, choices):
 
     Networks are trained in the order of what is expected of them, so a choice with fewer trainings makes the first of these.
     """
-    accuracy, found = table.read(table.FOLDER / f"{name}.csv").pivot(index="network", columns="seed", values="accuracy"), []
+    accuracy, cut = table.read(table.FOLDER / f"{name}.csv").pivot(index="network", columns="seed", values="accuracy"), []
     free = choices[choices.costs == "none"]
     for count in range(1, 1 + free.trained.str.split().str.len().max()):
         trained = [codes.split()[:count] for codes in free.trained]
         best = [accuracy[seed % len(accuracy.columns)][codes].idxmax() for seed, codes in zip(free.seed, trained)]
-        fewer = free.assign(network=best, trained=[*map(" ".join, trained)])
-        found.append(scored(name, fewer).assign(trainings=count))
-    return pd.concat(found, ignore_index=True)
+        cut.append(free.assign(network=best, trained=[*map(" ".join, trained)], trainings=count))
+    return scored(name, pd.concat(cut, ignore_index=True))
 
 
 def all_trained(name, kinds):
