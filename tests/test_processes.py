@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -94,3 +95,19 @@ def test_a_part_of_a_network_called_module_is_no_wrapper(tmp_path):
     torch.save(theirs.state_dict(), tmp_path / "w.pt")
     pl.runtime.load_weights(ours, tmp_path / "w.pt")
     assert_close(ours.state_dict(), theirs.state_dict(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("files, left", [
+    ({"memory.max": "4000\n", "memory.current": "3500\n", "memory.stat": "anon 3000\ninactive_file 200\n"}, 700),
+    ({"memory.max": "max\n", "memory.current": "3500\n", "memory.stat": ""}, math.inf),
+    ({"memory.max": "3000", "memory.current": "3500", "memory.stat": "inactive_file 200"}, 0),
+    ({"memory/memory.limit_in_bytes": "4000", "memory/memory.usage_in_bytes": "1000", "memory/memory.stat": "inactive_file 1\ntotal_inactive_file 50"}, 3050),
+    ({}, math.inf)], ids=["second version", "no limit", "over the limit", "first version", "none"])
+def test_memory_that_a_container_still_has(tmp_path, monkeypatch, files, left):
+    (tmp_path / "memory").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    found = pl.runtime.machine.left_in_container(tmp_path)
+    assert found == left
+    monkeypatch.setattr(pl.runtime.machine, "left_in_container", lambda: found)
+    assert pl.runtime.free_memory(torch.device("cpu")) <= found

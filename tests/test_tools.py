@@ -1,6 +1,7 @@
 """The scripts in tools/: what notebooks take, chosen networks against random ones, the animation."""
 
 import importlib.util
+import itertools
 import json
 import os
 import sys
@@ -18,19 +19,24 @@ from proxyless_lite.runtime.cli import run
 ROOT = Path(__file__).parents[1]
 
 
+def module(name):
+    spec = importlib.util.spec_from_file_location(f"tools_{name}", ROOT / "tools" / f"{name}.py")
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
 @pytest.fixture
 def tool(tmp_path, monkeypatch, capsys):
     """Run a script with arguments in an empty folder: (exit status or message, standard output, standard error)."""
     monkeypatch.chdir(tmp_path)
 
     def call(name, *arguments):
-        spec = importlib.util.spec_from_file_location(f"tools_{name}", ROOT / "tools" / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        script = module(name)
         monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
         status = 0
         try:
-            run(module.main)
+            run(script.main)
         except SystemExit as stop:
             status = stop.code
         return status, *capsys.readouterr()
@@ -111,6 +117,18 @@ def test_gains_are_paired_and_have_students_interval(tool):
     table = pd.read_csv("t.csv", comment="#", dtype={"network": str})
     assert list(table.kind) == ["chosen", "chosen", "random", "random"] * 2 + ["chosen", "chosen", "random", "random"]
     assert {*table.network} == {"0324"} and {*table.target[table.kind == "random"]} == {2.0}
+
+
+def test_the_best_of_some_random_networks_is_that_of_all_sets():
+    best_of = module("compared").best_of
+    accuracies = [0.81, 0.85, 0.83, 0.86, 0.80]
+    table = pd.DataFrame({"kind": ["chosen", *["random"] * 5], "accuracy": [0.99, *accuracies]})
+    for count in range(1, 6):
+        every = [max(each) for each in itertools.combinations(accuracies, count)]
+        assert best_of(table, count) == pytest.approx(sum(every) / len(every))
+    for count in (0, 6):
+        with pytest.raises(ValueError, match="the table has 5"):
+            best_of(table, count)
 
 
 @pytest.mark.parametrize("second, told", [

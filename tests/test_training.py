@@ -237,6 +237,19 @@ def test_networks_trained_side_by_side_are_those_trained_one_after_another(tmp_p
     assert [r.test_accuracy for r in again.values()] == [r.test_accuracy for r in found.values()]
 
 
+@pytest.mark.parametrize("copies, workers", [(7, 3), (6.9, 2), (4.9, 1), (0, 1)])
+def test_so_many_train_side_by_side_as_have_the_memory(monkeypatch, caplog, copies, workers):
+    data = pl.data.load("digits", limit=200)
+    size = sum(t.nbytes for split in (data.train, data.valid, data.test) for t in (split.images, split.labels))
+    monkeypatch.setattr(pl.runtime, "free_memory", lambda device: int(copies * size))
+    asked = []
+    monkeypatch.setattr(pl.runtime, "pool", lambda start, runs, n: asked.append(n) or [row for run in runs for row in start()(run)])
+    networks = {str(i): nn.Sequential(nn.Flatten(), nn.Linear(192, 10)) for i in range(4)}
+    found = pl.train_all(networks, data, pl.TrainConfig(epochs=1, cutout=0), device="cpu", workers=3)
+    assert [*found] == [*networks] and asked == [workers] * (workers > 1), "one alone trains here, without a copy"
+    assert (f"{workers} of 3 networks train at a time" in caplog.text) == (workers < 3)
+
+
 def test_what_goes_wrong_beside_is_raised_here():
     data = pl.data.load("digits", limit=200)
     networks = {label: nn.Sequential(nn.Flatten(), nn.Linear(192, n)) for label, n in (("good", 10), ("bad", 3))}

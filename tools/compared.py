@@ -4,6 +4,7 @@
 """
 
 import json
+from math import comb
 from pathlib import Path
 
 import pandas as pd
@@ -44,6 +45,19 @@ def told(gain):
     """The mean gain with its 95 % interval (Student's t), in one line; of one run there is no interval."""
     interval = "95 % interval {:+.2f} to {:+.2f}, ".format(*stats.t.interval(0.95, len(gain) - 1, gain.mean(), gain.sem())) if len(gain) > 1 else ""
     return f"Gain over random networks of equal cost: {gain.mean():+.2f} points, {interval}n = {len(gain)}"
+
+
+def best_of(table, count):
+    """How accurate the best of `count` random networks is on average, drawn from those of all seeds and judged by the same test images.
+
+    So random search of that many trainings finds at most this: it would judge by fewer, the validation images. Raises ValueError
+    where there are fewer networks.
+    """
+    accuracy = table[table.kind == "random"].accuracy.sort_values()
+    if not 1 <= count <= len(accuracy):
+        raise ValueError(f"the best of {count} random networks: the table has {len(accuracy)}")
+    # Of all sets of `count` networks, C(i, count - 1) have the network with i worse ones as their best.
+    return sum(comb(i, count - 1) * each for i, each in enumerate(accuracy)) / comb(len(accuracy), count)
 
 
 def main():

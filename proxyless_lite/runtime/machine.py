@@ -1,6 +1,7 @@
 """The machine: device, random generators, memory, versions."""
 
 import ctypes
+import math
 import os
 import platform
 import re
@@ -141,13 +142,23 @@ def processor():
 
 
 def free_memory(device):
-    """Bytes that this process may still allocate on the device; on the CPU what the system calls available, or the limit set."""
+    """Bytes that this process may still allocate on the device; on the CPU what the system calls available, within the limits set."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    available = psutil.virtual_memory().available
+    available = min(psutil.virtual_memory().available, left_in_container())
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     return available if limit == resource.RLIM_INFINITY else min(available, max(0, limit - psutil.Process().memory_info().vms))
+
+
+def left_in_container(root=Path("/sys/fs/cgroup")):
+    """Bytes below the memory limit of the container that this process runs in; infinite where it has none. Cached files do not count as used."""
+    for limit, used, cached in (("memory.max", "memory.current", "inactive_file"),  # the second and the first version of control groups
+                                ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file")):
+        with suppress(OSError, ValueError):  # not this version; "max"
+            cache = dict(line.split() for line in (root / used).with_name("memory.stat").read_text().splitlines())
+            return max(0, int((root / limit).read_text()) - int((root / used).read_text()) + int(cache.get(cached, 0)))
+    return math.inf
 
 
 def is_out_of_memory(error):
