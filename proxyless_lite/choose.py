@@ -5,6 +5,7 @@ Shared weights alone rank networks poorly: each is rated with weights that were 
 a network's rating says far more, for a fraction of a training from scratch.
 """
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -134,21 +135,22 @@ class Ratings:
 
 
 def rate(networks: Sequence[Architecture], rating: Callable[[list[Architecture]], list[float]], count: int,
-         groups: Sequence[Sequence[int]] = (), together: int = 1, scores: Sequence[torch.Tensor] = ()) -> Ratings:
+         groups: Sequence[Sequence[int]] = (), together: int = 1, scores: Sequence[torch.Tensor] = (),
+         explored: float = 0.5) -> Ratings:
     """Rate `count` of the networks, `together` at a time, and expect the ratings of the others by regression on their operations and `scores`.
 
     Each of the `scores` (n,) is a feature too: the ratings decide what it is worth, and its sign.
 
-    The first half are those of which least is known, given the ones before; then always the one that is expected to be best, by
-    turns of each of the `groups` (indices; one group of all by default). `rating` is given a list of networks and returns theirs.
+    A share of them, `explored`, are those of which least is known, given the ones before; then always the one that is expected to be
+    best, by turns of each of the `groups` (indices; one group of all by default). `rating` is given a list of networks and returns theirs.
     """
     X, count = torch.cat([features(networks), *map(standard, scores)], 1), min(count, len(networks))
     turns = [set(group) for group in groups] or [set(range(len(networks)))]
-    half, rated, values, mean = -(-count // 2), [], [], torch.zeros(len(X))
+    first, rated, values, mean = math.ceil(explored * count), [], [], torch.zeros(len(X))
     while (start := len(rated)) < count:
-        for i in range(start, min(start + together, half if start < half else count)):
+        for i in range(start, min(start + together, first if start < first else count)):
             worth, left = mean, [j for j in range(len(networks)) if j not in rated]
-            if start < half:
+            if start < first:
                 worth = posterior(X, rated, [0.0] * i)[1]  # the variance: whatever their ratings will be
             else:
                 left = [j for j in left if j in turns[i % len(turns)]] or left

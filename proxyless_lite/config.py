@@ -5,7 +5,7 @@ from functools import partial
 from numbers import Integral, Real
 from typing import get_args
 
-LATER = {"rise": 0.0, "small_images": 0.0, "drawn": 0, "from_shared": True, "together": 1}  # fields that were added later, and what was before
+LATER = {"rise": 0.0, "small_images": 0.0, "drawn": 0, "from_shared": True, "together": 1, "explored": 0.5}  # fields that were added later, and what was before
 SMALL = 3 / 4  # width and height of small images, of those of the others
 NUMBERS = {int: (Integral, "an integer"), float: (Real, "a number"), bool: (bool, "True or False")}
 
@@ -115,6 +115,7 @@ class ChoiceConfig:
     proposals: int = 200           # the most probable networks under α that are considered, for each target
     drawn: int = 2000              # and so many random ones that its goal allows; all of them in a small space
     tuned: int = 24                # of these in all, trained briefly, each a fraction of a training
+    explored: float = 0.5          # share of those that are picked for what they tell, before the ones that are expected to be best
     tune_epochs: int = 1
     from_shared: bool = True       # these start from the shared weights; else from fresh ones, by the recipe of `train`
     trainings: int = 3             # from scratch, for each target; 0: the best expected one is taken
@@ -122,4 +123,6 @@ class ChoiceConfig:
     train: TrainConfig = TrainConfig()
 
     def __post_init__(self):
-        check(self, positive=("proposals", "tuned", "tune_epochs", "together"))
+        check(self, positive=("proposals", "tuned", "tune_epochs", "together", "explored"))
+        if self.explored > 1:
+            raise ValueError(f"ChoiceConfig(explored={self.explored!r}): must be at most 1")

@@ -182,7 +182,7 @@ CHOICE = {
         # Measured here: after two or four epochs, or from shared weights, networks that learn fast rank too high; after seven less so.
         # Six keep the whole run within 45 minutes.
         # No trainings: the notebook trains the chosen ones anyway.
-        choice=ChoiceConfig(tuned=8, tune_epochs=6, from_shared=False, trainings=0, together=2, train=SHORT_TRAIN)),
+        choice=ChoiceConfig(tuned=12, explored=1 / 3, tune_epochs=6, from_shared=False, trainings=0, together=2, train=SHORT_TRAIN)),
     "paper": ChoiceExperiment(     # of its size; the paper itself chooses by α alone
         family=dict(name="mobile", width=1.0), targets=(0.25, 0.5, 0.75), image_size=224, all_images=None, search=IMAGENET_SEARCH,
         choice=ChoiceConfig(tuned=24, trainings=0, train=IMAGENET_TRAIN)),

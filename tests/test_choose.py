@@ -259,7 +259,7 @@ def test_before_any_rating_all_are_alike_but_for_their_features():
 
 # -- which networks are rated -----------------------------------------------------------------------------------------
 
-def rated(networks, values, count, groups=(), together=1, scores=()):
+def rated(networks, values, count, groups=(), together=1, scores=(), explored=0.5):
     """Ratings, where network i gets values[i]; every network is checked to be asked for once, at most `together` at a time."""
     asked = []
 
@@ -267,21 +267,20 @@ def rated(networks, values, count, groups=(), together=1, scores=()):
         assert 1 <= len(some) <= together and not set(asked) & set(some), "rated twice"
         asked.extend(some)
         return [values[networks.index(network)] for network in some]
-    found = rate(networks, rating, count, groups, together, scores)
+    found = rate(networks, rating, count, groups, together, scores, explored)
     assert asked == [networks[i] for i in found.rated] and found.values == [values[i] for i in found.rated]
     return found
 
 
-@pytest.mark.parametrize("count", [1, 5, 8])
-def test_the_first_half_are_those_of_which_least_is_known(count):
+@pytest.mark.parametrize("count, explored, first", [(1, 0.5, 1), (5, 0.5, 3), (8, 0.5, 4), (12, 1 / 3, 4), (6, 1, 6)])
+def test_the_explored_ones_are_those_of_which_least_is_known(count, explored, first):
     networks = distinct(staged())
-    found = rated(networks, np.random.default_rng(1).standard_normal(len(networks)).tolist(), count)
-    half = (count + 1) // 2
+    found = rated(networks, np.random.default_rng(1).standard_normal(len(networks)).tolist(), count, explored=explored)
     assert len(found.rated) == count
-    for i in range(half):
+    for i in range(count):
         _, variance = by_weights(networks, found.rated[:i], found.values[:i])
         left = [j for j in range(len(networks)) if j not in found.rated[:i]]
-        assert variance[found.rated[i]] > max(variance[left]) - 1e-9
+        assert (variance[found.rated[i]] > max(variance[left]) - 1e-9) == (i < first)
 
 
 @pytest.mark.parametrize("together", [2, 3])
@@ -815,7 +814,7 @@ def test_a_loss_or_module_of_ones_own_is_chosen_by_alpha(images):
 
 
 @pytest.mark.parametrize("settings, told", [
-    (dict(proposals=0), r"ChoiceConfig\(proposals=0\): must be above 0"), (dict(tuned=0), "tuned=0"), (dict(tune_epochs=0), "tune_epochs=0"),
+    (dict(proposals=0), r"ChoiceConfig\(proposals=0\): must be above 0"), (dict(tuned=0), "tuned=0"), (dict(tune_epochs=0), "tune_epochs=0"), (dict(explored=0), "explored=0"), (dict(explored=1.1), "explored=1.1.*at most 1"),
     (dict(trainings=-1), r"trainings=-1\): must not be negative"), (dict(tuned="many"), "tuned='many'.*: must be an integer"),
 ])
 def test_numbers_out_of_range_are_named(settings, told):

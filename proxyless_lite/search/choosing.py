@@ -134,7 +134,7 @@ def front(chooser, goals):
     index = {network.choices: i for i, network in enumerate(networks)}
     groups = [list(dict.fromkeys(index[network.choices] for network in group)) for group in proposals]
     with counted("choose: short trainings,", min(config.tuned, len(networks)), chooser.tuned) as rating:
-        ratings = rate(networks, rating, config.tuned, groups, config.together, scores(net, networks))
+        ratings = rate(networks, rating, config.tuned, groups, config.together, scores(net, networks), config.explored)
     order, listed = ratings.best(range(len(networks)), len(networks)), list(zip(goals, map(set, groups)))
 
     def serving(some, goal, group):
