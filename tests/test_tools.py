@@ -13,6 +13,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+import proxyless_lite as pl
+from proxyless_lite.config import described
 from proxyless_lite.course import plots
 from proxyless_lite.runtime.cli import run
 
@@ -119,6 +121,57 @@ def test_gains_are_paired_and_have_students_interval(tool):
     assert {*table.network} == {"0324"} and {*table.target[table.kind == "random"]} == {2.0}
 
 
+def test_the_network_with_the_most_macs_stands_in_the_table_and_changes_no_gain(tool):
+    paths = [compared(1, 0.86, [0.84, 0.85]), compared(2, 0.87, [0.85, 0.85])]
+    _, without, _ = tool("compared", *paths, "--csv", "t.csv")
+    Path("runs").mkdir()
+    Path("1.json").rename("runs/result.json")
+    Path("runs/most_macs.json").write_text(json.dumps({"target": 2.0, "choices": ["conv 3x3"] * 4, "test_accuracy": 0.9}))
+    _, out, _ = tool("compared", "runs/result.json", paths[1], "--csv", "t.csv")
+    table = pd.read_csv("t.csv", comment="#", dtype={"network": str})
+    assert out == without and table[table.kind == "most MACs"][["seed", "target", "network", "accuracy"]].values.tolist() == [[1, 2.0, "3333", 0.9]]
+
+
+SEARCHED = pl.spaces.chain(edges=3, width=4, classes=10, input_size=8, candidates=("Zero", "DW 7x7", "conv 3x3", "MB3 3x3"))
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
+def test_the_most_macs_within_a_limit_are_those_of_all_networks_that_keep_it(share):
+    networks = [pl.Architecture(SEARCHED, choices) for choices in itertools.product(*(edge.candidates for edge in SEARCHED.edges()))]
+    price = pl.costs.costs(SEARCHED, "params")
+    limit = min(map(price.cost_of, networks)) * (1 - share) + max(map(price.cost_of, networks)) * share
+    expected = max(network.macs() for network in networks if price.cost_of(network) <= limit)
+    found = module("most_macs").most_macs(SEARCHED, price, limit)
+    assert found.macs() == expected and price.cost_of(found) <= limit
+    with pytest.raises(ValueError, match="costs at most 1 params"):
+        module("most_macs").most_macs(SEARCHED, price, 1)
+
+
+def run_of_notebook_11(folder, **changed):
+    """A folder with the result.json of a run on the digits."""
+    recipe = described(pl.TrainConfig(epochs=1, cutout=0, drop_path=0.0, seed=3))
+    (folder / "result.json").write_text(json.dumps({
+        "dataset": "digits", "preset": "quick", "unit": "MACs", "precision": "float32", "seed": 3, "test_images": 360, "recipe": recipe,
+        "architecture": {"space": {"name": SEARCHED.name, **SEARCHED.settings}}, "targets": {"20000": {}, "30000": {}}, **changed}))
+
+
+def test_the_network_with_the_most_macs_is_trained_like_the_others(tool, tmp_path):
+    run_of_notebook_11(tmp_path)
+    status, *_ = tool("most_macs", str(tmp_path))
+    found = json.loads((tmp_path / "most_macs.json").read_text())
+    network = pl.Architecture(SEARCHED, tuple(found["choices"]))
+    data = pl.data.load("digits", padding=pl.presets.choice("quick").padding, seed=3)
+    with pl.runtime.threads(1):
+        report = pl.train(network, data, pl.TrainConfig(epochs=1, cutout=0, drop_path=0.0, seed=3), device="cpu")
+    assert status == 0 and found["target"] == 30000 >= network.macs() and found["test_accuracy"] == report.test_accuracy
+
+
+def test_a_run_on_other_images_is_refused(tool, tmp_path):
+    run_of_notebook_11(tmp_path, test_images=10)
+    status, *_ = tool("most_macs", str(tmp_path))
+    assert "tested on 10 images, but digits has 360" in status and not (tmp_path / "most_macs.json").exists()
+
+
 def test_the_best_of_some_random_networks_is_that_of_all_sets():
     best_of = module("compared").best_of
     accuracies = [0.81, 0.85, 0.83, 0.86, 0.80]
@@ -180,7 +233,7 @@ def test_wrong_arguments_are_one_line(tool, name, arguments, told):
     assert told in (status, error) and not list(Path().iterdir())
 
 
-@pytest.mark.parametrize("name", ["animation", "compared", "notebook_times"])
+@pytest.mark.parametrize("name", ["animation", "compared", "most_macs", "notebook_times"])
 def test_help_does_nothing_else(tool, name):
     status, out, _ = tool(name, "--help")
     assert status == 0 and out.startswith("usage: ") and not list(Path().iterdir())

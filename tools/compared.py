@@ -1,4 +1,4 @@
-"""What runs of notebook 11 trained: the chosen networks, and random ones that cost as much as the last of them.
+"""What runs of notebook 11 trained: the chosen networks, and random ones that cost as much as the last of them; and what tools/most_macs.py did.
 
     python tools/compared.py runs/*/result.json --csv proxyless_lite/tables/results/compared_cifar10.csv
 """
@@ -16,7 +16,7 @@ from proxyless_lite.runtime.cli import OneLineParser, run
 
 
 def read(path):
-    """The rows of a run, the chosen networks first; what all runs of a table have in common; the machine.
+    """The rows of a run; what all runs of a table have in common; the machine.
 
     Raises ValueError for a file that is no result of notebook 11.
     """
@@ -26,7 +26,10 @@ def read(path):
                    "recipe": {name: value for name, value in found["recipe"].items() if name != "seed"}}
         space = named_space(**setting["space"])
         networks = [("chosen", float(target), of["choices"], of["test_accuracy"]) for target, of in found["targets"].items()]
-        networks += [("random", networks[-1][1], *each) for each in zip(found["random_choices"], found["random_accuracies"])]
+        if (other := path.with_name("most_macs.json")).exists():           # by tools/most_macs.py
+            most = json.loads(other.read_text())
+            networks.append(("most MACs", most["target"], most["choices"], most["test_accuracy"]))
+        networks += [("random", max(map(float, found["targets"])), *each) for each in zip(found["random_choices"], found["random_accuracies"])]
         rows = [{"seed": found["seed"], "kind": kind, "target": target, "network": network.code, "macs": network.macs(), "accuracy": accuracy}
                 for kind, target, choices, accuracy in networks for network in [Architecture(space, tuple(choices))]]
         return rows, setting, found["machine"]
