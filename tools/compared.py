@@ -28,8 +28,7 @@ def read(path):
         space = named_space(**setting["space"])
         networks = [("chosen", float(target), of["choices"], of["test_accuracy"]) for target, of in found["targets"].items()]
         if (other := path.with_name("most_macs.json")).exists():           # by tools/most_macs.py
-            most = json.loads(other.read_text())
-            networks.append(("most MACs", most["target"], most["choices"], most["test_accuracy"]))
+            networks += [("most MACs", float(target), of["choices"], of["test_accuracy"]) for target, of in json.loads(other.read_text()).items()]
         networks += [("random", max(map(float, found["targets"])), *each) for each in zip(found["random_choices"], found["random_accuracies"])]
         rows = [{"seed": found["seed"], "kind": kind, "target": target, "network": network.code, "macs": network.macs(), "accuracy": accuracy}
                 for kind, target, choices, accuracy in networks for network in [Architecture(space, tuple(choices))]]

@@ -1,6 +1,7 @@
-"""The competitor that needs no search: of the networks within the highest limit of a run of notebook 11 the one with the most MACs.
+"""The competitor that needs no search: of the networks within each limit of a run of notebook 11 the one with the most MACs.
 
-It is trained and tested like those of the run, on the same images; that takes one training, by one thread. tools/compared.py adds it to its table.
+They are trained and tested like those of the run, on the same images, one after another by one thread; one may serve several limits.
+tools/compared.py adds them to its table.
 
     python tools/most_macs.py runs/x        # the folder of a run whose data need no settings of their own; writes runs/x/most_macs.json
 """
@@ -25,25 +26,27 @@ def most_macs(space, price, limit):
 
 
 def trained(folder):
-    """What most_macs.json holds: the network of a run's folder, and its accuracy on the run's test images.
+    """What most_macs.json holds: for each limit of a run's folder the network, and its accuracy on the run's test images.
 
     Raises ValueError for images other than those that the run tested on, and OSError where files are missing.
     """
     found = json.loads((folder / "result.json").read_text())
-    space, limit = named_space(**found["architecture"]["space"]), max(map(float, found["targets"]))
+    space, own = named_space(**found["architecture"]["space"]), presets.choice(found["preset"])
     source = found["unit"].lower() if found["unit"] != "ms" else latency.Table.load(folder / "latency.csv")
-    network, own = most_macs(space, costs.costs(space, source), limit), presets.choice(found["preset"])
+    price = costs.costs(space, source)
+    networks = {limit: most_macs(space, price, float(limit)) for limit in found["targets"]}
     images = data.load(found["dataset"], limit=own.images, image_size=space.settings["input_size"], padding=own.padding, seed=found["seed"])
     if len(images.test) != found["test_images"]:
         raise ValueError(f"{folder} tested on {found['test_images']:,} images, but {found['dataset']} has {len(images.test):,}; only runs with the preset's images")
-    engine = runtime.engine("cpu", precision=found["precision"])
+    engine, config = runtime.engine("cpu", precision=found["precision"]), TrainConfig(**found["recipe"])
     with runtime.threads(1):
-        report = train(network, images, TrainConfig(**found["recipe"]), folder / "most-macs", engine, f"most MACs, seed {found['seed']}")
-    return {"target": limit, "choices": network.choices, "test_accuracy": report.test_accuracy}
+        accuracy = {network: train(network, images, config, folder / f"most-macs-{network.code}", engine, f"network {network.code}").test_accuracy
+                    for network in dict.fromkeys(networks.values())}
+    return {limit: {"choices": network.choices, "test_accuracy": accuracy[network]} for limit, network in networks.items()}
 
 
 def main():
-    line = OneLineParser(description="Train the network with the most MACs within the highest limit of a run of notebook 11.")
+    line = OneLineParser(description="Train the networks with the most MACs within the limits of a run of notebook 11.")
     line.add_argument("folder", type=Path, help="folder of the run, with result.json")
     folder = line.parse_args().folder
     (folder / "most_macs.json").write_text(json.dumps(trained(folder), indent=1))
