@@ -3,6 +3,7 @@ Run by make numbers. Not called numbers.py: this folder comes first on the path,
 """
 
 import json
+import math
 import re
 import sys
 from functools import cache, partial
@@ -221,10 +222,12 @@ def chosen_and_random(stored, name):
     for seed, of in table.assign(percent=percent).groupby("seed"):
         chosen, random, most = (of[of.kind == kind].sort_values("target") for kind in ("chosen", "random", "most MACs"))
         rows.append((seed, f"{chosen.target.iloc[-1]:.2f}", f"{chosen.macs.iloc[-1] / 1e6:.1f}", chosen.percent.iloc[-1], ", ".join(random.percent),
-                     ", ".join(most.percent) or None, f"{gain[seed]:+.2f}", ", ".join(chosen.percent[:-1])))
+                     most.percent.iloc[-1] if len(most) else None, f"{gain[seed]:+.2f}", ", ".join(chosen.percent[:-1])))
     one, count = 100 * compared.best_of(table, 1), (table.kind == "random").sum()
     best = [f", the best of {word} {100 * compared.best_of(table, n):.1f} %" for n, word in ((5, "five"), (7, "seven")) if n <= count]
-    means = f"Means: chosen {gain.mean() + one:.1f} %; random {one:.1f} %{''.join(best)}."
+    most = 100 * table[(table.kind == "most MACs") & (table.target == table.groupby("seed").target.transform("max"))].accuracy.mean()
+    most = "" if math.isnan(most) else f"; most MACs {most:.1f} %"
+    means = f"Means: chosen {gain.mean() + one:.1f} %{most}; random {one:.1f} %{''.join(best)}."
     header = ["seed", "at most, ms", "MMACs", "chosen, %", "random, %", "most MACs, %", "gain over random", "chosen within the lower limits, %"]
     return "\n\n".join([markdown(header, rows), f"{compared.told(gain)}.", means])
 
