@@ -180,7 +180,7 @@ CHOICE = {
         targets=(0.2, 0.5, 0.8), padding=1 / 16, image_size=64, random_networks=1,
         search=SearchConfig(epochs=2, warmup_epochs=2, alpha_every=4, alpha_lr=0.06, alpha_batch_size=256),
         # Measured here: after two or four epochs, or from shared weights, networks that learn fast rank too high; after seven less so.
-        # Six keep the whole run within 45 minutes.
+        # Twelve of six keep the whole run within 45 minutes; four explore, so each of three targets has more than two of its own.
         # No trainings: the notebook trains the chosen ones anyway.
         choice=ChoiceConfig(tuned=12, explored=1 / 3, tune_epochs=6, from_shared=False, trainings=0, together=2, train=SHORT_TRAIN)),
     "paper": ChoiceExperiment(     # of its size; the paper itself chooses by α alone

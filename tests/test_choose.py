@@ -814,7 +814,8 @@ def test_a_loss_or_module_of_ones_own_is_chosen_by_alpha(images):
 
 
 @pytest.mark.parametrize("settings, told", [
-    (dict(proposals=0), r"ChoiceConfig\(proposals=0\): must be above 0"), (dict(tuned=0), "tuned=0"), (dict(tune_epochs=0), "tune_epochs=0"), (dict(explored=0), "explored=0"), (dict(explored=1.1), "explored=1.1.*at most 1"),
+    (dict(proposals=0), r"ChoiceConfig\(proposals=0\): must be above 0"), (dict(tuned=0), "tuned=0"), (dict(tune_epochs=0), "tune_epochs=0"),
+    (dict(explored=0), "explored=0"), (dict(explored=1.1), "explored=1.1.*at most 1"),
     (dict(trainings=-1), r"trainings=-1\): must not be negative"), (dict(tuned="many"), "tuned='many'.*: must be an integer"),
 ])
 def test_numbers_out_of_range_are_named(settings, told):

@@ -23,8 +23,8 @@ def read(path):
     try:
         found = json.loads(path.read_text())
         setting = {**{key: found[key] for key in ("preset", "unit", "precision")}, "dataset": Path(found["dataset"]).name, "space": found["architecture"]["space"],
-                   "recipe": {name: value for name, value in found["recipe"].items() if name != "seed"}}
-        setting["choice"] = {name: value for name, value in found.get("choice", {}).items() if name != "train"}  # earlier runs did not say
+                   "recipe": {name: value for name, value in found["recipe"].items() if name != "seed"},
+                   "choice": {name: value for name, value in found.get("choice", {}).items() if name != "train"}}  # earlier runs did not say
         space = named_space(**setting["space"])
         networks = [("chosen", float(target), of["choices"], of["test_accuracy"]) for target, of in found["targets"].items()]
         if (other := path.with_name("most_macs.json")).exists():           # by tools/most_macs.py

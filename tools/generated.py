@@ -225,9 +225,9 @@ def chosen_and_random(stored, name):
                      most.percent.iloc[-1] if len(most) else None, f"{gain[seed]:+.2f}", ", ".join(chosen.percent[:-1])))
     one, count = 100 * compared.best_of(table, 1), (table.kind == "random").sum()
     best = [f", the best of {word} {100 * compared.best_of(table, n):.1f} %" for n, word in ((5, "five"), (7, "seven")) if n <= count]
-    most = 100 * table[(table.kind == "most MACs") & (table.target == table.groupby("seed").target.transform("max"))].accuracy.mean()
-    most = "" if math.isnan(most) else f"; most MACs {most:.1f} %"
-    means = f"Means: chosen {gain.mean() + one:.1f} %{most}; random {one:.1f} %{''.join(best)}."
+    mean = 100 * table[(table.kind == "most MACs") & (table.target == table.groupby("seed").target.transform("max"))].accuracy.mean()
+    competitor = "" if math.isnan(mean) else f"; most MACs {mean:.1f} %"
+    means = f"Means: chosen {gain.mean() + one:.1f} %{competitor}; random {one:.1f} %{''.join(best)}."
     header = ["seed", "at most, ms", "MMACs", "chosen, %", "random, %", "most MACs, %", "gain over random", "chosen within the lower limits, %"]
     return "\n\n".join([markdown(header, rows), f"{compared.told(gain)}.", means])
 
@@ -282,7 +282,8 @@ BLOCKS = {"notebooks": notebooks, "paper": paper, "table4": table4, "runtimes": 
           "step-cost": step_cost, "memory": memory, "search-cost": search_cost,
           "latency-model": latency_model, "transfer": transfer, "found-and-random": found_and_random, "tree": tree, "seed-noise": seed_noise,
           **{f"truth-{name}": partial(truth, name=name) for name in ("digits", "cifar10", "cifar10_third")},
-          "settings": settings, "choices": choices, "rivals": rivals, **{f"compared-{name}": partial(chosen_and_random, name=name) for name in ("cifar10", "imagenet20")}, "estimators": estimators}
+          **{f"compared-{name}": partial(chosen_and_random, name=name) for name in ("cifar10", "imagenet20")},
+          "settings": settings, "choices": choices, "rivals": rivals, "estimators": estimators}
 
 
 def renewed(text, page, stored):
