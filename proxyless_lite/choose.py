@@ -136,21 +136,25 @@ class Ratings:
 
 def rate(networks: Sequence[Architecture], rating: Callable[[list[Architecture]], list[float]], count: int,
          groups: Sequence[Sequence[int]] = (), together: int = 1, scores: Sequence[torch.Tensor] = (),
-         explored: float = 0.5) -> Ratings:
+         explored: float = 0.5, first: Sequence[int] = ()) -> Ratings:
     """Rate `count` of the networks, `together` at a time, and expect the ratings of the others by regression on their operations and `scores`.
 
     Each of the `scores` (n,) is a feature too: the ratings decide what it is worth, and its sign.
 
-    A share of them, `explored`, are those of which least is known, given the ones before; then always the one that is expected to be
-    best, by turns of each of the `groups` (indices; one group of all by default). `rating` is given a list of networks and returns theirs.
+    A share of them, `explored`, are the `first` ones (indices) and then those of which least is known, given the ones before; the rest
+    are always the one that is expected to be best, by turns of each of the `groups` (indices; one group of all by default). `rating` is
+    given a list of networks and returns theirs.
     """
     X, count = torch.cat([features(networks), *map(standard, scores)], 1), min(count, len(networks))
     turns = [set(group) for group in groups] or [set(range(len(networks)))]
-    first, rated, values, mean = math.ceil(explored * count), [], [], torch.zeros(len(X))
+    first, rated, values, mean = list(dict.fromkeys(first))[:count], [], [], torch.zeros(len(X))
+    early = max(math.ceil(explored * count), len(first))
     while (start := len(rated)) < count:
-        for i in range(start, min(start + together, first if start < first else count)):
+        for i in range(start, min(start + together, early if start < early else count)):
             worth, left = mean, [j for j in range(len(networks)) if j not in rated]
-            if start < first:
+            if i < len(first):
+                left = [first[i]]
+            elif i < early:
                 worth = posterior(X, rated, [0.0] * i)[1]  # the variance: whatever their ratings will be
             else:
                 left = [j for j in left if j in turns[i % len(turns)]] or left

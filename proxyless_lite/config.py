@@ -5,7 +5,7 @@ from functools import partial
 from numbers import Integral, Real
 from typing import get_args
 
-LATER = {"rise": 0.0, "small_images": 0.0, "drawn": 0, "from_shared": True, "together": 1, "explored": 0.5}  # fields that were added later, and what was before
+LATER = {"rise": 0.0, "small_images": 0.0, "drawn": 0, "from_shared": True, "together": 1, "explored": 0.5, "most_macs": False}  # fields that were added later, and what was before
 SMALL = 3 / 4  # width and height of small images, of those of the others
 NUMBERS = {int: (Integral, "an integer"), float: (Real, "a number"), bool: (bool, "True or False")}
 
@@ -116,6 +116,7 @@ class ChoiceConfig:
     drawn: int = 2000              # and so many random ones that its goal allows; all of them in a small space
     tuned: int = 24                # of these in all, trained briefly, each a fraction of a training
     explored: float = 0.5          # share of those that are picked for what they tell, before the ones that are expected to be best
+    most_macs: bool = False        # for each target the network with the most MACs is among them: a competitor that needs no search
     tune_epochs: int = 1
     from_shared: bool = True       # these start from the shared weights; else from fresh ones, by the recipe of `train`
     trainings: int = 3             # from scratch, for each target; 0: the best expected one is taken

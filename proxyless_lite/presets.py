@@ -180,9 +180,10 @@ CHOICE = {
         targets=(0.2, 0.5, 0.8), padding=1 / 16, image_size=64, random_networks=1,
         search=SearchConfig(epochs=2, warmup_epochs=2, alpha_every=4, alpha_lr=0.06, alpha_batch_size=256),
         # Measured here: after two or four epochs, or from shared weights, networks that learn fast rank too high; after seven less so.
-        # Twelve of six keep the whole run within 45 minutes; four explore, so each of three targets has more than two of its own.
+        # Twelve of six keep the whole run within 45 minutes: for each of three targets the one with the most MACs, one to explore, and
+        # more than two that are expected to be best.
         # No trainings: the notebook trains the chosen ones anyway.
-        choice=ChoiceConfig(tuned=12, explored=1 / 3, tune_epochs=6, from_shared=False, trainings=0, together=2, train=SHORT_TRAIN)),
+        choice=ChoiceConfig(tuned=12, explored=1 / 3, most_macs=True, tune_epochs=6, from_shared=False, trainings=0, together=2, train=SHORT_TRAIN)),
     "paper": ChoiceExperiment(     # of its size; the paper itself chooses by α alone
         family=dict(name="mobile", width=1.0), targets=(0.25, 0.5, 0.75), image_size=224, all_images=None, search=IMAGENET_SEARCH,
         choice=ChoiceConfig(tuned=24, trainings=0, train=IMAGENET_TRAIN)),

@@ -259,7 +259,7 @@ def test_before_any_rating_all_are_alike_but_for_their_features():
 
 # -- which networks are rated -----------------------------------------------------------------------------------------
 
-def rated(networks, values, count, groups=(), together=1, scores=(), explored=0.5):
+def rated(networks, values, count, groups=(), together=1, scores=(), explored=0.5, first=()):
     """Ratings, where network i gets values[i]; every network is checked to be asked for once, at most `together` at a time."""
     asked = []
 
@@ -267,20 +267,21 @@ def rated(networks, values, count, groups=(), together=1, scores=(), explored=0.
         assert 1 <= len(some) <= together and not set(asked) & set(some), "rated twice"
         asked.extend(some)
         return [values[networks.index(network)] for network in some]
-    found = rate(networks, rating, count, groups, together, scores, explored)
+    found = rate(networks, rating, count, groups, together, scores, explored, first)
     assert asked == [networks[i] for i in found.rated] and found.values == [values[i] for i in found.rated]
     return found
 
 
-@pytest.mark.parametrize("count, explored, first", [(1, 0.5, 1), (5, 0.5, 3), (8, 0.5, 4), (12, 1 / 3, 4), (6, 1, 6)])
-def test_the_explored_ones_are_those_of_which_least_is_known(count, explored, first):
-    networks = distinct(staged())
-    found = rated(networks, np.random.default_rng(1).standard_normal(len(networks)).tolist(), count, explored=explored)
-    assert len(found.rated) == count
-    for i in range(count):
+@pytest.mark.parametrize("count, explored, early, first", [
+    (1, 0.5, 1, ()), (5, 0.5, 3, ()), (8, 0.5, 4, ()), (12, 1 / 3, 4, ()), (6, 1, 6, ()), (12, 1 / 3, 4, (7, 20, 7)), (4, 0.25, 2, (3, 9)), (2, 1, 2, (5, 8, 1))])
+def test_the_explored_ones_are_the_first_and_those_of_which_least_is_known(count, explored, early, first):
+    networks, given = distinct(staged()), list(dict.fromkeys(first))[:count]
+    found = rated(networks, np.random.default_rng(1).standard_normal(len(networks)).tolist(), count, explored=explored, first=first)
+    assert len(found.rated) == count and found.rated[:len(given)] == given
+    for i in range(len(given), count):
         _, variance = by_weights(networks, found.rated[:i], found.values[:i])
         left = [j for j in range(len(networks)) if j not in found.rated[:i]]
-        assert (variance[found.rated[i]] > max(variance[left]) - 1e-9) == (i < first)
+        assert (variance[found.rated[i]] > max(variance[left]) - 1e-9) == (i < early)
 
 
 @pytest.mark.parametrize("together", [2, 3])
@@ -684,6 +685,21 @@ def test_a_front_is_one_network_for_each_target(images, front_folder, choose):
         assert trained[network.code] == trained[kept].max(), "also of those trained for a lower limit"
     again, same_candidates = searching.front(price, targets)
     assert again == networks and rows(same_candidates) == rows(candidates)
+
+
+def test_the_most_macs_within_each_limit_are_rated_first_if_asked_for(images):
+    space, choice = chain(), replace(CHOICE, drawn=1000, tuned=6, explored=0.1, most_macs=True)
+    price, networks = costs(space, "params"), distinct(space)
+    targets = [sorted(map(price.of, networks))[rank] for rank in (5, 20, 35)]
+    most = [max(network.macs() for network in networks if price.of(network) <= target) for target in targets]
+    assert len(set(most)) == 3
+
+    def first(choice):
+        _, candidates = search(images, "shared", space, choice).front(price, targets)
+        return [pl.Architecture.from_code(space, code) for code in candidates.network[:3]]
+    found = first(choice)
+    assert [network.macs() for network in found] == most and all(price.of(network) <= target for network, target in zip(found, targets))
+    assert first(replace(choice, most_macs=False)) != found
 
 
 @pytest.mark.parametrize("drawn, considered", [(0, 1), (100, 13)])

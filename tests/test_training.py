@@ -272,7 +272,7 @@ def test_a_description_leaves_out_what_is_off_and_was_added_later():
     assert described(pl.TrainConfig()) == {name: value for name, value in plain.items() if name not in later}
     assert described(changed) == asdict(changed) == {**plain, **later}
     choice = described(ChoiceConfig(train=changed))
-    assert choice | {"from_shared": True, "together": 1, "explored": 0.5} == asdict(ChoiceConfig(train=changed)) and not {*later} & {*described(ChoiceConfig())["train"]}
+    assert choice | {"from_shared": True, "together": 1, "explored": 0.5, "most_macs": False} == asdict(ChoiceConfig(train=changed)) and not {*later} & {*described(ChoiceConfig())["train"]}
     assert "from_shared" not in choice and described(ChoiceConfig(from_shared=False))["from_shared"] is False
 
 

@@ -3,13 +3,13 @@
 They are trained and tested like those of the run, on the same images, one after another by one thread; one may serve several limits.
 tools/compared.py adds them to its table.
 
-    python tools/most_macs.py runs/x        # the folder of a run whose data need no settings of their own; writes runs/x/most_macs.json
+    python tools/most_macs.py runs/x        # the folder of a run; writes runs/x/most_macs.json
 """
 
 import json
 from pathlib import Path
 
-from proxyless_lite import Architecture, costs, data, latency, presets, runtime, train
+from proxyless_lite import Architecture, costs, data, latency, runtime, train
 from proxyless_lite.architecture import named_space
 from proxyless_lite.config import TrainConfig
 from proxyless_lite.runtime.cli import OneLineParser, run
@@ -31,13 +31,13 @@ def trained(folder):
     Raises ValueError for images other than those that the run tested on, and OSError where files are missing.
     """
     found = json.loads((folder / "result.json").read_text())
-    space, own = named_space(**found["architecture"]["space"]), presets.choice(found["preset"])
+    space = named_space(**found["architecture"]["space"])
     source = found["unit"].lower() if found["unit"] != "ms" else latency.Table.load(folder / "latency.csv")
     price = costs.costs(space, source)
     networks = {limit: most_macs(space, price, float(limit)) for limit in found["targets"]}
-    images = data.load(found["dataset"], limit=own.images, image_size=space.settings["input_size"], padding=own.padding, seed=found["seed"])
+    images = data.load(found["dataset"], **found["images"])
     if len(images.test) != found["test_images"]:
-        raise ValueError(f"{folder} tested on {found['test_images']:,} images, but {found['dataset']} has {len(images.test):,}; only runs with the preset's images")
+        raise ValueError(f"{folder} tested on {found['test_images']:,} images, but {found['dataset']} now has {len(images.test):,}")
     engine, config = runtime.engine("cpu", precision=found["precision"]), TrainConfig(**found["recipe"])
     with runtime.threads(1):
         accuracy = {network: train(network, images, config, folder / f"most-macs-{network.code}", engine, f"network {network.code}").test_accuracy

@@ -125,7 +125,8 @@ def table(rows):
 def front(chooser, goals):
     """The chosen network for each of several goals, objectives or Limits, and the table of all that were looked at; see Search.front.
 
-    Networks are rated for all of them together: first those of which least is known, then the best expected ones by turns.
+    Networks are rated for all of them together: first those with the most MACs, if asked for, and those of which least is known; then
+    the best expected ones by turns.
     """
     net, config = chooser.search.net, chooser.config
     number = lambda goal: min(config.proposals, FEW) if several(goal) else config.proposals  # noqa: E731
@@ -133,8 +134,10 @@ def front(chooser, goals):
     networks = list({network.choices: network for group in proposals for network in group}.values())
     index = {network.choices: i for i, network in enumerate(networks)}
     groups = [list(dict.fromkeys(index[network.choices] for network in group)) for group in proposals]
+    known = scores(net, networks)
+    largest = [max(group, key=known[1].__getitem__) for group in groups if config.most_macs]  # known[1]: log MACs
     with counted("choose: short trainings,", min(config.tuned, len(networks)), chooser.tuned) as rating:
-        ratings = rate(networks, rating, config.tuned, groups, config.together, scores(net, networks), config.explored)
+        ratings = rate(networks, rating, config.tuned, groups, config.together, known, config.explored, largest)
     order, listed = ratings.best(range(len(networks)), len(networks)), list(zip(goals, map(set, groups)))
 
     def serving(some, goal, group):
