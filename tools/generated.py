@@ -220,7 +220,7 @@ def chosen_and_random(stored, name):
     percent, gain = (100 * table.accuracy).map("{:.1f}".format), compared.gains(table)
     rows = []
     for seed, of in table.assign(percent=percent).groupby("seed"):
-        chosen, random, most = (of[of.kind == kind].sort_values("target") for kind in ("chosen", "random", "most MACs"))
+        chosen, random, most = (of[of.kind == kind].sort_values("target", kind="stable") for kind in ("chosen", "random", "most MACs"))
         rows.append((seed, f"{chosen.target.iloc[-1]:.2f}", f"{chosen.macs.iloc[-1] / 1e6:.1f}", chosen.percent.iloc[-1], ", ".join(random.percent),
                      most.percent.iloc[-1] if len(most) else None, f"{gain[seed]:+.2f}", ", ".join(chosen.percent[:-1])))
     one, count = 100 * compared.best_of(table, 1), (table.kind == "random").sum()
@@ -232,15 +232,15 @@ def chosen_and_random(stored, name):
     return "\n\n".join([markdown(header, rows), f"{compared.told(gain)}.", means])
 
 
-def rivals(stored):
-    """Regret on the 32-px table after some trainings, in the mean and by seed, of rivals and of searches that choose, the best at 9 trainings first."""
-    at, curves = [4, 6, 7, 8, 9, 12], frame(stored, "results/rivals_cifar10_32.csv")
-    own = ground_truth.choices.by_trainings("cifar10_32", ground_truth.choices.Choices.read(stored / "results" / "choices_cifar10_32.csv"))
-    own["rival"] = "search and choose, " + own.trainings.map({1: "one training", 2: "two trainings", 3: "three trainings"})
+def rivals(stored, name):
+    """Regret on a table after some trainings, in the mean and by seed, of rivals and of searches that choose, the best at 9 trainings first."""
+    at, curves = [4, 6, 7, 8, 9, 12], frame(stored, f"results/rivals_{name}.csv")
+    own = ground_truth.choices.by_trainings(name, ground_truth.choices.Choices.read(stored / "results" / f"choices_{name}.csv"))
+    own["rival"] = "search and choose, " + own.trainings.map({1: "one training", 2: "two trainings", 3: "three trainings", 4: "four trainings"})
     own["cost"] = np.ceil(own.groupby("rival").cost.transform("mean")).astype(int)  # at the next column, where all rivals have spent as much
     by_seed = 100 * pd.concat([own, curves]).groupby(["rival", "cost", "seen"]).regret.mean().unstack()
     cell = lambda at: f"{at.mean():.2f} ({', '.join(at.map('{:.2f}'.format))})" if at.name in by_seed.index else None  # noqa: E731
-    order = [*own.rival.unique(), *by_seed.xs(9, level="cost").mean(axis=1).drop(own.rival, errors="ignore").sort_values().index]
+    order = [*own.rival.unique(), *by_seed.xs(9, level="cost").mean(axis=1).drop(own.rival, errors="ignore").sort_values(kind="stable").index]
     rows = [(name, *(cell(by_seed.reindex([(name, cost)]).iloc[0]) for cost in at)) for name in order]
     return markdown(["regret after … trainings", *map(str, at)], rows)
 
@@ -283,7 +283,7 @@ BLOCKS = {"notebooks": notebooks, "paper": paper, "table4": table4, "runtimes": 
           "latency-model": latency_model, "transfer": transfer, "found-and-random": found_and_random, "tree": tree, "seed-noise": seed_noise,
           **{f"truth-{name}": partial(truth, name=name) for name in ("digits", "cifar10", "cifar10_third")},
           **{f"compared-{name}": partial(chosen_and_random, name=name) for name in ("cifar10", "imagenet20")},
-          "settings": settings, "choices": choices, "rivals": rivals, "estimators": estimators}
+          "settings": settings, "choices": choices, **{f"rivals-{name}": partial(rivals, name=name) for name in ("cifar10", "cifar10_32")}, "estimators": estimators}
 
 
 def renewed(text, page, stored):

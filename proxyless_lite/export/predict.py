@@ -51,7 +51,7 @@ def main():
             failed += 1
             print(f"error: {error}", file=sys.stderr)
             continue
-        best = found.argsort()[::-1][:args.top]
+        best = found.argsort(kind="stable")[::-1][:args.top]
         print(f"{path}: " + ", ".join(f"{how['classes'][i]} {found[i]:.1%}" for i in best))
     return min(failed, 1)
 

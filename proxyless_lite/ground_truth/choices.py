@@ -147,8 +147,8 @@ def scored(name, choices):
     truth, runs = table.load(name), table.read(table.FOLDER / f"{name}.csv")
     setting, count = table.setting_of(truth.attrs), truth.runs.max()
     accuracy, members = runs.pivot(index="network", columns="seed", values="accuracy"), truth.members
-    price = {kind: pd.Series({code: costs_of(setting, name, kind).cost_of(Architecture.from_code(setting.space, code)) for code in truth.index})
-             for kind in {*choices.costs, "macs"} - {"none"}}
+    networks = [Architecture.from_code(setting.space, code) for code in truth.index]
+    price = {kind: pd.Series(map(costs_of(setting, name, kind).cost_of, networks), truth.index) for kind in {*choices.costs, "macs"} - {"none"}}
     rows = []
     for one in choices.itertuples():
         fair = accuracy.drop(columns=one.seed % count).mean(axis=1)  # of the other seeds
@@ -187,7 +187,7 @@ def all_trained(name, kinds):
         price = costs_of(setting, name, kind)
         for target in goals(setting, name, kind):
             kept = [code for code, network in every.items() if target is None or price.cost_of(network) <= target]
-            best = runs[runs.network.isin(kept)].sort_values("accuracy").groupby("seed").network.last()
+            best = runs[runs.network.isin(kept)].sort_values("accuracy", kind="stable").groupby("seed").network.last()  # as on any processor
             rows += [(kind, seed, target or 0.0, network, 0.0, 0.0, 0, " ".join(every)) for seed, network in best.items()]
     found = pd.DataFrame(rows, columns=list(Choices.columns))
     found.attrs["pace"] = 1.0

@@ -93,7 +93,7 @@ def operation_counts(counts, choices):
     figure, ax = new_figure(figsize=(6, 2.7))
     mean = choices / len(counts)
     sd = (mean * (1 - 1 / len(counts)))**0.5
-    counts = counts.sort_values()
+    counts = counts.sort_values(kind="stable")
     ax.axvspan(mean - 2 * sd, mean + 2 * sd, color="0.85", zorder=0, label="blind draw, mean ± 2 sd")
     ax.axvline(mean, color="0.3", linestyle="--", linewidth=1, zorder=0)
     ax.plot(counts, range(len(counts)), "D", color=BLUE, markersize=8, label="released network")

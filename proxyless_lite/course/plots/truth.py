@@ -63,7 +63,7 @@ def regret_by_method(searches, chance, seed_sd):
     mean regret by number of trainings. A method costs the median of its searches that have a cost. Methods in the order of their means.
     """
     rows = searches.groupby("method").agg(cost=("cost", "median"), mean=("regret", "mean"), error=("regret", "sem"))
-    rows = rows.sort_values("mean", ascending=False)
+    rows = rows.sort_values("mean", ascending=False, kind="stable")
     random = np.interp(np.log(rows.cost), np.log(chance.index), chance["mean"])
     figure, ax = new_figure(figsize=(7.2, 0.42 * len(rows) + 1))
     ax.axvspan(0, 200 * seed_sd, color="0.92", zorder=0, label="tied with the best (2 sd between seeds)")
