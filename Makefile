@@ -1,21 +1,22 @@
 # Every target sets up .venv by itself when it is missing or pyproject.toml has changed, and never twice.
 PYTHON ?= python3
 DATASET ?= digits
-PRESET ?= $(if $(filter digits,$(DATASET)),quick,lesson)
+SPACE := $() $()
+NAMED := $(subst $(SPACE),_,$(DATASET))
+PRESET ?= $(if $(filter digits,$(NAMED)),quick,lesson)
 SEED ?= 0
 REMEASURE ?= False
 NETWORK ?=
 BENCH ?=
 SLIDES ?=
-COSTS ?= $(if $(filter digits,$(DATASET)),macs,ms)
+COSTS ?= $(if $(filter digits,$(NAMED)),macs,ms)
 TARGETS ?=
 SPLIT ?= 0.0
 VALID ?= 0.0
 IMAGE_SIZE ?= 0
 FLIP ?= True
-PRECISION ?= $(if $(filter digits,$(DATASET)),float32,auto)
-SPACE := $() $()
-OUT ?= runs/choose-$(lastword $(subst /, ,$(subst $(SPACE),_,$(DATASET))))-$(PRESET)-$(SEED)
+PRECISION ?= $(if $(filter digits,$(NAMED)),float32,auto)
+OUT ?= runs/choose-$(lastword $(subst /, ,$(NAMED)))-$(PRESET)-$(SEED)
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 SOLUTIONS := $(wildcard notebooks/solutions/*.ipynb)
 TIMES ?= runs/notebooks/notebook_seconds.csv

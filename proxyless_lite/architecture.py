@@ -101,13 +101,13 @@ class Architecture:
             space, choices = content["space"], content["choices"]
             if not isinstance(choices, list) or not all(isinstance(c, str) for c in choices):
                 raise ValueError("choices must be a list of names")
-        except (ValueError, KeyError, TypeError, IsADirectoryError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError, IsADirectoryError) as error:
             raise ValueError(f"{path} is not an architecture file: expected JSON with \"space\" and \"choices\" ({error!r})") from None
         try:
             named = None if space is None else named_space(**space)
             if named is not None:
                 named.check(choices)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise ValueError(f"{path}: {error}") from None
         return cls(named, tuple(choices))
 

@@ -233,6 +233,8 @@ def content(space=None, choices=("Zero", "Zero")):
     ("once upon a time", "not an architecture file"),
     ("", "not an architecture file"),
     ("[1, 2]", "not an architecture file"),
+    ("[" * 100_000, "not an architecture file"),
+    ('{"space": {"name": "mobile", "width": Infinity}, "choices": []}', "infinity"),
     ("{}", "not an architecture file.*'space'"),
     ('{"space": null}', "not an architecture file.*'choices'"),
     ('{"space": null, "choices": 5}', "not an architecture file.*list of names"),

@@ -53,6 +53,20 @@ def test_trainings_of_a_team_add_up_and_the_better_team_stands_first(tmp_path):
     assert len(Scoreboard.read(tmp_path / "board.csv")) == 5
 
 
+def test_any_name_is_a_team_and_an_entry_that_could_not_be_written_costs_nothing(tmp_path):
+    challenge = Challenge(LIMIT, board=tmp_path / "board.csv")
+    network = within(challenge)[0]
+    challenge.submit(3, network)
+    assert challenge.submit("# 1 team", network).team.tolist() == ["3", "# 1 team"]
+    board = Scoreboard(tmp_path / "board.csv", {"setting": {"table": "cifar10", "macs": LIMIT}, "digest": challenge.table.attrs["digest"]})
+    for _ in range(2):
+        with pytest.raises(ValueError, match="being built by another process"):
+            challenge.submit(3, network)
+    board.close()
+    trainings = challenge.submit(3, network).query("team == '3'").trainings
+    assert sorted(trainings) == [1, 3]  # its own entries, and the one of the other team in this kernel
+
+
 def test_codes_that_are_one_network_are_trained_once():
     challenge = Challenge(LIMIT)
     for choices in (("Zero", "conv 3x3", "Zero", "Zero"), ("conv 3x3", "Zero", "Zero", "Zero")):

@@ -178,6 +178,8 @@ def test_int8_from_the_run_alone_is_within_two_points_of_float(trained, tmp_path
     small = onnx.load(tmp_path / "network-int8.onnx")
     assert {entry.domain for entry in small.opset_import} == {""}
     assert any(node.op_type == "QuantizeLinear" for node in small.graph.node) and any(t.data_type == onnx.TensorProto.INT8 for t in small.graph.initializer)
+    weights = [onnx.numpy_helper.to_array(t) for t in small.graph.initializer if t.data_type == onnx.TensorProto.INT8]
+    assert max(abs(w.astype(int)).max() for w in weights) <= 64, "255 · 64 · 2 fits into 16 bits, as processors without VNNI need"
     data = pl.data.load("digits")
     found = run_onnx(tmp_path / "network-int8.onnx", data.batch(data.test, torch.arange(360))[0].contiguous()).argmax(1)
     assert (found == data.test.labels).double().mean().item() == pytest.approx(told["int8"]["int8"]["accuracy"])
@@ -189,6 +191,19 @@ def test_int8_of_weights_alone_asks_for_the_data(trained, tmp_path):
     torch.save(report.model.state_dict(), tmp_path / "w.pt")
     with pytest.raises(ValueError, match="--int8 needs the data of the training, .* add --data"):
         main(["--weights", str(tmp_path / "w.pt"), "--architecture", str(run / "architecture.json"), "--out", str(tmp_path / "x"), "--int8"])
+
+
+def test_int8_of_weights_alone_takes_images_at_the_size_of_the_network(trained, tmp_path):
+    run, report = trained
+    torch.save(report.model.state_dict(), tmp_path / "w.pt")
+    for label in range(10):
+        for part in ("train", "test"):
+            (tmp_path / "photos" / part / str(label)).mkdir(parents=True)
+            for i in range(3):
+                Image.fromarray(np.full((40, 40, 3), 20 * label + i, np.uint8)).save(tmp_path / "photos" / part / str(label) / f"{i}.png")
+    main(["--weights", str(tmp_path / "w.pt"), "--architecture", str(run / "architecture.json"), "--out", str(tmp_path / "x"), "--int8",
+          "--data", str(tmp_path / "photos"), "--formats", "onnx"])
+    assert (tmp_path / "x/network-int8.onnx").exists()
 
 
 def test_every_file_computes_what_the_model_does(exported):

@@ -197,9 +197,32 @@ def test_results_of_another_measurement_are_not_added_to(device):
     assert on(device, "--rounds", 1, "--out", "r.csv", "--drift", 100).returncode == 0, "an update of the system is no other device"
     (device / "r.csv").write_text(re.sub('"processor": "[^"]*"', '"processor": "a board"', text))
     assert "results of another processor: a board there" in on(device, "--rounds", 1, "--out", "r.csv").stderr
-    (device / "notes.csv").write_text("my notes\n")
-    assert "is not a file of results" in on(device, "--out", "notes.csv").stderr
-    assert (device / "notes.csv").read_text() == "my notes\n"
+    for notes in (b"my notes\n", b"my notes", b'{"a": 1,\n "b": 2}', b"# [1]\n\xe9,\n", b"# [1]\nround,item,ms,reference_ms\n0,1,"):
+        (device / "notes.csv").write_bytes(notes)
+        done = on(device, "--out", "notes.csv")
+        assert "is not a file of results" in done.stderr and len(done.stderr.splitlines()) == 1
+        assert (device / "notes.csv").read_bytes() == notes, "what is refused is left as it was"
+
+
+def test_a_file_with_line_ends_of_windows_goes_on_after_a_cut(tmp_path):
+    path, about = tmp_path / "r.csv", {"kit": "x", "machine": {"processor": "a board"}}
+    file, rows = run.opened(path, about)
+    file.close()
+    assert rows == []
+    text = path.read_bytes() + b"0,1,1.5,1.5\n0,2,1.5,1.5\n"
+    path.write_bytes(text.replace(b"\n", b"\r\n") + b"1,3,0.5")
+    file, rows = run.opened(path, about)
+    file.write("1,3,0.5,0.5\n")
+    file.close()
+    assert rows == [(0, 1, 1.5, 1.5), (0, 2, 1.5, 1.5)] and run.opened(path, about)[1] == [*rows, (1, 3, 0.5, 0.5)]
+
+
+def test_a_list_of_checksums_that_was_cut_is_refused_in_one_line(device):
+    whole = (device / "kit/SHA256SUMS").read_bytes()
+    for cut in (whole[:-30], whole[:20], b"\xff"):
+        (device / "kit/SHA256SUMS").write_bytes(cut)
+        done = on(device)
+        assert done.returncode == 1 and "copy the kit once more" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 def test_two_runs_do_not_write_one_file(device):
@@ -311,9 +334,10 @@ def test_results_that_do_not_fit_the_kit_are_refused(made, tmp_path):
 
 
 def test_a_kit_of_networks_says_which_is_the_first_within_a_limit(tmp_path, capsys):
-    networks = [("best", pl.Architecture(space(), ("MB3 3x3", "MB3 3x3"))), ("second", pl.Architecture(space(), ("conv 3x3", "MB3 3x3"))),
+    networks = [("random 1/best", pl.Architecture(space(), ("MB3 3x3", "MB3 3x3"))), ("second", pl.Architecture(space(), ("conv 3x3", "MB3 3x3"))),
                 ("third", pl.Architecture(space(), ("Zero", "Zero")))]
     files = []
+    (tmp_path / "random 1").mkdir()
     for name, network in networks:
         network.save(tmp_path / f"{name}.json")
         files.append(str(tmp_path / f"{name}.json"))
@@ -326,6 +350,24 @@ def test_a_kit_of_networks_says_which_is_the_first_within_a_limit(tmp_path, caps
         main(["import", str(results), "--kit", str(tmp_path / "kit"), "--limit", "1"])
     with pytest.raises(ValueError, match="this kit has networks alone"):
         main(["import", str(results), "--kit", str(tmp_path / "kit"), "--out", str(tmp_path / "t.csv")])
+
+
+def test_the_results_of_a_device_are_not_replaced(made, tmp_path, monkeypatch):
+    results = written(tmp_path / "r.csv", made, [1.0] * len(items_of(made)))
+    before = results.read_bytes()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="--out r.csv is the file of results"):
+        main(["import", str(results), "--kit", str(made), "--out", "r.csv"])
+    assert results.read_bytes() == before
+
+
+def test_a_kit_may_be_written_into_the_empty_folder_where_one_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    network = pl.Architecture(space(), ("conv 3x3", "Zero"))
+    with pytest.raises(ValueError, match="network of its own called random 1"):
+        kit.make(".", networks=[("random 1", network)])
+    kit.make(".", networks=[("mine", network)])
+    assert run.verified(tmp_path)[0]["items"][1]["network"]["name"] == "mine" and not list(tmp_path.parent.glob(f".{tmp_path.name}.*"))
 
 
 @pytest.mark.parametrize("given, message", [
@@ -381,7 +423,7 @@ def test_a_shell_measures_with_a_runtimes_own_program(made, device, style):
 
 
 def test_the_shell_goes_on_after_a_cut(made, device):
-    fake = program(device, PROGRAMS["onnx"])
+    fake = program(device, f"cat > /dev/null\n{PROGRAMS['onnx']}")  # as one that hands its input on to a device
     shell(device, "onnx", fake, ROUNDS="1")
     out = device / "results-onnx.csv"
     kept = out.read_text().splitlines()[:-2]

@@ -584,6 +584,7 @@ def test_time_given_networks(tmp_path, monkeypatch, capsys):
     (["time", "--out", "folder", "proxyless_gpu"], "folder is a folder; give the name of a file"),
     (["measure", "--out", "folder"], "folder is a folder"),
     (["networks", "--count", 2, "--out", "folder"], "folder is a folder"),
+    (["networks", "--count", 2, "--out", "nets.txt"], "nets.txt: tables are written as CSV; give a name that ends in .csv"),
     (["measure", "--out", "table.csv/t.csv"], "the folder table.csv cannot be written to"),
 ])
 def test_errors_are_one_line(arguments, told, tmp_path, monkeypatch, capsys):

@@ -381,3 +381,11 @@ def test_a_further_kind_of_work_is_learned(mobile):
     errors = [accuracy(model.fit(networks[:20], times[:20]).predict(networks[20:]), times[20:, None])["rmse/mean"]
               for model in (Model(with_times), Model())]
     assert errors[0] < 1e-3 < 5e-3 < errors[1]
+
+
+@pytest.mark.parametrize("pool", [nn.MaxPool2d((3, 1), 1, (1, 0)), nn.AvgPool2d((1, 5), 1, (0, 2)), nn.MaxPool2d(3, 1, 1)], ids=str)
+def test_a_pooling_window_may_have_two_sides(pool):
+    block = Block("own", 4, 4, 8, make=lambda *_: pool)
+    sides = (pool.kernel_size,) * 2 if isinstance(pool.kernel_size, int) else pool.kernel_size
+    work, place = features(block)
+    assert work[WORK.index("depthwise MACs")] == math.prod(sides) * 4 * 8 * 8 and place[SHAPE.index("log kernel")] == pytest.approx(math.log(max(sides)))

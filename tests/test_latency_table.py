@@ -211,6 +211,7 @@ def test_rows_of_one_block_are_merged_by_their_visits(tmp_path):
     ("t.csv", f"{HEAD}\nMB6 7x7,inf,96,14,1,False,3\n", "row 1: column in_channels must hold whole numbers, not inf"),
     ("t.csv", f"{HEAD}\nMB6 7x7,80,96,14,1,False,3\nMB6 7x7,80,96.5,14,1,False,3\n", "row 2: column out_channels must hold whole numbers, not 96.5"),
     ("t.csv", f"{HEAD}\n,80,96,14,1,False,3\n", "row 1: column operation must hold a name"),
+    ("t.csv", f"{HEAD},sd,count\nMB6 7x7,80,96,14,1,False,3,0.1,0\nMB6 7x7,80,96,14,1,False,3,0.1,0\n", "is not a latency table"),
     ("t.csv", f"{HEAD}\nMB6 7x7,80,96,14,1,perhaps,3\n", "column residual must hold True or False, not 'perhaps'"),
     ("t.csv", f"# {{half\n{HEAD}\nMB6 7x7,80,96,14,1,False,3\n", "t.csv is not a latency table"),
     ("t.yaml", "", "expected one entry per block"),

@@ -79,6 +79,20 @@ def test_parameters_have_the_types_they_look_like():
         remeasure=False, target=50.5, seed=-3, dataset="digits", costs=None, day="2026-11", sizes=[1, 2], odd="1 +", changes={"a": 1})
 
 
+@pytest.mark.parametrize("default, text, value", [
+    ("True", "False", False), ("True", "false", False), ("True", "NO", False), ("True", "0", False), ("False", "on", True), ("False", "1", True), ("0.0", "0.5", 0.5),
+    ("0", "3", 3), ('"digits"', "3", "3"), ('""', "False", "False"), (None, "[1]", [1])])
+def test_a_parameter_is_of_the_kind_of_its_default(default, text, value):
+    found = notebook.like(default, "x", text)
+    assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize("default, text, told", [("True", "maybe", "-p flip maybe: give True or False"), ("True", "2", "give True or False"), ("0", "abc", "give a number, like 0")])
+def test_a_parameter_of_another_kind_is_refused(default, text, told):
+    with pytest.raises(ValueError, match=told):
+        notebook.like(default, "flip", text)
+
+
 def test_a_result_of_another_run_is_not_shown(executed, tmp_path, capsys):
     result = dict(params=1, macs=2, network="one block", test_accuracy=0.5, random_accuracies=[0.4, 0.6], search_seconds=1, train_seconds=1,
                   dataset="digits", preset="quick", seed=0)

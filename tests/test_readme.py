@@ -274,7 +274,7 @@ def check_make(words, command):
 
 @pytest.mark.parametrize("dataset, folder", [
     (None, "choose-digits-quick-0"), ("digits", "choose-digits-quick-0"), ("/a/scans/", "choose-scans-lesson-0"), ("my photos", "choose-my_photos-lesson-0"),
-    ("/a/other photos", "choose-other_photos-lesson-0"), ("it's é", "choose-it's_é-lesson-0")])
+    ("/a/other photos", "choose-other_photos-lesson-0"), ("my digits", "choose-my_digits-lesson-0"), ("it's é", "choose-it's_é-lesson-0")])
 def test_make_search_gives_each_dataset_its_own_run_folder(dataset, folder, tmp_path):
     """Through a Python that prints what it is given; None: as README has it, without DATASET."""
     (tmp_path / "notebooks").mkdir()

@@ -1,8 +1,10 @@
 """The one table format: what is written is read, what was written earlier is read, and what cannot be read is refused in one line."""
 
+import errno
 import json
 import math
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import pandas as pd
 import pytest
 
 import proxyless_lite as pl
+from proxyless_lite import runtime
 from proxyless_lite.runtime import Rows, read_table, tables, write_table
 
 ABOUT = {"setting": {"name": "größer → 5 %", "seeds": 2}, "digest": "abc", "machine": {"processor": "EPYC"}}
@@ -97,10 +100,11 @@ def grown(path, *rows, metadata=ABOUT):
 
 def test_rows_are_appended_whole_and_found_again(tmp_path):
     assert grown(tmp_path / "deep" / "t.csv", ("01", 1, "0.50"), ("nan", 2, 1.5)).empty
-    rows = grown(tmp_path / "deep" / "t.csv", ("a,b", 3, 2))
+    rows = grown(tmp_path / "deep" / "t.csv", ("a,b", 3, 2), ("# {", 4, 1))
     assert rows[[*Scores.columns]].to_numpy().tolist() == [["01", 1, 0.5], ["nan", 2, 1.5]] and rows.attrs["setting"] == ABOUT["setting"]
-    assert Scores.read(tmp_path / "deep" / "t.csv").code.tolist() == ["01", "nan", "a,b"]
-    assert read_table(tmp_path / "deep" / "t.csv", Scores.columns).score.tolist() == [0.5, 1.5, 2]
+    found = Scores.read(tmp_path / "deep" / "t.csv")
+    assert found.code.tolist() == ["01", "nan", "a,b", "# {"] and found["count"].tolist() == [1, 2, 3, 4]
+    assert read_table(tmp_path / "deep" / "t.csv", Scores.columns).score.tolist() == [0.5, 1.5, 2, 1]
 
 
 def test_a_row_cut_short_does_not_count_and_is_taken_out(tmp_path):
@@ -110,6 +114,56 @@ def test_a_row_cut_short_does_not_count_and_is_taken_out(tmp_path):
     path.write_bytes(whole + b"02,2,1")  # would pass for a score of 1
     assert Scores.read(path).code.tolist() == ["01"] == grown(path).code.tolist()
     assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("other", [lambda text: text.replace("\n", "\r"), lambda text: text.replace("code,count,score\n01,1,0.5", "code;count;score\n01;1;0,5")],
+                         ids=["line ends", "semicolons"])
+def test_what_another_program_saved_in_its_own_form_is_read_and_not_added_to(tmp_path, other):
+    path = tmp_path / "t.csv"
+    grown(path, ("01", 1, 0.5))
+    path.write_bytes(saved := other(path.read_text()).encode())
+    with pytest.raises(ValueError, match="t.csv was saved by another program"):
+        Scores(path, ABOUT)
+    assert path.read_bytes() == saved and read_table(path, Scores.columns).score.tolist() == [0.5]
+
+
+def test_a_file_with_line_ends_of_windows_is_added_to(tmp_path):
+    path = tmp_path / "t.csv"
+    grown(path, ("01", 1, 0.5))
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    grown(path, ("02", 2, 0.5))
+    assert Scores.read(path).code.tolist() == ["01", "02"]
+
+
+def test_where_the_disk_is_full_for_a_moment_no_half_row_stays(tmp_path):
+    path = tmp_path / "t.csv"
+    table, limits = Scores(path, ABOUT), resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 4, limits[1]))
+        with pytest.raises(OSError, match="t.csv|File too large"):
+            table.append("01", 1, 0.5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    table.append("02", 2, 0.25)
+    table.close()
+    assert Scores.read(path).code.tolist() == ["02"]
+
+
+def test_a_file_system_without_locks_is_written_to(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+    monkeypatch.setattr("fcntl.flock", flock)
+    assert grown(tmp_path / "t.csv", ("01", 1, 0.5)).empty and Scores.read(tmp_path / "t.csv").code.tolist() == ["01"]
+
+
+def test_of_several_files_nothing_is_left_where_one_cannot_be_written(tmp_path):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b.partial").mkdir()
+    with pytest.raises(OSError, match="cannot be written"):
+        runtime.files.write_all(tmp_path, {"a": b"1", "b": b"2"})
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["b", "b.partial"]
 
 
 def test_another_machine_is_noted_where_its_rows_begin(tmp_path):

@@ -136,16 +136,20 @@ def test_the_network_with_the_most_macs_stands_in_the_table_and_changes_no_gain(
 SEARCHED = pl.spaces.chain(edges=3, width=4, classes=10, input_size=8, candidates=("Zero", "DW 7x7", "conv 3x3", "MB3 3x3"))
 
 
-@pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
-def test_the_most_macs_within_a_limit_are_those_of_all_networks_that_keep_it(share):
-    networks = [pl.Architecture(SEARCHED, choices) for choices in itertools.product(*(edge.candidates for edge in SEARCHED.edges()))]
-    price = pl.costs.costs(SEARCHED, "params")
+UNEVEN = pl.spaces.staged(widths=(4, 8), edges=(1, 1), classes=10, input_size=8, entry=("conv 3x3 pooled", "conv 3x3"))  # edges with two candidates and with five
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.8])
+@pytest.mark.parametrize("space", [SEARCHED, UNEVEN], ids=["chain", "uneven"])
+def test_the_most_macs_within_a_limit_are_those_of_all_networks_that_keep_it(space, share):
+    networks = [pl.Architecture(space, choices) for choices in itertools.product(*(edge.candidates for edge in space.edges()))]
+    price = pl.costs.costs(space, "params")
     limit = min(map(price.cost_of, networks)) * (1 - share) + max(map(price.cost_of, networks)) * share
     expected = max(network.macs() for network in networks if price.cost_of(network) <= limit)
-    found = module("most_macs").most_macs(SEARCHED, price, limit)
+    found = module("most_macs").most_macs(space, price, limit)
     assert found.macs() == expected and price.cost_of(found) <= limit
     with pytest.raises(ValueError, match="costs at most 1 params"):
-        module("most_macs").most_macs(SEARCHED, price, 1)
+        module("most_macs").most_macs(space, price, 1)
 
 
 IMAGES = {"limit": 500, "valid": 0.3, "seed": 3}
@@ -155,7 +159,7 @@ def run_of_notebook_11(folder, **changed):
     """A folder with the result.json of a run on the digits."""
     recipe = described(pl.TrainConfig(epochs=1, cutout=0, drop_path=0.0, seed=3))
     (folder / "result.json").write_text(json.dumps({
-        "dataset": "digits", "preset": "quick", "unit": "MACs", "precision": "float32", "seed": 3, "images": IMAGES, "test_images": 360, "recipe": recipe,
+        "dataset": "digits", "preset": "quick", "unit": "MACs", "costs": "macs", "precision": "float32", "seed": 3, "images": IMAGES, "test_images": 360, "recipe": recipe,
         "architecture": {"space": {"name": SEARCHED.name, **SEARCHED.settings}}, "targets": {"20000": {}, "30000": {}}, **changed}))
 
 

@@ -415,6 +415,12 @@ def test_the_command_writes_what_competitors_reach(tmp_path):
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "r.csv", comment="#"), expected, rtol=1e-3, check_dtype=False)
 
 
+def test_no_seeds_are_refused_in_one_line(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["choose", "digits", "--seeds", "0", "--out", str(tmp_path / "c.csv")])
+    assert capsys.readouterr().err == "error: argument --seeds: 0 is below 1; see --help\n"
+
+
 def test_the_command_writes_a_row_a_search_and_goes_on(mini, tmp_path):
     path, command = tmp_path / "searches.csv", ["search", "digits", "--methods", "two_path", "one_shot", "--workers", "1", "--out"]
     sweep = lambda seeds: ground_truth.sweep(mini, ["two_path", "one_shot"], seeds, path, workers=1)

@@ -9,7 +9,7 @@ tools/compared.py adds them to its table.
 import json
 from pathlib import Path
 
-from proxyless_lite import Architecture, costs, data, latency, runtime, train
+from proxyless_lite import Architecture, Limits, costs, data, latency, runtime, train
 from proxyless_lite.architecture import named_space
 from proxyless_lite.config import TrainConfig
 from proxyless_lite.runtime.cli import OneLineParser, run
@@ -17,9 +17,7 @@ from proxyless_lite.runtime.cli import OneLineParser, run
 
 def most_macs(space, price, limit):
     """The Architecture with the most MACs of those that cost at most `limit` by a Costs `price`. Raises ValueError where none does."""
-    macs = costs.costs(space, "macs")
-    worth = (macs.matrix / macs.matrix.max()).exp()                        # (E, N): the knapsack adds their logarithms
-    found = price.at_most(worth, limit * (1 + 1e-9))                       # sums are rounded
+    found = Limits([(price, limit)]).one_by_one(costs.costs(space, "macs").matrix.numpy(), 1)
     if not found:
         raise ValueError(f"no network of {space} costs at most {limit:,.6g} {price.unit}")
     return Architecture(space, space.canonical(edge.candidates[i] for edge, i in zip(space.edges(), found[0])))
@@ -32,8 +30,8 @@ def trained(folder):
     """
     found = json.loads((folder / "result.json").read_text())
     space = named_space(**found["architecture"]["space"])
-    source = found["unit"].lower() if found["unit"] != "ms" else latency.Table.load(folder / "latency.csv")
-    price = costs.costs(space, source)
+    source = folder / "latency.csv" if found["costs"] == "ms" else found["costs"]
+    price = costs.costs(space, source if source in ("macs", "params") else latency.Table.load(source))
     networks = {limit: most_macs(space, price, float(limit)) for limit in found["targets"]}
     images = data.load(found["dataset"], **found["images"])
     if len(images.test) != found["test_images"]:

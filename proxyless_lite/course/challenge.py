@@ -65,19 +65,20 @@ class Challenge:
 
     def submit(self, team: str, network):
         """Enter a network: returns the scoreboard, a DataFrame, best first. An entry costs one training, too; those of a team add up."""
-        code, judged = self.code(network), self.judged[self.table.index[self.table.macs <= self.macs]]
-        self.entries += 1
+        team, code, judged = str(team), self.code(network), self.judged[self.table.index[self.table.macs <= self.macs]]
         accuracy, regret = float(self.judged[code]), float(judged.max() - self.judged[code])
 
         def row(trainings):
             return team, code, int(self.table.macs[code]), trainings, round(accuracy, 4), round(regret, 4)
-        own = len(self.known) + self.entries
+        own = len(self.known) + self.entries + 1
         if not self.board:
+            self.entries += 1
             return ranked([row(own)])
         with closing(Scoreboard(self.board, {"setting": {"table": self.name, "macs": self.macs}, "digest": self.table.attrs["digest"]})) as rows:
             earlier = rows.rows.trainings[rows.rows.team == team].max() if team in set(rows.rows.team) else 0
             rows.append(*row(int(earlier) + own - self.told.get(team, 0)))
             self.told[team] = own  # what is on the board already
+            self.entries += 1      # one that could not be written costs nothing
         return ranked(Scoreboard.read(self.board)[[*Scoreboard.columns]].to_numpy().tolist())
 
 

@@ -32,6 +32,7 @@ from .controls import png
 
 DATA = runtime.TABLES  # the small tables that come with the course
 CHECKOUT = Path(__file__).parents[2]
+SWITCH = {**dict.fromkeys(("true", "yes", "on", "1"), True), **dict.fromkeys(("false", "no", "off", "0"), False)}
 
 
 def setup(*names):
@@ -106,10 +107,11 @@ def release(version):
 def run(notebook, out, parameters):
     """Execute a notebook with papermill into folder `out`, printing its output as it comes. Returns the executed file.
 
-    `parameters` are texts; one whose default is a text stays one, the others are read as Python.
+    `parameters` are texts; one whose default is a text stays one, the others are read as Python. Raises ValueError for a text where the
+    default is a number, or is True or False.
     """
     out, known = Path(out).resolve(), papermill.inspect_notebook(str(notebook))
-    given = {name: text if is_text(known.get(name, {}).get("default")) else typed(text) for name, text in parameters.items()}
+    given = {name: like(known.get(name, {}).get("default"), name, text) for name, text in parameters.items()}
     if "out" in known:
         given["out"] = str(out)
     executed = out / Path(notebook).name
@@ -178,6 +180,20 @@ def parser():
 def is_text(default):
     """Whether the default of a parameter, as papermill found it in the notebook, is a text."""
     return isinstance(default, str) and isinstance(typed(default), str) and default[:1] in ("'", '"')
+
+
+def like(default, name, text):
+    """The value of a parameter, of the kind of its default, which papermill tells as it is written in the notebook."""
+    if is_text(default):
+        return text
+    usual, value = typed(str(default)), typed(text)
+    if isinstance(usual, bool):
+        value = SWITCH.get(text.strip().lower())
+        if value is None:
+            raise ValueError(f"-p {name} {text}: give True or False")
+    elif isinstance(usual, (int, float)) and isinstance(value, str):
+        raise ValueError(f"-p {name} {text}: give a number, like {default}")
+    return value
 
 
 def typed(text):

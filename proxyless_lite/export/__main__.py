@@ -46,15 +46,15 @@ def main(arguments=None):
     if how and args.input_size:
         how |= {"size": args.input_size, "resize": round(how["resize"] * args.input_size / how["size"])}
     if args.int8:
-        how = data.load(**data_of(args, loaded))
+        how = data.load(**data_of(args, loaded, size or architecture.space.input_size))
     export(model, args.out, architecture, size, args.formats, how, args.opset, args.int8)
 
 
-def data_of(args, loaded):
-    """The arguments of data.load for --int8. Raises ValueError where nothing says which data."""
+def data_of(args, loaded, size):
+    """The arguments of data.load for --int8; without a run, images of `size` pixels. Raises ValueError where nothing says which data."""
     if not loaded and not args.data:
         raise ValueError("--int8 needs the data of the training, which the run does not name; add --data")
-    return {**loaded, **({"name": args.data} if args.data else {})}
+    return {**(loaded or {"image_size": size}), **({"name": args.data} if args.data else {})}
 
 
 def architecture_file(args):

@@ -37,6 +37,8 @@ def probabilities(session, images):
 
 
 def main():
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # where a name has characters that the output lacks
     line = argparse.ArgumentParser(description="Classify image files with the exported network.")
     line.add_argument("images", nargs="+", help="image files")
     line.add_argument("--network", default=HERE / "network.onnx", help="default: network.onnx beside this file")

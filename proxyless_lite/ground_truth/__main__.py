@@ -4,7 +4,7 @@ import argparse
 
 from ..architecture import Architecture
 from ..runtime import check_target, describe, write_table
-from ..runtime.cli import OneLineParser, run
+from ..runtime.cli import OneLineParser, positive, run
 from . import BY_NAME, FOLDER, METHODS, build, choices, estimators, load, rank, read, rivals, seed_sd, sweep, verify
 from .criteria import spreads
 from .searches import CONFIG
@@ -27,16 +27,16 @@ def parser():
     for name in ("build", "verify", "rank", "rivals"):
         commands.choices[name].add_argument("--table", help="its file; default: the package's own")
     for name in ("build", "search", "choose"):
-        commands.choices[name].add_argument("--workers", type=int, default=2, help="single-threaded processes")
+        commands.choices[name].add_argument("--workers", type=positive, default=2, help="single-threaded processes")
     commands.choices["rank"].add_argument("architectures", nargs="+", help="architecture files (JSON)")
     commands.choices["search"].add_argument("--methods", nargs="+", choices=METHODS, default=[*METHODS], help="how to search")
-    commands.choices["search"].add_argument("--seeds", type=int, default=20, help="searches per method, with seeds from 0 up")
+    commands.choices["search"].add_argument("--seeds", type=positive, default=20, help="searches per method, with seeds from 0 up")
     commands.choices["choose"].add_argument("--kinds", nargs="+", choices=choices.TARGETS, default=[*choices.TARGETS], help="costs of the targets")
-    commands.choices["choose"].add_argument("--seeds", type=int, default=10, help="searches per kind")
+    commands.choices["choose"].add_argument("--seeds", type=positive, default=10, help="searches per kind")
     commands.choices["choose"].add_argument("--first-seed", type=int, default=0, help="of the searches")
-    commands.choices["estimators"].add_argument("--seeds", type=int, default=3, help="searches whose weights are taken")
-    commands.choices["estimators"].add_argument("--batches", type=int, default=4, help="of 64 validation images each")
-    commands.choices["rivals"].add_argument("--repetitions", type=int, default=500, help="games of each")
+    commands.choices["estimators"].add_argument("--seeds", type=positive, default=3, help="searches whose weights are taken")
+    commands.choices["estimators"].add_argument("--batches", type=positive, default=4, help="of 64 validation images each")
+    commands.choices["rivals"].add_argument("--repetitions", type=positive, default=500, help="games of each")
     for name in ("rivals", "search", "choose", "estimators"):
         commands.choices[name].add_argument("--out", required=True, help="file to write (CSV)")
     return cli

@@ -157,6 +157,8 @@ def make_kit(args):
 
 
 def import_results(args):
+    if args["out"] and Path(args["out"]).resolve() == Path(args["results"]).resolve():
+        raise ValueError(f"--out {args['out']} is the file of results, and would be replaced; give another one")
     found = kits.results(args["results"], args["kit"])
     print(found.networks.drop(columns="sd").to_string(float_format="%.4g"))
     if found.unfinished:
@@ -169,7 +171,7 @@ def import_results(args):
     elif args["out"]:
         raise ValueError(f"--out {args['out']}: this kit has networks alone, of which no table can be made; leave out --out")
     if args["limit"] is not None:
-        given = found.networks.loc[[name for name in found.networks.index if name != "reference" and not name.startswith("random ")]]
+        given = found.networks.loc[[name for name in found.networks.index if name not in kits.OWN]]
         within = given[given.ms <= args["limit"]]
         if given.empty:
             raise ValueError("--limit is for a kit of your own networks, made with --networks; this one has none")

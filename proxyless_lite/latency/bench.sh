@@ -7,15 +7,16 @@
 # ROUNDS (5), THREADS (1) and SEED (0) are variables of the shell. Writes results-<format>.csv in the present folder.
 set -eu
 format=${1:?"usage: sh bench.sh <format> <program>; formats: onnx, int8, litert"} program=${2:?"usage: sh bench.sh <format> <program>"}
+columns=round,item,ms,reference_ms
 kit=$(cd "$(dirname "$0")" && pwd) rounds=${ROUNDS:-5} threads=${THREADS:-1} seed=${SEED:-0} out=results-$format.csv
 
 fail() { echo "error: $1" >&2; exit 1; }
 
 milliseconds() {  # of one run of a file, the mean that the program prints
   case $format in
-    litert) said=$("$program" --graph="$1" --num_threads="$threads" --warmup_runs=3 --num_runs=10 --min_secs=0.2 2>&1) || fail "$program failed: $said"
+    litert) said=$("$program" --graph="$1" --num_threads="$threads" --warmup_runs=3 --num_runs=10 --min_secs=0.2 2>&1 < /dev/null) || fail "$program failed: $said"
             echo "$said" | sed -n 's/.*Inference (avg): \([0-9.e+]*\).*/\1/p' | tail -n 1 | awk 'NF {printf "%.5g", $1 / 1000}' ;;
-    *)      said=$("$program" -I -e cpu -m times -r 10 -x "$threads" -y 1 "$1" 2>&1) || fail "$program failed: $said"
+    *)      said=$("$program" -I -e cpu -m times -r 10 -x "$threads" -y 1 "$1" 2>&1 < /dev/null) || fail "$program failed: $said"
             echo "$said" | sed -n 's/.*Average inference time cost[^:]*: *\([0-9.e+]*\) *ms.*/\1/p' | tail -n 1 | awk 'NF {printf "%.5g", $1}' ;;
   esac
 }
@@ -38,11 +39,11 @@ reference=$kit/$(echo "$items" | sed -n "s|^$reference ||p")
 device=$(getprop ro.product.model 2> /dev/null || uname -m)
 about="\"kit\": \"$identity\", \"device\": \"$(basename "$program"), $format\", \"threads\": $threads, \"batch\": 1, \"seed\": $seed"
 if [ -s "$out" ]; then
-  head -n 1 "$out" | grep -qF "$about" || fail "$out holds another measurement; move it away"
+  head -n 1 "$out" | grep -qF "$about" && sed -n 2p "$out" | grep -qx "$columns" || fail "$out holds another measurement; move it away"
   [ -z "$(tail -c 1 "$out")" ] || sed -i '$d' "$out"  # cut while it was written
 else
-  echo "# {$about, \"rounds\": $rounds, \"machine\": {\"processor\": \"$device\", \"system\": \"$(uname -srm)\"}, \"date\": \"$(date +%Y-%m-%d)\"}" > "$out"
-  echo "round,item,ms,reference_ms" >> "$out"
+  machine="{\"processor\": \"$device\", \"system\": \"$(uname -srm)\"}"
+  printf '%s\n' "# {$about, \"rounds\": $rounds, \"machine\": $machine, \"date\": \"$(date +%Y-%m-%d)\"}" "$columns" > "$out"
 fi
 
 round=0

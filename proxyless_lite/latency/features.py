@@ -36,7 +36,7 @@ def _features(block, make):
         work["layers"] += 1
         work["weights"] += sum(p.numel() for p in layer.parameters())
         if isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1:
-            kernel, widest = max(kernel, layer.kernel_size[0]), max(widest, layer.in_channels)
+            kernel, widest = max(kernel, *layer.kernel_size), max(widest, layer.in_channels)
             work["depthwise MACs"] += layer.weight[0].numel() * output.numel()
             work["depthwise reads"] += x.numel()
             work["depthwise writes"] += output.numel()
@@ -47,8 +47,9 @@ def _features(block, make):
             work["matrix reads"] += pixels * padded(inner)
             work["matrix writes"] += pixels * padded(outer)
         elif isinstance(layer, (nn.AvgPool2d, nn.MaxPool2d)):
-            kernel = max(kernel, layer.kernel_size)
-            work["depthwise MACs"] += layer.kernel_size**2 * output.numel()
+            sides = layer.kernel_size if isinstance(layer.kernel_size, tuple) else (layer.kernel_size,) * 2
+            kernel = max(kernel, *sides)
+            work["depthwise MACs"] += math.prod(sides) * output.numel()
 
     with torch.device("meta"), torch.no_grad():
         module = block.module().eval()

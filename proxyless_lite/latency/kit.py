@@ -22,26 +22,30 @@ from .parts import NOTHING, WHOLE, parts, reference, table_of
 from .rounds import Visits, summarize
 from .table import SHAPE, Table
 
+OWN = "reference", *(f"random {i}" for i in range(1, WHOLE + 1))  # names of the networks that a kit of a space brings
+
 
 def make(out: str | Path, space: Space | None = None, networks=(), formats=("onnx",), seed: int = 0) -> int:
     """Write a kit for the blocks of a space and a few networks of it, or for given `networks`. Returns its size in bytes.
 
     `networks` are pairs (name, Architecture). `formats` are of convert.FORMATS; run.RUNTIMES says which runtime reads which. All weights
     are fresh, of `seed`. Raises ValueError in one line for a folder that is not empty, an unknown format or one whose converter is missing,
-    without a space and networks, and for a space of your own, whose results could not be read.
+    without a space and networks, for a network that is called like one of OWN, and for a space of your own, whose results could not be read.
     """
-    out = Path(out)
+    out = Path(out).resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} exists already; give a new folder")
     if not space and not networks:
         raise ValueError("a kit is for a space or for networks; give --space or --networks")
+    if taken := [name for name, _ in networks if name in OWN]:
+        raise ValueError(f"a kit has a network of its own called {taken[0]}; give yours another name")
     for one in [space] * bool(space) + [network.space for _, network in networks]:
         if one is None or one.name not in BY_NAME:
             raise ValueError(f"a kit is for spaces that a file can name: {', '.join(BY_NAME)}; {one or 'a module'} is of your own")
     for kind in formats:
         convert.installed(kind)
     timed = [reference(networks[0][1].space)] if space is None else parts(space, seed)
-    names = iter(["reference", *(f"random {i}" for i in range(1, WHOLE + 1))])
+    names = iter(OWN)
     named = [(next(names) if isinstance(part, Architecture) else None, part) for part in timed] + list(networks)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary, torch.random.fork_rng(devices=[]):
@@ -61,9 +65,9 @@ def make(out: str | Path, space: Space | None = None, networks=(), formats=("onn
         for name in ("run.py", "bench.sh"):
             shutil.copy(Path(__file__).with_name(name), folder)
         seal(folder)
-        if out.exists():
-            out.rmdir()
-        os.replace(folder, out)
+        out.mkdir(exist_ok=True)
+        for each in sorted(folder.iterdir(), key=lambda file: file.name == "SHA256SUMS"):  # this one last: without it a kit is not whole
+            os.replace(each, out / each.name)
     return sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
 
 

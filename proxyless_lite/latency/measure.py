@@ -1,6 +1,7 @@
 """Measure on this machine: every block of a space, many random networks of it, or a few given items."""
 
 import time
+from pathlib import Path
 
 from .. import runtime, spaces
 from ..architecture import Architecture
@@ -89,12 +90,14 @@ def prepare(clock, item, batch):
 
 
 def checked(clock, batch, rounds, out=None):
-    """`batch`, by default the clock's. Raises ValueError if it or `rounds` is below 1, OSError if `out` cannot be written."""
+    """`batch`, by default the clock's. Raises ValueError if it or `rounds` is below 1 or `out` is no CSV, OSError if it cannot be written."""
     batch = clock.batch if batch is None else batch
     if min(batch, rounds) < 1:
         raise ValueError(f"batch={batch}, rounds={rounds}: both must be at least 1")
     if out is not None:
         runtime.check_target(out)
+        if Path(out).suffix != ".csv":
+            raise ValueError(f"{out}: tables are written as CSV; give a name that ends in .csv")
     return batch
 
 

@@ -153,39 +153,39 @@ def verified(kit):
     if not (kit / "SHA256SUMS").exists():
         raise Refused(f"{kit} has no SHA256SUMS: it is not a whole kit; copy it once more")
     listed = (kit / "SHA256SUMS").read_bytes()
-    told = dict(line.split("  ", 1)[::-1] for line in listed.decode().splitlines())
+    told = dict(line.partition("  ")[::-2] for line in listed.decode("utf-8", "replace").splitlines())  # of a line that was cut the name is ""
     for name in ("manifest.json", *told):
-        if not (kit / name).exists() or hashlib.sha256((kit / name).read_bytes()).hexdigest() != told.get(name):
+        if not (kit / name).is_file() or hashlib.sha256((kit / name).read_bytes()).hexdigest() != told.get(name):
             raise Refused(f"{kit / name} is missing, or was changed or cut; copy the kit once more")
     return json.loads((kit / "manifest.json").read_text("utf-8")), hashlib.sha256(listed).hexdigest()
 
 
 def opened(path, identity):
     """The file of results, locked, to be appended to, and its rows so far. Raises Refused where it belongs to another measurement."""
-    file, rows = open(path, "a", encoding="utf-8"), []
+    file = open(path, "a", encoding="utf-8", newline="\n")
     try:
         with suppress(ImportError):  # on Windows
             import fcntl
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise Refused(f"another run.py is writing {path}; wait for its end, or stop it") from None
-    if path.exists() and path.stat().st_size:
-        lines = path.read_text("utf-8").splitlines(True)
-        if not lines[-1].endswith("\n"):  # cut while it was written
-            os.truncate(path, len("".join(lines[:-1]).encode()))
-            lines.pop()
-        try:
-            saved = json.loads(lines[0][1:])
-            visits = [line.split(",") for line in lines[lines.index(f"{COLUMNS}\n") + 1:]]
-            rows = [(int(r), int(i), float(ms), float(reference)) for r, i, ms, reference in visits]
-        except (ValueError, IndexError):
-            raise Refused(f"{path} is not a file of results; give another --out, or move it away") from None
-        there, here = ({**about, **about.get("machine", {})} for about in (saved, identity))
-        for key in sorted(here.keys() - MAY_DIFFER):
-            if there.get(key) != here[key]:
-                raise Refused(f"{path} holds results of another {key}: {there.get(key)} there, {here[key]} now; give another --out, or move it away")
-    else:
-        path.write_text(f"# {json.dumps(identity, ensure_ascii=False)}\n{COLUMNS}\n", "utf-8")
+    saved = path.read_bytes()
+    if not saved:
+        file.write(f"# {json.dumps(identity, ensure_ascii=False)}\n{COLUMNS}\n")
+        file.flush()
+        return file, []
+    whole = saved.rfind(b"\n") + 1  # what follows was cut while it was written
+    try:
+        lines = saved[:whole].decode().splitlines()
+        there, here = ({**about, **about.get("machine", {})} for about in (json.loads(lines[0][1:]), identity))
+        visits = [line.split(",") for line in lines[lines.index(COLUMNS) + 1:]]
+        rows = [(int(r), int(i), float(ms), float(reference)) for r, i, ms, reference in visits]
+    except (ValueError, IndexError, TypeError, AttributeError):
+        raise Refused(f"{path} is not a file of results; give another --out, or move it away") from None
+    for key in sorted(here.keys() - MAY_DIFFER):
+        if there.get(key) != here[key]:
+            raise Refused(f"{path} holds results of another {key}: {there.get(key)} there, {here[key]} now; give another --out, or move it away")
+    file.truncate(whole)
     return file, rows
 
 

@@ -15,6 +15,13 @@ class OneLineParser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}; see --help\n")
 
 
+def positive(text):
+    """The type of an argument: a whole number from 1 up."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{number} is below 1")
+    return number
+
+
 def one_line(error):
     """The line for an error that ends a run; str of a KeyError would quote its message."""
     return f"error: {error.args[0] if isinstance(error, KeyError) else str(error) or type(error).__name__}"

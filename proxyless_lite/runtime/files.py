@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 FORMAT = "proxyless_lite checkpoint 1"
+HELD = errno.EACCES, errno.EAGAIN  # a lock is another's; any other error: the file system has no locks
 
 
 def write_atomically(path, content):
@@ -27,8 +28,15 @@ def write_atomically(path, content):
 
 def write_all(folder, contents):
     """Write files, name -> bytes, into a folder: none of them takes its place before all are on the disk. Raises OSError in one line."""
-    partials = [(write_partial(Path(folder) / name, content), Path(folder) / name) for name, content in contents.items()]
-    for partial, path in partials:
+    partials = {}
+    try:
+        for name, content in contents.items():
+            partials[Path(folder) / name] = write_partial(Path(folder) / name, content)
+    except OSError:
+        for partial in partials.values():
+            partial.unlink(missing_ok=True)
+        raise
+    for path, partial in partials.items():
         os.replace(partial, path)
 
 
@@ -215,15 +223,19 @@ def lock(folder, wait=False):
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))  # POSIX: not inherited by worker processes, which may live longer
     except OSError as error:
-        if error.errno in (errno.EACCES, errno.EAGAIN):
+        if error.errno in HELD:
             file.close()
             raise OSError(f"another process is running in the folder {folder}; wait for its end or choose another folder") from None
     return file
 
 
 def only_writer(file):
-    """Lock an open file against other writers until it is closed. Raises ValueError if another process holds it."""
+    """Lock an open file against other writers until it is closed. Raises ValueError if another process holds it.
+
+    File systems without locks are not locked.
+    """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise ValueError(f"{file.name} is being built by another process; wait for its end or choose another file") from None
+    except OSError as error:
+        if error.errno in HELD:
+            raise ValueError(f"{file.name} is being built by another process; wait for its end or choose another file") from None

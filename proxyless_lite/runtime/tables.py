@@ -1,6 +1,7 @@
 """One format for every table: a line of JSON after "# ", the metadata, then CSV. Written whole, or grown row by row."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -16,7 +17,7 @@ from .pool import pool
 from .progress import Progress
 
 SYNC = 1.0  # seconds between syncs to the disk: the most that a power cut loses; a killed process loses nothing
-UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, IsADirectoryError)
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, IsADirectoryError)
 
 
 def write_table(path, frame, metadata, digits=6):
@@ -49,7 +50,8 @@ class Rows:
     def __init__(self, path, metadata):
         """Open the file at `path`, or start it with `metadata`. A different `metadata["machine"]` is recorded in the file.
 
-        Raises ValueError in one line for a file that is not such a table, belongs to another setting, or is being written.
+        Raises ValueError in one line for a file that is not such a table, belongs to another setting, is being written, or was saved
+        by another program in a form of its own.
         """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,12 +59,15 @@ class Rows:
         try:
             only_writer(self.file)
             if path.stat().st_size == 0:
-                self.file.write(heading(metadata) + csv_line(self.columns))
+                self.write(heading(metadata) + csv_line(self.columns))
             self.rows = self.read(path)
             self.check(path, self.rows.attrs, metadata)
-            self.file.truncate(path.read_bytes().rfind(b"\n") + 1)  # drop a row cut short
+            saved = path.read_bytes()
+            if csv_line(self.columns).strip() not in saved or b"\n" not in saved:
+                raise ValueError(f"{path} was saved by another program, with other commas or line ends; put the original back, or give another file")
+            self.file.truncate(saved.rfind(b"\n") + 1)  # drop a row cut short
             if metadata.get("machine") not in (None, self.rows.attrs["machines"][-1]):
-                self.file.write(heading(metadata["machine"]))  # of the rows that follow
+                self.write(heading(metadata["machine"]))  # of the rows that follow
         except BaseException:
             self.file.close()  # else the traceback would keep the lock
             raise
@@ -96,9 +101,16 @@ class Rows:
         """Raises ValueError unless runs with these metadata belong in one table."""
         check_same(path, *({**its["setting"], "digest of the images": its["digest"]} for its in (saved, ours)))
 
+    def write(self, content):
+        """Write bytes at the end, whole or not at all. Raises OSError where the disk is full."""
+        written = self.file.write(content)
+        if written < len(content):  # where the disk has room for a part
+            self.file.truncate(self.file.tell() - written)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.file.name)
+
     def append(self, *cells):
-        """Add a row, whole or not at all."""
-        self.file.write(csv_line(cells))
+        """Add a row, whole or not at all. Raises OSError where the disk is full."""
+        self.write(csv_line(cells))
         if time.monotonic() - self.synced >= SYNC:
             os.fsync(self.file)
             self.synced = time.monotonic()
@@ -136,7 +148,8 @@ def heading(metadata):
 def csv_line(cells):
     """Bytes of one row."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)
+    marked = str(next(iter(cells))).startswith("#")  # would be read as a comment
+    csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if marked else csv.QUOTE_MINIMAL).writerow(cells)
     return text.getvalue().encode()
 
 
